@@ -1,0 +1,163 @@
+import type {
+  FastifyBaseLogger, FastifyInstance, FastifyPluginAsync, FastifyRequest, FastifyTypeProvider, RawServerBase,
+  RawServerDefault, RegisterOptions
+} from 'fastify'
+import type { IncomingHttpHeaders } from 'node:http'
+import { Type, type TSchema } from '@sinclair/typebox'
+import fp from 'fastify-plugin'
+import {
+  AghanimEventSchema, DenialSchema, EventReplySchema, PlayerSchema, PlayerVerifyDataSchema, playerVerifyEvent,
+  type AghanimEvent, type Player, type PlayerVerifyEvent
+} from '../schemas/aghanim.js'
+import { ErrorResponses, ErrorSchema } from '../schemas/common.js'
+import type { Answer } from './lib/answer.js'
+import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
+import { decodeHex } from './lib/decode.js'
+import { deny, readDenial } from './lib/deny.js'
+import { invalidPayload, UNKNOWN_EVENT } from './lib/errors.js'
+import { readHeaders } from './lib/headers.js'
+import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/keys.js'
+import { anything, callback, checkOptions, path, readSettings, required, type WebhookOptions } from './lib/options.js'
+import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
+import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
+import { compileReply } from './lib/reply.js'
+import { compileCheck, compileOptionCheck } from './lib/schema-check.js'
+import { decorateHandler, prepareScope } from './lib/scope.js'
+import type { Secret } from './lib/secrets.js'
+import { checkFreshness, parseUnixSeconds, type Freshness } from './lib/timestamp.js'
+import { addVerifiedRoute } from './lib/verified-route.js'
+
+type Awaitable<T> = T | Promise<T>
+
+export interface AghanimOptions<EventData extends TSchema = typeof PlayerVerifyDataSchema> extends WebhookOptions {
+  /** The webhook's secret key (S2S key); several while one replaces another; or a function that finds it. */
+  secret: Secret | SecretResolver
+  /** Called with `player.verify`: the player lets them in, `null` or a thrown `deny()` does not. */
+  verifyPlayer: (event: PlayerVerifyEvent<EventData>, request: FastifyRequest) => Awaitable<Player | null>
+  /** Called with every other event. What it returns is the answer; nothing means `{ "status": "ok" }`. */
+  handleEvent?: (event: AghanimEvent, request: FastifyRequest) => Awaitable<object | undefined | void>
+  /** The schema of `event_data` in `player.verify`, for composite or social logins. Default: a `player_id`. */
+  eventData?: EventData
+  /** Where the route is. Default `/aghanim`. */
+  path?: string
+}
+
+declare module 'fastify' {
+  interface FastifyRegister<
+    T = void,
+    RawServer extends RawServerBase = RawServerDefault,
+    TypeProviderDefault extends FastifyTypeProvider = FastifyTypeProvider,
+    LoggerDefault extends FastifyBaseLogger = FastifyBaseLogger
+  > {
+    /** Types the event of `verifyPlayer` by the schema in `eventData`. */
+    <EventData extends TSchema>(
+      plugin: typeof aghanimPlugin, options: RegisterOptions & AghanimOptions<EventData> & { eventData: EventData }
+    ): T
+  }
+}
+
+const SIGNATURE = 'x-aghanim-signature'
+const TIMESTAMP = 'x-aghanim-signature-timestamp'
+const TAKEN: Answer = { statusCode: 200, body: JSON.stringify({ status: 'ok' }) }
+const DENIED: Answer = deny().answer
+const SECRET_RULES = { plugin: 'aghanimPlugin', option: 'secret', algorithm: 'sha256', encoding: 'utf8' } as const
+
+/** HMAC-SHA256, in hex, over the timestamp's text, a full stop and the body. */
+function readMac (headers: IncomingHttpHeaders, freshness: Freshness): PresentedMac | Rejection {
+  const texts = readHeaders(headers, SIGNATURE, TIMESTAMP)
+  if (!Array.isArray(texts)) return texts
+  const [signature, timestamp] = texts as [string, string]
+  const mac = decodeHex(signature, 32)
+  if (mac === undefined) return reject('malformed_header', SIGNATURE)
+  const seconds = parseUnixSeconds(timestamp)
+  if (seconds === undefined) return reject('malformed_header', TIMESTAMP)
+  return checkFreshness(seconds, freshness) ?? { ok: true, mac, prefix: `${timestamp}.` }
+}
+
+function isPlayerVerify (event: AghanimEvent | PlayerVerifyEvent): event is PlayerVerifyEvent {
+  return event.event_type === 'player.verify'
+}
+
+const cachedKeys = cacheKeys({ ...SECRET_RULES, plugin: 'verifyAghanim' })
+
+/**
+ * Whether a delivery is Aghanim's. Throws `FST_VERIFICATION_INVALID_OPTION` for secrets or times it cannot work with.
+ *
+ * @example verifyAghanim({ secret, headers: request.headers, body: bytes }) // { ok: true, secretIndex: 0 }
+ */
+export function verifyAghanim (input: VerifyInput & { secret: Secret }): VerifyResult {
+  const keys = cachedKeys(input.secret)
+  const freshness = readFreshness('verifyAghanim', input)
+  return verifyPresented('verifyAghanim', readMac(input.headers, freshness), keys, input.body)
+}
+
+/** The headers Aghanim would send `body` with. `timestamp` in Unix seconds, default now. */
+export function signAghanim (input: SignInput & { timestamp?: number | string }) {
+  const timestamp = timestampText(input.timestamp)
+  return {
+    'content-type': 'application/json',
+    [SIGNATURE]: signMac({ ...SECRET_RULES, plugin: 'signAghanim' }, input, `${timestamp}.`).toString('hex'),
+    [TIMESTAMP]: timestamp
+  }
+}
+
+async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promise<void> {
+  checkOptions('aghanimPlugin', options, {
+    secret: required(anything),
+    verifyPlayer: required(callback),
+    handleEvent: callback,
+    eventData: anything,
+    path
+  })
+  const settings = readSettings(options)
+  const { eventData = PlayerVerifyDataSchema } = options
+  const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret }
+  const keysFor = createKeyLookup(options.secret, rules, scope.log)
+  const verifyEvent = playerVerifyEvent(eventData)
+  const checkVerify = compileOptionCheck('aghanimPlugin', 'eventData', verifyEvent)
+  const checkEvent = compileCheck(AghanimEventSchema)
+  const writeReply = compileReply(EventReplySchema)
+  const writePlayer = compileReply(PlayerSchema, (player: Player, { event_data: asked }: PlayerVerifyEvent) =>
+    typeof asked?.player_id !== 'string' || asked.player_id === player.player_id
+      ? undefined
+      : '/player_id: Expected the player that was asked for')
+
+  const send = await prepareScope(scope, settings)
+  const verifyPlayer = decorateHandler(scope, 'verifyPlayer', options.verifyPlayer)
+  const handleEvent = options.handleEvent && decorateHandler(scope, 'handleEvent', options.handleEvent)
+
+  addVerifiedRoute<AghanimEvent | PlayerVerifyEvent>(scope, send, settings, {
+    provider: 'aghanim',
+    url: options.path ?? '/aghanim',
+    schema: {
+      summary: 'Aghanim: verify a player, or take another event',
+      body: Type.Union([verifyEvent, AghanimEventSchema]),
+      response: {
+        ...ErrorResponses,
+        200: Type.Union([PlayerSchema, EventReplySchema]),
+        '4xx': Type.Union([DenialSchema, ErrorSchema])
+      }
+    },
+    authenticate: createAuthenticate({
+      algorithm: 'sha256',
+      read: ({ headers }) => readMac(headers, settings),
+      keysFor
+    }),
+    check (payload) {
+      const isVerify = isPlayerVerify(payload as AghanimEvent)
+      const problem = isVerify ? checkVerify(payload) : checkEvent(payload)
+      if (problem !== undefined) return invalidPayload(problem)
+      return isVerify || handleEvent ? undefined : UNKNOWN_EVENT
+    },
+    handle: (event, request) => isPlayerVerify(event) ? verifyPlayer(event, request) : handleEvent!(event, request),
+    denial: readDenial,
+    answer (result, event) {
+      if (!isPlayerVerify(event)) return result === undefined ? TAKEN : writeReply(result, event)
+      return result === null ? DENIED : writePlayer(result, event)
+    }
+  })
+}
+
+export const aghanimPlugin: FastifyPluginAsync<AghanimOptions> =
+  fp(aghanim, { name: 'fastify-verification-aghanim', fastify: '5.x', encapsulate: true })
+export default aghanimPlugin

@@ -1,0 +1,121 @@
+import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { IncomingHttpHeaders } from 'node:http'
+import fp from 'fastify-plugin'
+import { AltDentifierEventSchema, OpSchema, type AltDentifierEvent } from '../schemas/altdentifier.js'
+import { ErrorResponses, NoContentSchema } from '../schemas/common.js'
+import { NO_CONTENT } from './lib/answer.js'
+import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
+import { decodeHex } from './lib/decode.js'
+import { invalidPayload } from './lib/errors.js'
+import { readHeaders } from './lib/headers.js'
+import { checkHttpSignature } from './lib/http-signature.js'
+import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/keys.js'
+import { assertAlgorithm } from './lib/mac.js'
+import {
+  anything, callback, checkOptions, oneOf, path, readSettings, required, text, type WebhookOptions
+} from './lib/options.js'
+import { readFreshness, signMac, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
+import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
+import { compileCheck } from './lib/schema-check.js'
+import { decorateHandler, prepareScope } from './lib/scope.js'
+import type { Secret } from './lib/secrets.js'
+import { addVerifiedRoute } from './lib/verified-route.js'
+
+export interface AltDentifierOptions extends WebhookOptions {
+  /** The server's "signature" or the OAuth client secret; several while one replaces another; or a resolver. */
+  secret: Secret | SecretResolver
+  /** Called with every event whose `OP` is known. The answer is 204, whatever it returns. */
+  handleEvent: (event: AltDentifierEvent, request: FastifyRequest) => unknown
+  /** Whether a `Signature` header must hold as well as `Digest`, which always must. Default `ignore`. */
+  httpSignature?: 'ignore' | 'require'
+  /** The only `keyId` a required `Signature` may name. Default: any. */
+  keyId?: string
+  /** Where the route is. Default `/altdentifier`. */
+  path?: string
+}
+
+const DIGEST = 'digest'
+const MD5 = /^md5=([0-9a-f]{32})$/i
+const SECRET_RULES = { plugin: 'altdentifierPlugin', option: 'secret', algorithm: 'md5', encoding: 'utf8' } as const
+
+/** `MD5=` and the HMAC-MD5 of the body in hex: not RFC 3230's digest, which anyone could compute. */
+function readMac (headers: IncomingHttpHeaders): PresentedMac | Rejection {
+  const texts = readHeaders(headers, DIGEST)
+  if (!Array.isArray(texts)) return texts
+  const mac = decodeHex(MD5.exec(texts[0]!)?.[1] ?? '', 16)
+  return mac === undefined ? reject('malformed_header', DIGEST) : { ok: true, mac, prefix: '' }
+}
+
+const cachedKeys = cacheKeys({ ...SECRET_RULES, plugin: 'verifyAltdentifier' })
+
+/**
+ * Whether the body is AltDentifier's, by its `Digest`. When it was sent cannot be known: nothing signed says so.
+ * Throws `FST_VERIFICATION_INVALID_OPTION` for a secret it cannot work with.
+ *
+ * @example verifyAltdentifier({ secret, headers: request.headers, body: bytes }) // { ok: true, secretIndex: 0 }
+ */
+export function verifyAltdentifier (input: VerifyInput & { secret: Secret }): VerifyResult {
+  const keys = cachedKeys(input.secret)
+  readFreshness('verifyAltdentifier', input)
+  return verifyPresented('verifyAltdentifier', readMac(input.headers), keys, input.body)
+}
+
+/** The headers AltDentifier would send `body` with, but for `Signature`. */
+export function signAltdentifier (input: SignInput) {
+  const mac = signMac({ ...SECRET_RULES, plugin: 'signAltdentifier' }, input)
+  return { 'content-type': 'application/json', [DIGEST]: `MD5=${mac.toString('hex')}` }
+}
+
+async function altdentifier (scope: FastifyInstance, options: AltDentifierOptions): Promise<void> {
+  checkOptions('altdentifierPlugin', options, {
+    secret: required(anything),
+    handleEvent: required(callback),
+    httpSignature: oneOf('ignore', 'require'),
+    keyId: text,
+    path
+  })
+  assertAlgorithm('altdentifierPlugin', 'md5') // a hardened OpenSSL has none
+  const settings = readSettings(options)
+  const { keyId } = options
+  const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret }
+  const keysFor = createKeyLookup(options.secret, rules, scope.log)
+  const checkOp = compileCheck(OpSchema)
+  const checks = new Map(AltDentifierEventSchema.anyOf.map((schema) => [
+    schema.properties.OP.const as number, compileCheck(schema)
+  ]))
+
+  const send = await prepareScope(scope, settings)
+  const handleEvent = decorateHandler(scope, 'handleEvent', options.handleEvent)
+
+  addVerifiedRoute<AltDentifierEvent>(scope, send, settings, {
+    provider: 'altdentifier',
+    url: options.path ?? '/altdentifier',
+    schema: {
+      summary: 'AltDentifier: a Discord member passed or failed verification',
+      body: AltDentifierEventSchema,
+      response: { ...ErrorResponses, 204: NoContentSchema }
+    },
+    authenticate: createAuthenticate({
+      algorithm: 'md5',
+      read: ({ headers }) => readMac(headers),
+      keysFor,
+      confirm: options.httpSignature === 'require'
+        ? (request, key) => checkHttpSignature(request, key, { algorithm: 'md5', keyId, freshness: settings })
+        : undefined
+    }),
+    check (payload) {
+      const problem = checkOp(payload) ?? checks.get((payload as AltDentifierEvent).OP)?.(payload)
+      return problem === undefined ? undefined : invalidPayload(problem)
+    },
+    handle (event, request) {
+      if (checks.has(event.OP)) return handleEvent(event, request)
+      request.log.warn({ provider: 'altdentifier', OP: event.OP }, 'unknown OP acknowledged')
+      return undefined
+    },
+    answer: () => NO_CONTENT
+  })
+}
+
+export const altdentifierPlugin: FastifyPluginAsync<AltDentifierOptions> =
+  fp(altdentifier, { name: 'fastify-verification-altdentifier', fastify: '5.x', encapsulate: true })
+export default altdentifierPlugin

@@ -1,0 +1,17 @@
+export { aghanimPlugin, signAghanim, verifyAghanim, type AghanimOptions } from './aghanim.js'
+export {
+  altdentifierPlugin, signAltdentifier, verifyAltdentifier, type AltDentifierOptions
+} from './altdentifier.js'
+export {
+  identityValidationPlugin, signIdentityValidation, verifyIdentityValidation, type IdentityValidationOptions
+} from './identity-validation.js'
+export { deny, type DenialOptions } from './lib/deny.js'
+export type { KeyRing, SecretResolver } from './lib/keys.js'
+export type { WebhookOptions } from './lib/options.js'
+export type { SignInput, VerifyInput } from './lib/pure.js'
+export type { RejectedDelivery, RejectionReason, VerifyResult } from './lib/rejection.js'
+export type { Secret } from './lib/secrets.js'
+export type * from '../schemas/aghanim.js'
+export type * from '../schemas/altdentifier.js'
+export type * from '../schemas/common.js'
+export type * from '../schemas/identity-validation.js'

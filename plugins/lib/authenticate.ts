@@ -1,0 +1,66 @@
+import type { FastifyRequest } from 'fastify'
+import { randomBytes } from 'node:crypto'
+import { rawHeaderValues } from './headers.js'
+import type { KeyLookup } from './keys.js'
+import { createMacKey, findKey, type MacAlgorithm, type MacKey } from './mac.js'
+import { reject, type Rejection, type Verified } from './rejection.js'
+
+/** A MAC a sender presents, read strictly but not verified. */
+export interface PresentedMac {
+  readonly ok: true
+  readonly mac: Buffer
+  /** What the sender put before the body, one byte a character. */
+  readonly prefix: string
+  /** Which secret the sender says it used. */
+  readonly keyId?: string
+}
+
+/** The api-key or `keyId` goes along once it is known to be one of ours. */
+export type Authentication = (Verified | Rejection) & { readonly keyId?: string }
+
+export type Authenticate = (request: FastifyRequest, body: Buffer) => Authentication | Promise<Authentication>
+
+/** Which of the keys made the MAC that a delivery presents. All are tried. */
+export function matchKeys (presented: PresentedMac, keys: readonly MacKey[], body: Uint8Array): Verified | Rejection {
+  const secretIndex = findKey(keys, presented.mac, presented.prefix, body)
+  return secretIndex === -1 ? reject('mismatch') : { ok: true, secretIndex }
+}
+
+interface Steps {
+  readonly algorithm: MacAlgorithm
+  readonly read: (request: FastifyRequest) => PresentedMac | Rejection
+  readonly keysFor: KeyLookup<[request: FastifyRequest, keyId: string | undefined]>
+  /** A second proof by the same key, looked at once the first one holds. */
+  readonly confirm?: ((request: FastifyRequest, key: MacKey) => Rejection | undefined) | undefined
+}
+
+/** Headers first, then the keys, then one MAC a key: the same work whether or not there is a key for the sender. */
+export function createAuthenticate ({ algorithm, read, keysFor, confirm }: Steps): Authenticate {
+  const noKeys = [createMacKey(algorithm, randomBytes(32))]
+
+  return (request, body) => {
+    const presented = read(request)
+    if (!presented.ok) return preciseRejection(presented, request)
+    const keys = keysFor(request, presented.keyId)
+    return keys instanceof Promise
+      ? keys.then((found) => decide(request, body, presented, found))
+      : decide(request, body, presented, keys)
+  }
+
+  function decide (
+    request: FastifyRequest, body: Buffer, presented: PresentedMac, keys: readonly MacKey[] | undefined
+  ): Authentication {
+    let outcome = matchKeys(presented, keys ?? noKeys, body)
+    if (keys === undefined) return reject('unknown_key')
+    if (outcome.ok && confirm) outcome = confirm(request, keys[outcome.secretIndex]!) ?? outcome
+    if (!outcome.ok) outcome = preciseRejection(outcome, request)
+    return presented.keyId === undefined ? outcome : { ...outcome, keyId: presented.keyId }
+  }
+}
+
+/** Node joins a repeated header into one text, which no pattern accepts: say so where that is what happened. */
+function preciseRejection (rejection: Rejection, { raw }: FastifyRequest): Rejection {
+  const { reason, header } = rejection
+  const repeated = reason === 'malformed_header' && rawHeaderValues(raw.rawHeaders, header!).length > 1
+  return repeated ? reject('duplicate_header', header) : rejection
+}

@@ -1,0 +1,44 @@
+/** One running deadline. */
+export interface Deadline<Item> {
+  readonly item: Item
+  readonly due: number
+}
+
+export interface Deadlines<Item> {
+  start: (item: Item) => Deadline<Item>
+  stop: (deadline: Deadline<Item>) => void
+}
+
+/**
+ * Deadlines that all last `ms`, so the first one started is the first one due: one timer serves them all, which is
+ * cheaper than a timer a request. The timer keeps no process alive.
+ */
+export function createDeadlines<Item> (ms: number, expire: (item: Item) => void): Deadlines<Item> {
+  const running = new Set<Deadline<Item>>()
+  let timer: NodeJS.Timeout | undefined
+
+  function tick (): void {
+    timer = undefined
+    const now = performance.now()
+    for (const deadline of running) {
+      if (deadline.due > now) {
+        timer = setTimeout(tick, Math.ceil(deadline.due - now)).unref()
+        return
+      }
+      running.delete(deadline)
+      expire(deadline.item)
+    }
+  }
+
+  return {
+    start (item) {
+      const deadline = { item, due: performance.now() + ms }
+      running.add(deadline)
+      timer ??= setTimeout(tick, ms).unref()
+      return deadline
+    },
+    stop (deadline) {
+      running.delete(deadline)
+    }
+  }
+}

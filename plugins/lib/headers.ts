@@ -1,0 +1,20 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import { reject, type Rejection } from './rejection.js'
+
+/** The texts of the headers; a rejection if one is absent, empty or given as several values. */
+export function readHeaders (headers: IncomingHttpHeaders, ...names: string[]): string[] | Rejection {
+  const texts: string[] = []
+  for (const name of names) {
+    const text = headers[name]
+    if (typeof text !== 'string' || text === '') {
+      return reject(Array.isArray(text) && text.length > 1 ? 'duplicate_header' : 'missing_header', name)
+    }
+    texts.push(text)
+  }
+  return texts
+}
+
+/** Every value a header was sent with. Node joins or drops repeated ones everywhere but in `rawHeaders`. */
+export function rawHeaderValues (rawHeaders: readonly string[], name: string): string[] {
+  return rawHeaders.filter((_, index) => index % 2 === 1 && rawHeaders[index - 1]!.toLowerCase() === name)
+}

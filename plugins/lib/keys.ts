@@ -1,0 +1,102 @@
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import { InvalidOption } from './errors.js'
+import type { MacKey } from './mac.js'
+import { deriveKeys, isWeak, type Secret, type SecretRules } from './secrets.js'
+
+type Awaitable<T> = T | Promise<T>
+
+/** Finds the secret for a request that is **not verified yet**: trust nothing in it. It has one second. */
+export type SecretResolver<Args extends unknown[] = [request: FastifyRequest]> =
+  (...args: Args) => Awaitable<Secret | undefined>
+
+/** The keys that may have signed a request; undefined if there are none for it. */
+export type KeyLookup<Args extends unknown[]> = (...args: Args) => Awaitable<readonly MacKey[] | undefined>
+
+const MOST_CACHED = 1000
+const RESOLVER_TIMEOUT = 1000
+
+/**
+ * Derives keys once for secrets that arrive with every call, be it from a resolver or as an argument. Bounded: the
+ * oldest goes first.
+ */
+export function cacheKeys (rules: SecretRules): (secret: unknown) => readonly MacKey[] {
+  const cache = new Map<string, readonly MacKey[]>()
+  return (secret) => {
+    const name = typeof secret === 'string' ? `text ${secret}` : `list ${JSON.stringify(secret)}`
+    const known = cache.get(name)
+    if (known !== undefined) return known
+    const keys = deriveKeys(secret, rules)
+    if (cache.size === MOST_CACHED) cache.delete(cache.keys().next().value!)
+    cache.set(name, keys)
+    return keys
+  }
+}
+
+/** The keys of a secret from the options. Warns of a weak one, which only `allowWeakSecret` lets through. */
+export function deriveOptionKeys (secret: unknown, rules: SecretRules, log: FastifyBaseLogger): readonly MacKey[] {
+  const keys = deriveKeys(secret, rules)
+  if (keys.some(isWeak)) log.warn({ plugin: rules.plugin, option: rules.option }, 'a secret is weak')
+  return keys
+}
+
+/** The keys of a `secret` option, be it secrets or a resolver. */
+export function createKeyLookup (
+  secret: Secret | SecretResolver, rules: SecretRules, log: FastifyBaseLogger
+): KeyLookup<[request: FastifyRequest]> {
+  if (typeof secret === 'function') return lookUpBy(secret, rules)
+  const keys = deriveOptionKeys(secret, rules, log)
+  return () => keys
+}
+
+/** Secrets by the id under which a sender names them, or a function that finds them. */
+export type KeyRing = Readonly<Record<string, Secret>> | ReadonlyMap<string, Secret> |
+  SecretResolver<[keyId: string, request: FastifyRequest]>
+
+/** Visible ASCII but for the comma, by which Node joins repeated headers. */
+export const KEY_ID = /^[\x21-\x2b\x2d-\x7e]+$/
+
+/** The keys of every id in a ring. Looked up in a Map: no id is the name of an object's own property. */
+export function createKeyRingLookup (
+  ring: KeyRing, rules: SecretRules, log: FastifyBaseLogger
+): KeyLookup<[request: FastifyRequest, keyId: string | undefined]> {
+  const { plugin, option } = rules
+  if (typeof ring === 'function') {
+    const lookUp = lookUpBy(ring, rules)
+    return (request, keyId) => lookUp(keyId!, request)
+  }
+  const secrets = ringEntries(ring, plugin, option)
+  if (secrets.size === 0) throw new InvalidOption(plugin, option, 'must not be empty')
+  if (![...secrets.keys()].every((keyId) => KEY_ID.test(keyId))) {
+    throw new InvalidOption(plugin, option, 'must be named by visible ASCII without commas')
+  }
+  const keys = new Map([...secrets].map(([keyId, secret]) => [keyId, deriveOptionKeys(secret, rules, log)]))
+  return (_request, keyId) => keys.get(keyId!)
+}
+
+export function ringEntries (ring: unknown, plugin: string, option: string): ReadonlyMap<string, Secret> {
+  if (ring instanceof Map) return ring
+  if (typeof ring === 'object' && ring !== null && !Array.isArray(ring)) return new Map(Object.entries(ring))
+  throw new InvalidOption(plugin, option, 'must be an object, a Map or a function')
+}
+
+/** Calls a user's resolver. Rejects if it throws, hangs, or returns what cannot be a secret. */
+export function lookUpBy<Args extends unknown[]> (resolver: SecretResolver<Args>, rules: SecretRules): KeyLookup<Args> {
+  const keysOf = cacheKeys(rules)
+  return async (...args) => {
+    const secret = await within(RESOLVER_TIMEOUT, resolver(...args))
+    const none = secret === undefined || secret === null || secret.length === 0
+    return none ? undefined : keysOf(secret)
+  }
+}
+
+async function within<T> (ms: number, work: Awaitable<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const timeout = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(reject, ms, new Error('The secret resolver did not answer in time'))
+  })
+  try {
+    return await Promise.race([work, timeout])
+  } finally {
+    clearTimeout(timer)
+  }
+}

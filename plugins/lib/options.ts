@@ -1,0 +1,134 @@
+import type { LogLevel, RegisterOptions } from 'fastify'
+import { InvalidOption } from './errors.js'
+import { freshnessOf, type Freshness } from './timestamp.js'
+import type { RejectedDelivery } from './rejection.js'
+
+type Maybe<T> = { -readonly [K in keyof T]?: T[K] | undefined }
+
+/** What every webhook plugin takes. */
+export interface WebhookOptions extends Maybe<Settings> {
+  /** Accept secrets that are too short to withstand guessing, with a warning in the log. Default false. */
+  allowWeakSecret?: boolean | undefined
+  /** Fastify's own: put before every path of the plugin. */
+  prefix?: string
+  /** Fastify's own: the log level of the plugin's routes. */
+  logLevel?: LogLevel
+  /** Fastify's own: the log serializers of the plugin's routes. */
+  logSerializers?: NonNullable<RegisterOptions['logSerializers']>
+}
+
+/** The common options once their defaults are in. */
+export interface Settings extends Freshness {
+  /** The longest body, in bytes. Default 65,536 (identity validation: 262,144). */
+  bodyLimit: number
+  /** How long a body may take to arrive, in milliseconds. Default 5,000. */
+  bodyTimeout: number
+  /** How long a handler may take before the sender is told to come again, in milliseconds. Default 10,000. */
+  handlerTimeout: number
+  /** Told of every delivery that was not authentic. It sees, and decides nothing. */
+  onRejected: (delivery: RejectedDelivery) => void
+}
+
+interface Rule {
+  readonly accepts: (value: unknown) => boolean
+  readonly expects: string
+  readonly required?: true
+}
+
+/** What a plugin's options are held to, by name. */
+export type Rules = Readonly<Record<string, Rule>>
+
+const WEEK = 7 * 24 * 3600
+const LONGEST_TIMER = 2 ** 31 - 1
+
+const within = (value: unknown, least: number, most: number): boolean =>
+  typeof value === 'number' && value >= least && value <= most
+const whole = (most: number): Rule => ({
+  accepts: (value) => Number.isInteger(value) && within(value, 1, most),
+  expects: `must be a whole number from 1 to ${most}`
+})
+const milliseconds = whole(LONGEST_TIMER)
+
+export const flag: Rule = { accepts: (value) => typeof value === 'boolean', expects: 'must be true or false' }
+export const callback: Rule = { accepts: (value) => typeof value === 'function', expects: 'must be a function' }
+export const path: Rule = {
+  accepts: (value) => typeof value === 'string' && value.startsWith('/'),
+  expects: 'must be a path that starts with "/"'
+}
+export const text: Rule = {
+  accepts: (value) => typeof value === 'string' && value !== '',
+  expects: 'must be a text'
+}
+/** Checked further by what reads it. */
+export const anything: Rule = { accepts: () => true, expects: '' }
+export const required = (rule: Rule): Rule => ({ ...rule, required: true })
+export const oneOf = (...values: string[]): Rule => ({
+  accepts: (value) => values.includes(value as string),
+  expects: `must be one of ${values.map((value) => `"${value}"`).join(', ')}`
+})
+
+/** What decides whether a timestamp is fresh, for plugins and pure functions alike. */
+export const FRESHNESS_RULES: Rules = {
+  tolerance: {
+    accepts: (value) => within(value, 1, WEEK),
+    expects: `must be a number of seconds from 1 to ${WEEK}`
+  },
+  futureTolerance: {
+    accepts: (value) => within(value, 0, WEEK),
+    expects: `must be a number of seconds from 0 to ${WEEK}`
+  },
+  now: callback
+}
+
+const COMMON: Rules = {
+  ...FRESHNESS_RULES,
+  bodyLimit: whole(2 ** 30),
+  bodyTimeout: milliseconds,
+  handlerTimeout: milliseconds,
+  onRejected: callback,
+  allowWeakSecret: flag,
+  prefix: anything,
+  logLevel: anything,
+  logSerializers: anything
+}
+
+export function checkOption (plugin: string, name: string, value: unknown, { accepts, expects }: Rule): void {
+  if (value !== undefined && !accepts(value)) throw new InvalidOption(plugin, name, expects)
+}
+
+/** Throws `FST_VERIFICATION_INVALID_OPTION` for an option that is unknown, missing or of the wrong kind. */
+export function checkOptions (plugin: string, options: object, own: Rules, common: Rules = COMMON): void {
+  const rules = new Map(Object.entries({ ...common, ...own }))
+  for (const [name, value] of Object.entries(options)) {
+    const rule = rules.get(name)
+    if (rule === undefined) throw new InvalidOption(plugin, name, 'is not known')
+    checkOption(plugin, name, value, rule)
+  }
+  for (const [name, rule] of rules) {
+    if (rule.required && (options as Record<string, unknown>)[name] === undefined) {
+      throw new InvalidOption(plugin, name, 'is required')
+    }
+  }
+}
+
+/** The same for an object among the options whose members, all optional, are held to one rule. */
+export function checkGroup (
+  plugin: string, option: string, group: unknown, members: readonly string[], rule: Rule
+): void {
+  if (group === undefined) return
+  if (typeof group !== 'object' || group === null) throw new InvalidOption(plugin, option, 'must be an object')
+  const rules = members.map((member) => [`${option}.${member}`, rule])
+  const named = Object.entries(group).map(([member, value]) => [`${option}.${member}`, value])
+  checkOptions(plugin, Object.fromEntries(named), Object.fromEntries(rules), {})
+}
+
+/** The common options with their defaults, read once: what the caller does to the object later changes nothing. */
+export function readSettings (options: WebhookOptions): Settings {
+  return {
+    ...freshnessOf(options),
+    bodyLimit: options.bodyLimit ?? 65_536,
+    bodyTimeout: options.bodyTimeout ?? 5_000,
+    handlerTimeout: options.handlerTimeout ?? 10_000,
+    onRejected: options.onRejected ?? (() => {})
+  }
+}

@@ -1,0 +1,39 @@
+/** Why a delivery was not authentic. For logs and callbacks only: the answer is the same for all of them. */
+export type RejectionReason = 'missing_header' | 'duplicate_header' | 'malformed_header' | 'stale' | 'future' |
+  'unknown_key' | 'wrong_endpoint' | 'mismatch' | 'no_body'
+
+export interface Rejection {
+  readonly ok: false
+  readonly reason: RejectionReason
+  /** The header at fault, where one is. */
+  readonly header?: string
+  /** How old the delivery says it is, in seconds; negative if it is ahead of time. */
+  readonly ageSeconds?: number
+}
+
+export interface Verified {
+  readonly ok: true
+  /** Which of several secrets matched, counted from 0. */
+  readonly secretIndex: number
+}
+
+/** What the pure `verify...` functions return. */
+export type VerifyResult = Verified | Pick<Rejection, 'ok' | 'reason'>
+
+export function reject (reason: RejectionReason, header?: string): Rejection {
+  return header === undefined ? { ok: false, reason } : { ok: false, reason, header }
+}
+
+/** What `onRejected` is told. */
+export interface RejectedDelivery {
+  readonly provider: string
+  /** The route's path, with its prefix. */
+  readonly path: string
+  readonly reason: RejectionReason
+  /** The api-key or `keyId`, once it is known to be one of ours. */
+  readonly keyId?: string
+  /** How old the delivery says it is, in seconds; negative if it is ahead of time. */
+  readonly ageSeconds?: number
+  /** Fastify's id of the request. */
+  readonly requestId: string
+}

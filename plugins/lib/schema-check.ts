@@ -1,0 +1,27 @@
+import type { TSchema } from '@sinclair/typebox'
+import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { InvalidOption } from './errors.js'
+
+const LONGEST_PROBLEM = 300
+
+/** Tells what is wrong with a value, as a path and a rule, never the value; undefined if nothing is. */
+export type Check = (value: unknown) => string | undefined
+
+/** Compiled once: no coercion, no defaults, no removal. */
+export function compileCheck (schema: TSchema): Check {
+  const compiled = TypeCompiler.Compile(schema)
+  return (value) => {
+    if (compiled.Check(value)) return undefined
+    const error = compiled.Errors(value).First()!
+    return `${error.path || '/'}: ${error.message}`.slice(0, LONGEST_PROBLEM)
+  }
+}
+
+/** The same for a schema from a user's options. */
+export function compileOptionCheck (plugin: string, option: string, schema: TSchema): Check {
+  try {
+    return compileCheck(schema)
+  } catch {
+    throw new InvalidOption(plugin, option, 'must be a TypeBox schema')
+  }
+}

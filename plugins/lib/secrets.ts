@@ -1,0 +1,57 @@
+import { createMacKey, hmac, type MacAlgorithm, type MacKey } from './mac.js'
+import { decodeBase64 } from './decode.js'
+import { InvalidOption } from './errors.js'
+
+/** One secret, or 1 to 4 that are live at the same time while one replaces another. */
+export type Secret = string | readonly string[]
+
+/** What a provider asks of its secrets. */
+export interface SecretRules {
+  /** The plugin or function, for error texts. */
+  readonly plugin: string
+  readonly option: string
+  readonly algorithm: MacAlgorithm
+  /** How the text of a secret stands for the bytes of the key. */
+  readonly encoding: 'utf8' | 'base64'
+  readonly allowWeakSecret?: boolean | undefined
+}
+
+const MOST_SECRETS = 4
+const LEAST_BYTES: Readonly<Record<MacAlgorithm, number>> = { md5: 16, sha256: 24 }
+const NOTHING = new Uint8Array()
+
+/** The bytes of a secret; throws for one that cannot be a secret, however weak. */
+export function secretBytes (secret: unknown, { plugin, option, encoding }: Omit<SecretRules, 'algorithm'>): Buffer {
+  if (typeof secret !== 'string') throw new InvalidOption(plugin, option, 'must be a string')
+  if (secret.trim() === '') throw new InvalidOption(plugin, option, 'must not be empty')
+  if (secret.trim() !== secret) throw new InvalidOption(plugin, option, 'must not begin or end with white space')
+  const bytes = encoding === 'base64' ? decodeBase64(secret) : Buffer.from(secret)
+  if (bytes === undefined) throw new InvalidOption(plugin, option, 'must be canonical base64')
+  return bytes
+}
+
+/** Whether a key is too short to withstand guessing. */
+export function isWeak ({ algorithm, key }: MacKey): boolean {
+  return key.symmetricKeySize! < LEAST_BYTES[algorithm]
+}
+
+/** The keys of a secret or a rotation of them; throws `FST_VERIFICATION_INVALID_OPTION`. */
+export function deriveKeys (secret: unknown, rules: SecretRules): MacKey[] {
+  const { plugin, option, algorithm, allowWeakSecret } = rules
+  const secrets: unknown[] = Array.isArray(secret) ? secret : [secret]
+  if (secrets.length === 0 || secrets.length > MOST_SECRETS) {
+    throw new InvalidOption(plugin, option, `must hold 1 to ${MOST_SECRETS} secrets`)
+  }
+  const keys = secrets.map((text) => {
+    const key = createMacKey(algorithm, secretBytes(text, rules))
+    if (isWeak(key) && allowWeakSecret !== true) {
+      throw new InvalidOption(plugin, option, `must be at least ${LEAST_BYTES[algorithm]} bytes long`)
+    }
+    return key
+  })
+  // RFC 2104 pads a key with zeros and hashes a long one: different texts can be one key.
+  if (new Set(keys.map((key) => hmac(key, '', NOTHING).toString('hex'))).size !== keys.length) {
+    throw new InvalidOption(plugin, option, 'must not repeat a secret')
+  }
+  return keys
+}

@@ -1,0 +1,41 @@
+import { reject, type Rejection } from './rejection.js'
+
+// Seconds since 1970 in ten digits (2001-09-09 to 2286-11-20): no sign, space, fraction, exponent or milliseconds.
+const UNIX_SECONDS = /^[1-9][0-9]{9}$/
+// RFC 9110 section 5.6.7, IMF-fixdate; that the day exists is checked by printing the date again.
+const IMF_FIXDATE = /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/
+
+/** The span of time in which a signed timestamp counts as fresh. */
+export interface Freshness {
+  /** How old a signed timestamp may be, in seconds, up to 7 days. Default 300. */
+  readonly tolerance: number
+  /** How far ahead of this server's clock a signed timestamp may be, in seconds, up to 7 days. Default 60. */
+  readonly futureTolerance: number
+  /** The clock, in milliseconds since 1970; for tests. Default `Date.now`. */
+  readonly now: () => number
+}
+
+export function freshnessOf (given: { [K in keyof Freshness]?: Freshness[K] | undefined }): Freshness {
+  const { tolerance = 300, futureTolerance = 60, now = Date.now } = given
+  return { tolerance, futureTolerance, now }
+}
+
+export function parseUnixSeconds (text: string): number | undefined {
+  return UNIX_SECONDS.test(text) ? Number(text) : undefined
+}
+
+/** Seconds since 1970 of an HTTP date. */
+export function parseHttpDate (text: string): number | undefined {
+  if (!IMF_FIXDATE.test(text)) return undefined
+  const date = new Date(text)
+  return date.toUTCString() === text ? date.getTime() / 1000 : undefined
+}
+
+/** A rejection unless the timestamp is within the tolerances, both ends included. A broken clock rejects. */
+export function checkFreshness (
+  seconds: number, { tolerance, futureTolerance, now }: Freshness
+): Rejection | undefined {
+  const ageSeconds = Math.floor(now() / 1000) - seconds
+  if (ageSeconds >= -futureTolerance && ageSeconds <= tolerance) return undefined
+  return { ...reject(ageSeconds < 0 ? 'future' : 'stale'), ageSeconds }
+}

@@ -1,0 +1,80 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, HookHandlerDoneFunction } from 'fastify'
+import type { Send } from './answer.js'
+import type { Authenticate, Authentication } from './authenticate.js'
+import { describeError, FORBIDDEN, INVALID_JSON, SECRET_UNAVAILABLE, type Refusal } from './errors.js'
+import { createHandlerRunner, type Work } from './handler.js'
+import { parseJsonObject } from './json.js'
+import type { Settings } from './options.js'
+import type { Rejection } from './rejection.js'
+
+/** One provider's part in the way of a delivery. */
+export interface VerifiedRoute<Event> extends Work<Event> {
+  readonly url: string
+  readonly schema: FastifySchema & { summary: string }
+  /** Is it authentic? Sees headers and bytes, nothing decoded. A rejected promise: the secret cannot be had. */
+  readonly authenticate: Authenticate
+  /** Is it what the provider sends? */
+  readonly check: (payload: object) => Refusal | undefined
+}
+
+/** The one place that knows the order: verify, decode, validate, handle, check the reply, answer. */
+export function addVerifiedRoute<Event> (
+  scope: FastifyInstance, send: Send, settings: Settings, route: VerifiedRoute<Event>
+): void {
+  const { provider } = route
+  const runHandler = createHandlerRunner(route, settings.handlerTimeout)
+
+  scope.route({
+    method: 'POST',
+    url: route.url,
+    schema: route.schema,
+    bodyLimit: settings.bodyLimit,
+    // The schema serves types and API pages. The check that counts runs after the signature.
+    validatorCompiler: () => () => true,
+    preHandler: verify,
+    handler: deliver
+  })
+
+  function verify (request: FastifyRequest, reply: FastifyReply, next: HookHandlerDoneFunction): void {
+    const { body } = request
+    if (!Buffer.isBuffer(body)) return reject(request, reply, { ok: false, reason: 'no_body' })
+    const outcome = route.authenticate(request, body)
+    if (!(outcome instanceof Promise)) return validate(request, reply, body, outcome, next)
+    outcome.then((authentication) => validate(request, reply, body, authentication, next), (error: unknown) => {
+      request.log.error({ provider, err: describeError(error) }, 'secret unavailable')
+      send(reply, SECRET_UNAVAILABLE)
+    }).catch(next)
+  }
+
+  function validate (
+    request: FastifyRequest, reply: FastifyReply, body: Buffer, outcome: Authentication, next: HookHandlerDoneFunction
+  ): void {
+    if (!outcome.ok) return reject(request, reply, outcome)
+    const payload = parseJsonObject(body)
+    if (payload === undefined) return send(reply, INVALID_JSON)
+    const refusal = route.check(payload)
+    if (refusal !== undefined) return send(reply, refusal)
+    request.body = payload
+    next()
+  }
+
+  function deliver (request: FastifyRequest, reply: FastifyReply): void {
+    runHandler(request.body as Event, request, (answer) => send(reply, answer))
+  }
+
+  function reject (request: FastifyRequest, reply: FastifyReply, rejection: Rejection & { keyId?: string }): void {
+    const { reason, ageSeconds, keyId } = rejection
+    const delivery = {
+      provider,
+      path: request.routeOptions.url!,
+      reason,
+      ...(keyId !== undefined && { keyId }),
+      ...(ageSeconds !== undefined && { ageSeconds })
+    }
+    request.log[reason === 'stale' ? 'warn' : 'info'](delivery, 'delivery rejected')
+    send(reply, FORBIDDEN)
+    Promise.resolve({ ...delivery, requestId: request.id }).then(settings.onRejected).catch((error: unknown) => {
+      request.log.error({ provider, err: describeError(error) }, 'onRejected failed')
+    })
+  }
+}
