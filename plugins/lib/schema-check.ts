@@ -12,7 +12,9 @@ export function compileCheck (schema: TSchema): Check {
   const compiled = TypeCompiler.Compile(schema)
   return (value) => {
     if (compiled.Check(value)) return undefined
-    const error = compiled.Errors(value).First()!
+    let error = compiled.Errors(value).First()!
+    // What is wrong with something nullable is what is wrong with it as something.
+    while (error.schema.anyOf?.[1]?.type === 'null') error = error.errors[0]!.First()!
     return `${error.path || '/'}: ${error.message}`.slice(0, LONGEST_PROBLEM)
   }
 }

@@ -1,0 +1,111 @@
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import { pathToFileURL } from 'node:url'
+import {
+  aghanimPlugin, altdentifierPlugin, identityValidationPlugin, type AltDentifierEvent, type Player
+} from './plugins/index.js'
+
+// Known to everyone, so good for trying things out on one's own machine and for nothing else.
+const DEMO = {
+  ALTDENTIFIER_SECRET: 'demo-altdentifier-secret',
+  AGHANIM_SECRET: 'demo-aghanim-secret-of-32-bytes!',
+  IDENTITY_API_KEY: 'demo-api-key',
+  IDENTITY_API_SECRET: 'ZGVtby1pZGVudGl0eS1zZWNyZXQtMzItYnl0ZXMtISE='
+}
+const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost'])
+
+/** The players of the demo game: the one of Aghanim's own example. */
+const PLAYERS = new Map<string, Player>([
+  ['2D2R-OP3C', { player_id: '2D2R-OP3C', name: 'Beebee-Ate', attributes: { level: 2 }, country: 'US' }]
+])
+
+/** How the log looks on a terminal; elsewhere it stays JSON. */
+const PRETTY = {
+  transport: { target: 'pino-pretty', options: { ignore: 'pid,hostname,reqId', translateTime: 'SYS:HH:MM:ss' } }
+}
+
+type Env = Readonly<Record<string, string | undefined>>
+
+/** The settings of the environment, with demo secrets where it gives none and no stranger can reach the server. */
+export function readEnv (env: Env) {
+  const host = env['HOST'] || '127.0.0.1'
+  const port = Number(env['PORT'] || 3000)
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new Error('PORT must be a number from 0 to 65535')
+
+  const missing = Object.entries(DEMO).filter(([name]) => !env[name])
+  const names = missing.map(([name]) => name).join(', ')
+  if (missing.length > 0 && env['NODE_ENV'] === 'production') throw new Error(`production needs ${names}`)
+  if (missing.length > 0 && !LOOPBACK.has(host)) throw new Error(`to serve on ${host}, set ${names}`)
+
+  const given = (name: keyof typeof DEMO): string => env[name] || DEMO[name]
+  return {
+    host,
+    port,
+    altdentifierSecret: given('ALTDENTIFIER_SECRET'),
+    aghanimSecret: given('AGHANIM_SECRET'),
+    identityKeys: { [given('IDENTITY_API_KEY')]: given('IDENTITY_API_SECRET') },
+    /** The demo secrets in use, as lines for a shell. */
+    madeUp: missing.map(([name, value]) => `export ${name}='${value}'`)
+  }
+}
+
+/** The whole server, ready to listen or to be injected into. */
+export async function build (env: Env = {}, options: FastifyServerOptions = {}): Promise<FastifyInstance> {
+  const { altdentifierSecret, aghanimSecret, identityKeys } = readEnv(env)
+  const app = Fastify({ disableRequestLogging: true, ...options })
+
+  app.register(altdentifierPlugin, {
+    prefix: '/webhooks',
+    secret: altdentifierSecret,
+    handleEvent: (event, request) => request.log.info(tell(event))
+  })
+
+  app.register(aghanimPlugin, {
+    prefix: '/webhooks',
+    secret: aghanimSecret,
+    verifyPlayer ({ event_data: { player_id: id }, trigger }, request) {
+      const player = PLAYERS.get(id) ?? null
+      request.log.info(`Aghanim: ${trigger ?? 'someone'} asks for player ${id}: ${player?.name ?? 'denied'}`)
+      return player
+    },
+    handleEvent: (event, request) => request.log.info(`Aghanim: ${event.event_type} ${event.event_id}`)
+  })
+
+  app.register(identityValidationPlugin, {
+    prefix: '/webhooks',
+    apiKeys: identityKeys,
+    handleSession: ({ session }, request) =>
+      request.log.info(`Identity validation: session ${session?.id} is ${session?.status}`),
+    handleRequiredFiles: (_notification, request) => request.log.info('Identity validation: files are required')
+  })
+
+  app.get('/health', () => ({ status: 'ok' }))
+  await app.ready()
+  return app
+}
+
+function tell (event: AltDentifierEvent): string {
+  if (event.OP === 5) return 'AltDentifier: test event'
+  const who = `${event.member.username ?? event.member.name ?? 'member'} (${event.member.id})`
+  switch (event.OP) {
+    case 0: return `AltDentifier: ${who} started verification`
+    case 1: return `AltDentifier: ${who} passed verification by ${event.method}`
+    case 2: return `AltDentifier: ${who} failed verification by ${event.method}: ${event.reason}`
+    case 3: return `AltDentifier: ${who} ignored verification, action ${event.action}`
+    case 4: return `AltDentifier: ${who} verified with another account`
+  }
+}
+
+async function main (): Promise<void> {
+  const { host, port, madeUp } = readEnv(process.env)
+  const app = await build(process.env, { logger: process.stdout.isTTY ? PRETTY : true })
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => app.close())
+  const address = await app.listen({ host, port })
+  console.log([`\nListening on ${address}`, ...madeUp.length > 0 ? ['Demo secrets in use:', ...madeUp] : [], ''].join('\n'))
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  main().catch((error: Error) => {
+    console.error(error.message)
+    process.exitCode = 1
+  })
+}

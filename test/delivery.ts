@@ -1,0 +1,443 @@
+import t from 'tap'
+import {
+  aghanimPlugin, altdentifierPlugin, identityValidationPlugin, signAghanim, signAltdentifier, type AghanimOptions,
+  type RejectedDelivery
+} from '../plugins/index.js'
+import { API_KEY, API_SECRET, bodyOf, NOW, now, PLAYER, PROVIDERS, SECRET, SESSIONS } from './fixtures/deliveries.js'
+import { createHost, exchange, portOf, rawRequest, statusOf, type Line, type Test } from './fixtures/host.js'
+
+const AGHANIM = PROVIDERS[1]!
+const BODY = bodyOf(AGHANIM)
+const OTHER_SECRET = 'another secret that is long enough'
+
+function createServer (test: Test, options: Partial<AghanimOptions> = {}) {
+  const { app, lines } = createHost(test)
+  const calls: unknown[] = []
+  app.register(aghanimPlugin, {
+    secret: SECRET,
+    now,
+    verifyPlayer: (event) => {
+      calls.push(event)
+      return PLAYER
+    },
+    ...options
+  })
+  const deliver = (body = BODY, headers: Record<string, string> = AGHANIM.sign(body)) =>
+    app.inject({ method: 'POST', url: '/aghanim', headers, payload: body })
+  return { app, lines, calls, deliver }
+}
+
+const pairs = (headers: Record<string, string>): [string, string][] => Object.entries(headers)
+const warnings = (lines: Line[]): Line[] => lines.filter(({ level }) => level >= 40)
+
+/** A promise and the two ways to end it. */
+function gateOf<T> () {
+  let resolve!: (value: T) => void
+  let reject!: (reason: unknown) => void
+  const promise = new Promise<T>((_resolve, _reject) => { resolve = _resolve; reject = _reject })
+  return { promise, resolve, reject }
+}
+
+/** Resolves once `condition` holds; checked after every turn of the event loop. */
+async function until (condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 1))
+}
+
+t.test('whatever a handler throws, the answer is one fixed text and the log shows no word of it', async (t) => {
+  const failure = Object.assign(new Error('canary message', { cause: new Error('canary cause') }), {
+    statusCode: 418, headers: { 'x-canary': 'canary' }, config: { apiKey: 'canary' }, code: 'ECONNRESET'
+  })
+  const thrown = [failure, new AggregateError([failure], 'canary'), 'canary', undefined, null, 0, { canary: true }]
+  for (const value of thrown) {
+    const handlers: (() => never | Promise<never>)[] = [
+      () => { throw value },
+      () => Promise.reject(value),
+      async () => {
+        await new Promise(setImmediate)
+        throw value
+      }
+    ]
+    for (const verifyPlayer of handlers) {
+      const { deliver, lines } = createServer(t, { verifyPlayer })
+      const reply = await deliver()
+      t.equal(reply.statusCode, 500)
+      t.equal(reply.headers['x-canary'], undefined)
+      t.strictSame(reply.json(), {
+        statusCode: 500,
+        code: 'FST_VERIFICATION_HANDLER_FAILED',
+        error: 'Internal Server Error',
+        message: 'The handler failed'
+      })
+      const [line] = warnings(lines)
+      t.equal(line?.msg, 'handler failed')
+      t.notMatch(JSON.stringify(lines), /canary/)
+      if (value === failure) {
+        const { type, code, stack } = line?.['err'] as Record<string, string>
+        t.equal(type, 'Error')
+        t.equal(code, 'ECONNRESET')
+        t.match(stack, /^ {4}at .*delivery\.ts/, 'and where it came from')
+      }
+    }
+  }
+})
+
+for (const [name, ending, outcome] of [
+  ['succeeds', (resolve: (value: unknown) => void) => resolve(PLAYER), 200],
+  ['fails', (_resolve: unknown, reject: (reason: unknown) => void) => reject(new Error('late')), 500]
+] as const) {
+  t.test(`a handler over its time is answered 503; that it ${name} later is logged, not sent`, async (t) => {
+    const gate = gateOf<unknown>()
+    const { app, lines } = createServer(t, { handlerTimeout: 20, verifyPlayer: () => gate.promise as never })
+    const request = rawRequest('/aghanim', [...pairs(AGHANIM.sign(BODY)), ['content-length', String(BODY.length)]], BODY)
+    const { text } = await exchange(app, [request], (text) => text.includes('FST_'))
+    t.equal(statusOf(text), 503)
+    t.match(text, /retry-after: 5\r\n/)
+    t.match(text, '"code":"FST_VERIFICATION_TIMEOUT"')
+    ending(gate.resolve, gate.reject)
+    await until(() => lines.some(({ msg }) => msg === 'handler ended after its time-out'))
+    t.equal(lines.find(({ msg }) => msg === 'handler ended after its time-out')?.['statusCode'], outcome)
+  })
+}
+
+t.test('a thenable is waited for like a promise', async (t) => {
+  const { deliver } = createServer(t, {
+    verifyPlayer: () => ({ then: (resolve: (value: unknown) => void) => resolve(PLAYER) }) as never
+  })
+  t.strictSame((await deliver()).json(), PLAYER)
+})
+
+t.test('a body that does not arrive is ended with 408', async (t) => {
+  for (const provider of PROVIDERS) {
+    const { app, lines } = createHost(t)
+    const calls: unknown[] = []
+    provider.register(app, calls, { bodyTimeout: 30 })
+    const body = bodyOf(provider)
+    const headers = pairs(provider.sign(body))
+    const unfinished = [
+      rawRequest(provider.url, [...headers, ['content-length', '500']], ''),
+      rawRequest(provider.url, [...headers, ['content-length', '500']], body),
+      rawRequest(provider.url, [...headers, ['transfer-encoding', 'chunked']], '10\r\n{"a":')
+    ]
+    for (const request of unfinished) {
+      const { text, closed } = await exchange(app, [request])
+      t.equal(statusOf(text), 408)
+      t.match(text, '"code":"FST_VERIFICATION_BODY_TIMEOUT"')
+      t.match(text, /\r\nconnection: close\r\n/)
+      t.ok(closed, 'by the server')
+    }
+    t.equal(calls.length, 0)
+    t.strictSame(warnings(lines), [])
+
+    const whole = rawRequest(provider.url, [...headers, ['content-length', String(body.length)]], body)
+    const { text } = await exchange(app, [whole], (text) => text.includes('\r\n\r\n'))
+    t.equal(statusOf(text), provider.success, 'a body in time is not ended')
+  }
+})
+
+t.test("the body's time also runs out while a hook of the host holds the request up", async (t) => {
+  const { app, calls, lines } = createServer(t, { bodyTimeout: 20 })
+  const gate = gateOf<undefined>()
+  app.addHook('onRoute', (route) => {
+    route.preParsing = async (_request: unknown, _reply: unknown, payload: unknown) => {
+      await gate.promise
+      return payload
+    }
+  })
+  const request = rawRequest('/aghanim', [...pairs(AGHANIM.sign(BODY)), ['content-length', String(BODY.length)]], BODY)
+  const { text } = await exchange(app, [request])
+  gate.resolve(undefined)
+  await new Promise(setImmediate)
+  t.equal(statusOf(text), 408)
+  t.equal(calls.length, 0)
+  t.strictSame(warnings(lines), [])
+})
+
+t.test('a refused request leaves no deadline behind that could answer again', async (t) => {
+  const { app, lines } = createServer(t, { bodyTimeout: 10 })
+  const refused = await app.inject({ method: 'POST', url: '/aghanim' })
+  t.equal(refused.statusCode, 403)
+  const closing = rawRequest('/aghanim', [['content-type', 'application/json'], ['content-length', '99999999']], '')
+  t.equal(statusOf((await exchange(app, [closing])).text), 413)
+  await new Promise((resolve) => setTimeout(resolve, 30))
+  t.strictSame(warnings(lines), [])
+})
+
+t.test('a body over the limit is refused before it is read, one at the limit is not', async (t) => {
+  for (const provider of PROVIDERS) {
+    const { app } = createHost(t)
+    const calls: unknown[] = []
+    const body = bodyOf(provider)
+    const limit = body.length + 10
+    provider.register(app, calls, { bodyLimit: limit })
+    const atLimit = body + ' '.repeat(10)
+    const send = (body: string) => app.inject({
+      method: 'POST', url: provider.url, headers: provider.sign(body), payload: body
+    })
+    t.equal((await send(atLimit)).statusCode, provider.success)
+    const over = await send(`${atLimit} `)
+    t.equal(over.statusCode, 413)
+    t.equal(over.json().code, 'FST_ERR_CTP_BODY_TOO_LARGE')
+
+    const headers = pairs(provider.sign(body))
+    const declared = await exchange(app, [rawRequest(provider.url, [...headers, ['content-length', '5000000']], '')])
+    t.equal(statusOf(declared.text), 413)
+    t.ok(declared.closed)
+    const endless = await exchange(app, [
+      rawRequest(provider.url, [...headers, ['transfer-encoding', 'chunked']], `fff\r\n${'x'.repeat(0xfff)}\r\n`)
+    ])
+    t.equal(statusOf(endless.text), 413)
+    t.ok(endless.closed)
+    t.equal(calls.length, 1)
+  }
+})
+
+t.test('the limits are 64 KiB, and 256 KiB for identity validation', async (t) => {
+  for (const provider of PROVIDERS) {
+    const { app } = createHost(t)
+    provider.register(app, [])
+    const limit = provider.name === 'identity-validation' ? 262_144 : 65_536
+    for (const [length, status] of [[limit, provider.success], [limit + 1, 413]] as const) {
+      const body = bodyOf(provider).padEnd(length)
+      const reply = await app.inject({ method: 'POST', url: provider.url, headers: provider.sign(body), payload: body })
+      t.equal(reply.statusCode, status)
+    }
+  }
+})
+
+t.test('an unfinished body of the wrong type does not keep its socket', async (t) => {
+  const { app } = createServer(t)
+  for (const headers of [[['content-type', 'text/plain']], [['content-encoding', 'gzip']], []] as [string, string][][]) {
+    const { text, closed } = await exchange(app, [rawRequest('/aghanim', [...headers, ['content-length', '500']], 'x')])
+    t.equal(statusOf(text), 415)
+    t.ok(closed)
+  }
+})
+
+t.test('a transfer coding that Node would pass on undecoded is refused', async (t) => {
+  const { app, calls } = createServer(t)
+  const request = (coding: string) => rawRequest('/aghanim', [
+    ...pairs(AGHANIM.sign(BODY)), ['transfer-encoding', coding], ['connection', 'close']
+  ], `${BODY.length.toString(16)}\r\n${BODY}\r\n0\r\n\r\n`)
+  t.equal(statusOf((await exchange(app, [request('gzip, chunked')])).text), 400)
+  t.equal(calls.length, 0)
+  t.equal(statusOf((await exchange(app, [request('chunked')])).text), 200)
+})
+
+t.test('each of several deliveries on one socket is verified on its own', async (t) => {
+  const { app, calls } = createServer(t)
+  const signed = [...pairs(AGHANIM.sign(BODY)), ['content-length', String(BODY.length)]] as [string, string][]
+  const good = rawRequest('/aghanim', signed, BODY)
+  const forged = rawRequest('/aghanim', signed, BODY.replace('2D2R', '2D2S'))
+  const { text } = await exchange(app, [Buffer.concat([good, forged, good])],
+    (text) => text.split('HTTP/1.1').length === 4 && text.endsWith('}'))
+  t.strictSame(text.match(/HTTP\/1\.1 \d+/g), ['HTTP/1.1 200', 'HTTP/1.1 403', 'HTTP/1.1 200'])
+  t.equal(calls.length, 2)
+})
+
+t.test('a signature in a trailer is none', async (t) => {
+  const { app, calls } = createServer(t)
+  const { 'x-aghanim-signature': signature, ...rest } = AGHANIM.sign(BODY)
+  const { text } = await exchange(app, [rawRequest('/aghanim', [
+    ...pairs(rest as Record<string, string>), ['transfer-encoding', 'chunked'], ['trailer', 'x-aghanim-signature'],
+    ['connection', 'close']
+  ], `${BODY.length.toString(16)}\r\n${BODY}\r\n0\r\nx-aghanim-signature: ${signature}\r\n\r\n`)])
+  t.equal(statusOf(text), 403)
+  t.equal(calls.length, 0)
+})
+
+t.test('other methods and other spellings of the path do not lead to the handler', async (t) => {
+  const { app, calls } = createServer(t)
+  for (const method of ['GET', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD'] as const) {
+    t.equal((await app.inject({ method, url: '/aghanim', headers: AGHANIM.sign(BODY), payload: BODY })).statusCode, 404)
+  }
+  for (const url of ['/aghanim/', '//aghanim', '/AGHANIM', '/aghanim;x', '/x/../aghanim/x']) {
+    t.equal((await app.inject({ method: 'POST', url, headers: AGHANIM.sign(BODY), payload: BODY })).statusCode, 404, url)
+  }
+  t.equal((await app.inject({ method: 'POST', url: '/%61ghanim', payload: BODY })).statusCode, 415)
+  t.equal(calls.length, 0)
+})
+
+t.test('while one secret replaces another, both open the door', async (t) => {
+  const sign = (secret: string) => signAghanim({ secret, body: BODY, timestamp: NOW })
+  for (const [secret, old, fresh] of [
+    [SECRET, 200, 403], [OTHER_SECRET, 403, 200],
+    [[SECRET, OTHER_SECRET], 200, 200], [[OTHER_SECRET, SECRET], 200, 200],
+    [() => [OTHER_SECRET, SECRET], 200, 200]
+  ] as const) {
+    const { deliver } = createServer(t, { secret })
+    t.equal((await deliver(BODY, sign(SECRET))).statusCode, old)
+    t.equal((await deliver(BODY, sign(OTHER_SECRET))).statusCode, fresh)
+    t.equal((await deliver(BODY, sign('a third secret that is long enough'))).statusCode, 403)
+  }
+})
+
+t.test('a resolver finds the secret of the tenant that the request is for', async (t) => {
+  const { app } = createHost(t)
+  const secrets = new Map([['a', SECRET], ['b', OTHER_SECRET]])
+  const asked: string[] = []
+  app.register(aghanimPlugin, {
+    path: '/games/:game',
+    now,
+    secret: async ({ params }) => {
+      const { game } = params as { game: string }
+      asked.push(game)
+      return secrets.get(game)
+    },
+    verifyPlayer: () => PLAYER
+  })
+  const deliver = (game: string, secret: string, headers = signAghanim({ secret, body: BODY, timestamp: NOW })) =>
+    app.inject({ method: 'POST', url: `/games/${game}`, headers, payload: BODY })
+  for (const [game, secret, status] of [
+    ['a', SECRET, 200], ['b', OTHER_SECRET, 200], ['a', OTHER_SECRET, 403], ['b', SECRET, 403], ['c', SECRET, 403]
+  ] as const) {
+    t.equal((await deliver(game, secret)).statusCode, status)
+  }
+  t.strictSame(asked, ['a', 'b', 'a', 'b', 'c'])
+  const stale = signAghanim({ secret: SECRET, body: BODY, timestamp: NOW - 301 })
+  t.equal((await deliver('a', SECRET, stale)).statusCode, 403)
+  t.equal(asked.length, 5, 'headers that cannot be right cost no look-up')
+})
+
+t.test('a resolver without a secret is a failed authentication', async (t) => {
+  for (const nothing of [undefined, '', [], null]) {
+    for (const secret of [() => nothing, async () => nothing]) {
+      const rejected: RejectedDelivery[] = []
+      const onRejected = (delivery: RejectedDelivery) => { rejected.push(delivery) }
+      const { calls, deliver } = createServer(t, { secret: secret as never, onRejected })
+      const reply = await deliver()
+      t.equal(reply.statusCode, 403)
+      t.equal(reply.json().code, 'FST_VERIFICATION_FORBIDDEN')
+      t.equal(rejected[0]?.reason, 'unknown_key')
+      t.equal(calls.length, 0)
+    }
+  }
+})
+
+t.test('a resolver that throws, hangs or returns what cannot be a secret means 503', async (t) => {
+  const failing = [
+    ...[new Error('canary'), undefined].flatMap((value) => [() => { throw value }, async () => { throw value }]),
+    () => 7, () => ({}), () => 'canary', () => ` ${SECRET}`, () => ['canary'], () => [''], () => [SECRET, SECRET],
+    () => [SECRET, 7], () => Array(5).fill(SECRET), () => new Promise(() => {})
+  ]
+  await Promise.all(failing.map(async (secret) => {
+    const { calls, deliver, lines } = createServer(t, { secret: secret as never })
+    const reply = await deliver()
+    t.equal(reply.statusCode, 503, String(secret))
+    t.equal(reply.json().code, 'FST_VERIFICATION_SECRET_UNAVAILABLE')
+    t.equal(reply.headers['retry-after'], '5')
+    t.equal(calls.length, 0)
+    t.equal(warnings(lines)[0]?.msg, 'secret unavailable')
+    t.notMatch(JSON.stringify([lines, reply.body]), /canary|r3jie4nx/)
+  }))
+})
+
+t.test('a broken clock admits nobody', async (t) => {
+  for (const [clock, status] of [
+    [() => NaN, 403], [() => Infinity, 403], [() => -Infinity, 403], [() => { throw new Error('canary') }, 500]
+  ] as [() => number, number][]) {
+    const { calls, deliver } = createServer(t, { now: clock })
+    const reply = await deliver()
+    t.equal(reply.statusCode, status)
+    t.notMatch(reply.body, /canary/)
+    t.equal(calls.length, 0)
+  }
+})
+
+t.test('onRejected is told what happened, and cannot change it', async (t) => {
+  const { app } = createHost(t)
+  const seen: RejectedDelivery[] = []
+  const onRejected = (delivery: RejectedDelivery) => { seen.push(delivery) }
+  app.register(identityValidationPlugin, {
+    prefix: '/v1', apiKeys: { [API_KEY]: API_SECRET }, now, handleSession () {}, onRejected
+  })
+  const provider = PROVIDERS[2]!
+  const body = bodyOf(provider)
+  const send = (headers: Record<string, string>) =>
+    app.inject({ method: 'POST', url: `/v1${SESSIONS}`, headers, payload: body })
+  const signed = { ...provider.sign(body), 'x-endpoint': `/v1${SESSIONS}` }
+  await send(signed)
+  await send({ ...provider.sign(body, NOW - 1000), 'x-endpoint': `/v1${SESSIONS}` })
+  await send({ ...signed, 'x-api-key': 'unknown' })
+  const base = { provider: 'identity-validation', path: `/v1${SESSIONS}` }
+  t.strictSame(seen, [
+    { ...base, reason: 'mismatch', keyId: API_KEY, requestId: 'req-1' },
+    { ...base, reason: 'stale', ageSeconds: 1000, requestId: 'req-2' },
+    { ...base, reason: 'unknown_key', requestId: 'req-3' }
+  ])
+
+  for (const onRejected of [() => { throw new Error('canary') }, async () => { throw new Error('canary') }]) {
+    const { deliver, lines } = createServer(t, { onRejected })
+    const reply = await deliver(BODY, signAghanim({ secret: OTHER_SECRET, body: BODY, timestamp: NOW }))
+    t.equal(reply.statusCode, 403)
+    await until(() => warnings(lines).length > 0)
+    t.equal(warnings(lines)[0]?.msg, 'onRejected failed')
+    t.notMatch(JSON.stringify(lines), /canary/)
+  }
+})
+
+t.test('close() answers what is running and is not held up by kept-alive clients', async (t) => {
+  const gate = gateOf<undefined>()
+  let running = 0
+  const { app } = createServer(t, {
+    verifyPlayer: async () => {
+      running++
+      await gate.promise
+      return PLAYER
+    }
+  })
+  const request = rawRequest('/aghanim', [...pairs(AGHANIM.sign(BODY)), ['content-length', String(BODY.length)]], BODY)
+  const answers = [...Array(20)].map(() => exchange(app, [request]))
+  await until(() => running === 20)
+  const closed = app.close()
+  await until(() => !app.server.listening)
+  gate.resolve(undefined)
+  for (const { text, closed } of await Promise.all(answers)) {
+    t.equal(statusOf(text), 200)
+    t.match(text, /\r\nconnection: close\r\n/)
+    t.ok(closed)
+  }
+  await closed
+})
+
+t.test('a client that went away changes nothing for the handler', async (t) => {
+  const gate = gateOf<undefined>()
+  let ended = false
+  let running = false
+  const { app, lines } = createServer(t, {
+    verifyPlayer: async () => {
+      running = true
+      await gate.promise
+      ended = true
+      return PLAYER
+    }
+  })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const controller = new AbortController()
+  const request = fetch(`http://127.0.0.1:${portOf(app)}/aghanim`, {
+    method: 'POST', headers: AGHANIM.sign(BODY), body: BODY, signal: controller.signal
+  }).catch(() => {})
+  await until(() => running)
+  controller.abort()
+  await request
+  gate.resolve(undefined)
+  await until(() => ended && lines.some(({ msg }) => msg.includes('request')))
+  t.strictSame(warnings(lines), [])
+})
+
+t.test('a body cut off by its client reaches no handler', async (t) => {
+  const { app, calls, lines } = createServer(t)
+  await exchange(app, [rawRequest('/aghanim', [...pairs(AGHANIM.sign(BODY)), ['content-length', '500']], 'x')], () => true)
+    .catch(() => {})
+  t.equal(calls.length, 0)
+  t.strictSame(warnings(lines), [])
+})
+
+t.test('the signed text may be any bytes that JSON allows', async (t) => {
+  const { app } = createHost(t)
+  const events: unknown[] = []
+  app.register(altdentifierPlugin, { secret: SECRET, handleEvent: (event) => { events.push(event) } })
+  const body = '{ "OP" : 5e0, "\\u006eame": "Zo\u00eb \\ud83d\\ude00 \u{1F600}" }\r\n'
+  const headers = signAltdentifier({ secret: SECRET, body })
+  t.equal((await app.inject({ method: 'POST', url: '/altdentifier', headers, payload: body })).statusCode, 204)
+  t.strictSame(events, [{ OP: 5, name: 'Zo\u00eb \u{1F600} \u{1F600}' }])
+})

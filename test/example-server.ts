@@ -1,0 +1,107 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import t from 'tap'
+import { build, readEnv } from '../example-server.js'
+import { signAghanim, signAltdentifier, signIdentityValidation } from '../plugins/index.js'
+import { GUILD, MEMBER, VERIFY_EVENT } from './fixtures/deliveries.js'
+import type { Test } from './fixtures/host.js'
+
+const SECRETS = {
+  ALTDENTIFIER_SECRET: 'canary of altdentifier',
+  AGHANIM_SECRET: 'canary of aghanim, long enough',
+  IDENTITY_API_KEY: 'canary-key',
+  IDENTITY_API_SECRET: Buffer.from('canary of identity, long enough').toString('base64')
+}
+
+async function createServer (test: Test) {
+  const lines: { msg: string }[] = []
+  const stream = { write: (line: string) => { lines.push(JSON.parse(line)) } }
+  const app = await build(SECRETS, { logger: { stream } })
+  test.teardown(() => app.close())
+  const endpoint = '/webhooks/identity-validation'
+  const post = (url: string, event: object) => {
+    const body = JSON.stringify(event)
+    const headers = url.endsWith('altdentifier')
+      ? signAltdentifier({ secret: SECRETS.ALTDENTIFIER_SECRET, body })
+      : url.endsWith('aghanim')
+        ? signAghanim({ secret: SECRETS.AGHANIM_SECRET, body })
+        : signIdentityValidation({
+          apiKey: SECRETS.IDENTITY_API_KEY, secret: SECRETS.IDENTITY_API_SECRET, endpoint: url, body
+        })
+    return app.inject({ method: 'POST', url, headers, payload: body })
+  }
+  return { app, lines, endpoint, post }
+}
+
+t.test('each event is answered, and told in a readable line', async (t) => {
+  const { app, lines, endpoint, post } = await createServer(t)
+  const who = { member: MEMBER, guild: GUILD }
+  const cases: [string, object, number, string][] = [
+    ['/webhooks/altdentifier', { OP: 0, ...who }, 204, 'Auxim (66166172835385344) started verification'],
+    ['/webhooks/altdentifier', { OP: 1, ...who, method: 'steam' }, 204, 'Auxim (66166172835385344) passed verification by steam'],
+    ['/webhooks/altdentifier', { OP: 2, ...who, member: { id: '1', name: 'A' }, method: 'xbox', reason: 'too new' }, 204,
+      'A (1) failed verification by xbox: too new'],
+    ['/webhooks/altdentifier', { OP: 3, ...who, action: 'kick' }, 204, 'ignored verification, action kick'],
+    ['/webhooks/altdentifier', { OP: 4, ...who, member: { id: '1' } }, 204, 'member (1) verified with another account'],
+    ['/webhooks/altdentifier', { OP: 5 }, 204, 'test event'],
+    ['/webhooks/aghanim', VERIFY_EVENT, 200, 'hub.login asks for player 2D2R-OP3C: Beebee-Ate'],
+    ['/webhooks/aghanim', { ...VERIFY_EVENT, trigger: null, event_data: { player_id: '1' } }, 401, 'someone asks for player 1: denied'],
+    ['/webhooks/aghanim', { event_id: 'whevt_1', event_type: 'item.add', event_data: {} }, 200, 'item.add whevt_1'],
+    [`${endpoint}/sessions`, { session: { id: 'iss-1', status: 'VERIFIED' } }, 204, 'session iss-1 is VERIFIED'],
+    [`${endpoint}/required-files`, {}, 204, 'files are required']
+  ]
+  for (const [url, event, status, line] of cases) {
+    t.equal((await post(url, event)).statusCode, status)
+    t.match(lines.at(-1)?.msg, line)
+  }
+  t.strictSame((await app.inject('/health')).json(), { status: 'ok' })
+  t.notMatch(JSON.stringify(lines), /canary/)
+})
+
+t.test('demo secrets are for a private machine only', async (t) => {
+  t.equal(readEnv({}).madeUp.length, 4)
+  t.strictSame(readEnv(SECRETS).madeUp, [])
+  t.strictSame(readEnv({ ...SECRETS, AGHANIM_SECRET: undefined }).madeUp, ["export AGHANIM_SECRET='demo-aghanim-secret-of-32-bytes!'"])
+  t.throws(() => readEnv({ NODE_ENV: 'production' }), { message: /^production needs ALTDENTIFIER_SECRET, AGHANIM_SECRET/ })
+  t.throws(() => readEnv({ ...SECRETS, IDENTITY_API_KEY: '', NODE_ENV: 'production' }), { message: 'production needs IDENTITY_API_KEY' })
+  t.throws(() => readEnv({ HOST: '0.0.0.0' }), { message: /^to serve on 0\.0\.0\.0, set ALTDENTIFIER_SECRET/ })
+  t.equal(readEnv({ ...SECRETS, NODE_ENV: 'production', HOST: '0.0.0.0' }).host, '0.0.0.0')
+  t.equal(readEnv({ PORT: '8080' }).port, 8080)
+  for (const PORT of ['x', '-1', '65536', '80.5']) t.throws(() => readEnv({ PORT }), { message: /^PORT/ })
+  await t.rejects(build({ NODE_ENV: 'production' }))
+})
+
+function run (env: Record<string, string>) {
+  const child = spawn(process.execPath, ['--import', 'tsx', 'example-server.ts'], {
+    cwd: new URL('..', import.meta.url), env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe']
+  })
+  const output: string[] = []
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface(stream).on('line', (line) => { output.push(line) })
+  }
+  return { child, output, exit: once(child, 'exit') as Promise<[number | null, string | null]> }
+}
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  t.test(`run by itself it listens, prints the secrets it made up, and closes cleanly on ${signal}`, async (t) => {
+    const { AGHANIM_SECRET } = SECRETS
+    const { child, output, exit } = run({ PORT: '0', AGHANIM_SECRET })
+    t.teardown(() => child.kill('SIGKILL'))
+    while (!output.includes('Listening') && !output.some((line) => line.startsWith('export IDENTITY_API_SECRET'))) {
+      await once(child.stdout, 'data')
+    }
+    const address = output.find((line) => line.startsWith('Listening on '))!.slice('Listening on '.length)
+    t.equal((await fetch(`${address}/health`)).status, 200)
+    t.equal(output.filter((line) => line.startsWith('export ')).length, 3)
+    t.notMatch(output.join('\n'), /canary/)
+    child.kill(signal)
+    t.strictSame(await exit, [0, null])
+  })
+}
+
+t.test('run by itself it refuses to make secrets up in production', async (t) => {
+  const { output, exit } = run({ NODE_ENV: 'production', PORT: '0' })
+  t.strictSame(await exit, [1, null])
+  t.match(output.join('\n'), /production needs ALTDENTIFIER_SECRET/)
+})
