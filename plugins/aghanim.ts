@@ -1,20 +1,17 @@
-import type {
-  FastifyBaseLogger, FastifyInstance, FastifyPluginAsync, FastifyRequest, FastifyTypeProvider, RawServerBase,
-  RawServerDefault, RegisterOptions
-} from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import type { IncomingHttpHeaders } from 'node:http'
 import { Type, type TSchema } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
 import {
   AghanimEventSchema, DenialSchema, EventReplySchema, PlayerSchema, PlayerVerifyDataSchema, playerVerifyEvent,
-  type AghanimEvent, type Player, type PlayerVerifyEvent
+  type AghanimEvent, type Player, type PlayerVerifyData, type PlayerVerifyEvent
 } from '../schemas/aghanim.js'
 import { ErrorResponses, ErrorSchema } from '../schemas/common.js'
 import type { Answer } from './lib/answer.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeHex } from './lib/decode.js'
 import { deny, readDenial } from './lib/deny.js'
-import { invalidPayload, UNKNOWN_EVENT } from './lib/errors.js'
+import { UNKNOWN_EVENT } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/keys.js'
 import { anything, callback, checkOptions, path, readSettings, required, type WebhookOptions } from './lib/options.js'
@@ -29,31 +26,31 @@ import { addVerifiedRoute } from './lib/verified-route.js'
 
 type Awaitable<T> = T | Promise<T>
 
-export interface AghanimOptions<EventData extends TSchema = typeof PlayerVerifyDataSchema> extends WebhookOptions {
+/** A schema whose values have what the default's have, and may have more. */
+type PlayerVerifyDataLike = TSchema & { static: PlayerVerifyData }
+
+export interface AghanimOptions<EventData extends TSchema = PlayerVerifyDataLike> extends WebhookOptions {
   /** The webhook's secret key (S2S key); several while one replaces another; or a function that finds it. */
   secret: Secret | SecretResolver
   /** Called with `player.verify`: the player lets them in, `null` or a thrown `deny()` does not. */
-  verifyPlayer: (event: PlayerVerifyEvent<EventData>, request: FastifyRequest) => Awaitable<Player | null>
+  verifyPlayer (event: PlayerVerifyEvent<EventData>, request: FastifyRequest): Awaitable<Player | null>
   /** Called with every other event. What it returns is the answer; nothing means `{ "status": "ok" }`. */
-  handleEvent?: (event: AghanimEvent, request: FastifyRequest) => Awaitable<object | undefined | void>
+  handleEvent?: ((event: AghanimEvent, request: FastifyRequest) => Awaitable<object | undefined | void>) | undefined
   /** The schema of `event_data` in `player.verify`, for composite or social logins. Default: a `player_id`. */
-  eventData?: EventData
+  eventData?: EventData | undefined
   /** Where the route is. Default `/aghanim`. */
-  path?: string
+  path?: string | undefined
 }
 
-declare module 'fastify' {
-  interface FastifyRegister<
-    T = void,
-    RawServer extends RawServerBase = RawServerDefault,
-    TypeProviderDefault extends FastifyTypeProvider = FastifyTypeProvider,
-    LoggerDefault extends FastifyBaseLogger = FastifyBaseLogger
-  > {
-    /** Types the event of `verifyPlayer` by the schema in `eventData`. */
-    <EventData extends TSchema>(
-      plugin: typeof aghanimPlugin, options: RegisterOptions & AghanimOptions<EventData> & { eventData: EventData }
-    ): T
-  }
+/**
+ * Types the event by a schema of your own in `eventData`.
+ *
+ * @example app.register(aghanimPlugin, aghanimOptions({ secret, eventData: Login, verifyPlayer }))
+ */
+export function aghanimOptions<EventData extends TSchema> (
+  options: AghanimOptions<EventData> & { eventData: EventData }
+): AghanimOptions {
+  return options as AghanimOptions<TSchema> as AghanimOptions
 }
 
 const SIGNATURE = 'x-aghanim-signature'
@@ -122,7 +119,7 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
       ? undefined
       : '/player_id: Expected the player that was asked for')
 
-  const send = await prepareScope(scope, settings)
+  const send = prepareScope(scope, settings)
   const verifyPlayer = decorateHandler(scope, 'verifyPlayer', options.verifyPlayer)
   const handleEvent = options.handleEvent && decorateHandler(scope, 'handleEvent', options.handleEvent)
 
@@ -146,8 +143,7 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
     check (payload) {
       const isVerify = isPlayerVerify(payload as AghanimEvent)
       const problem = isVerify ? checkVerify(payload) : checkEvent(payload)
-      if (problem !== undefined) return invalidPayload(problem)
-      return isVerify || handleEvent ? undefined : UNKNOWN_EVENT
+      return problem ?? (isVerify || handleEvent ? undefined : UNKNOWN_EVENT)
     },
     handle: (event, request) => isPlayerVerify(event) ? verifyPlayer(event, request) : handleEvent!(event, request),
     denial: readDenial,
@@ -158,6 +154,7 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
   })
 }
 
+export { deny }
 export const aghanimPlugin: FastifyPluginAsync<AghanimOptions> =
   fp(aghanim, { name: 'fastify-verification-aghanim', fastify: '5.x', encapsulate: true })
 export default aghanimPlugin

@@ -6,7 +6,6 @@ import { ErrorResponses, NoContentSchema } from '../schemas/common.js'
 import { NO_CONTENT } from './lib/answer.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeHex } from './lib/decode.js'
-import { invalidPayload } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { checkHttpSignature } from './lib/http-signature.js'
 import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/keys.js'
@@ -27,11 +26,11 @@ export interface AltDentifierOptions extends WebhookOptions {
   /** Called with every event whose `OP` is known. The answer is 204, whatever it returns. */
   handleEvent: (event: AltDentifierEvent, request: FastifyRequest) => unknown
   /** Whether a `Signature` header must hold as well as `Digest`, which always must. Default `ignore`. */
-  httpSignature?: 'ignore' | 'require'
+  httpSignature?: 'ignore' | 'require' | undefined
   /** The only `keyId` a required `Signature` may name. Default: any. */
-  keyId?: string
+  keyId?: string | undefined
   /** Where the route is. Default `/altdentifier`. */
-  path?: string
+  path?: string | undefined
 }
 
 const DIGEST = 'digest'
@@ -84,7 +83,7 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
     schema.properties.OP.const as number, compileCheck(schema)
   ]))
 
-  const send = await prepareScope(scope, settings)
+  const send = prepareScope(scope, settings)
   const handleEvent = decorateHandler(scope, 'handleEvent', options.handleEvent)
 
   addVerifiedRoute<AltDentifierEvent>(scope, send, settings, {
@@ -103,10 +102,7 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
         ? (request, key) => checkHttpSignature(request, key, { algorithm: 'md5', keyId, freshness: settings })
         : undefined
     }),
-    check (payload) {
-      const problem = checkOp(payload) ?? checks.get((payload as AltDentifierEvent).OP)?.(payload)
-      return problem === undefined ? undefined : invalidPayload(problem)
-    },
+    check: (payload) => checkOp(payload) ?? checks.get((payload as AltDentifierEvent).OP)?.(payload),
     handle (event, request) {
       if (checks.has(event.OP)) return handleEvent(event, request)
       request.log.warn({ provider: 'altdentifier', OP: event.OP }, 'unknown OP acknowledged')

@@ -1,16 +1,15 @@
-import type {
-  FastifyBaseLogger, FastifyInstance, FastifyPluginAsync, FastifyRequest, FastifyTypeProvider, RawServerBase,
-  RawServerDefault, RegisterOptions
-} from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Static, TSchema } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
 import { ErrorResponses, NoContentSchema } from '../schemas/common.js'
-import { RequiredFilesNotificationSchema, SessionNotificationSchema } from '../schemas/identity-validation.js'
+import {
+  RequiredFilesNotificationSchema, SessionNotificationSchema, type RequiredFilesNotification, type SessionNotification
+} from '../schemas/identity-validation.js'
 import { NO_CONTENT } from './lib/answer.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeBase64 } from './lib/decode.js'
-import { InvalidOption, invalidPayload } from './lib/errors.js'
+import { InvalidOption } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { cacheKeys, createKeyRingLookup, KEY_ID, ringEntries, type KeyRing } from './lib/keys.js'
 import {
@@ -23,50 +22,44 @@ import { decorateHandler, prepareScope } from './lib/scope.js'
 import { checkFreshness, parseUnixSeconds, type Freshness } from './lib/timestamp.js'
 import { addVerifiedRoute } from './lib/verified-route.js'
 
-type Handler<Schema extends TSchema> = (notification: Static<Schema>, request: FastifyRequest) => unknown
-
-interface CommonOptions<
-  Sessions extends TSchema = typeof SessionNotificationSchema,
-  Files extends TSchema = typeof RequiredFilesNotificationSchema
-> extends WebhookOptions {
+interface PerRoute<Value> { sessions?: Value | undefined, requiredFiles?: Value | undefined }
+interface SessionHandler<Schema extends TSchema> {
+  /** Called with each session notification; without it there is no such route. The answer is 204. */
+  handleSession (notification: Static<Schema>, request: FastifyRequest): unknown
+}
+interface RequiredFilesHandler<Schema extends TSchema> {
+  /** Called with each required-files notification; without it there is no such route. The answer is 204. */
+  handleRequiredFiles (notification: Static<Schema>, request: FastifyRequest): unknown
+}
+interface CommonOptions<Sessions extends TSchema, Files extends TSchema> extends WebhookOptions {
   /** Secrets, in base64, by api-key; or a function that finds the secret of an api-key. */
   apiKeys: KeyRing
   /** Where the routes are. Default `/identity-validation/sessions` and `/identity-validation/required-files`. */
-  paths?: { sessions?: string, requiredFiles?: string }
+  paths?: PerRoute<string> | undefined
   /** The public path and query the provider was given, which `X-Endpoint` must equal. Default: prefix and path. */
-  endpoints?: { sessions?: string, requiredFiles?: string }
+  endpoints?: PerRoute<string> | undefined
   /** Stricter schemas of your own. */
-  schemas?: { sessions?: Sessions, requiredFiles?: Files }
-  /** Called with each session notification; without it there is no such route. The answer is 204. */
-  handleSession?: Handler<Sessions>
-  /** Called with each required-files notification; without it there is no such route. The answer is 204. */
-  handleRequiredFiles?: Handler<Files>
+  schemas?: { sessions?: Sessions | undefined, requiredFiles?: Files | undefined } | undefined
 }
+
+/** A schema whose values fit the open one. */
+type Like<Notification> = TSchema & { static: Notification }
 
 /** One of the two handlers must be given. */
 export type IdentityValidationOptions<
-  Sessions extends TSchema = typeof SessionNotificationSchema,
-  Files extends TSchema = typeof RequiredFilesNotificationSchema
-> = CommonOptions<Sessions, Files> &
-  ({ handleSession: Handler<Sessions> } | { handleRequiredFiles: Handler<Files> })
+  Sessions extends TSchema = Like<SessionNotification>, Files extends TSchema = Like<RequiredFilesNotification>
+> = CommonOptions<Sessions, Files> & Partial<SessionHandler<Sessions> & RequiredFilesHandler<Files>> &
+  (SessionHandler<Sessions> | RequiredFilesHandler<Files>)
 
-declare module 'fastify' {
-  interface FastifyRegister<
-    T = void,
-    RawServer extends RawServerBase = RawServerDefault,
-    TypeProviderDefault extends FastifyTypeProvider = FastifyTypeProvider,
-    LoggerDefault extends FastifyBaseLogger = FastifyBaseLogger
-  > {
-    /** Types the notifications by the schemas in `schemas`. */
-    <
-      Sessions extends TSchema = typeof SessionNotificationSchema,
-      Files extends TSchema = typeof RequiredFilesNotificationSchema
-    >(
-      plugin: typeof identityValidationPlugin,
-      options: RegisterOptions & IdentityValidationOptions<Sessions, Files> &
-        { schemas: { sessions?: Sessions, requiredFiles?: Files } }
-    ): T
-  }
+/**
+ * Types the notifications by schemas of your own in `schemas`.
+ *
+ * @example app.register(identityValidationPlugin, identityValidationOptions({ apiKeys, schemas, handleSession }))
+ */
+export function identityValidationOptions<
+  Sessions extends TSchema = Like<SessionNotification>, Files extends TSchema = Like<RequiredFilesNotification>
+> (options: IdentityValidationOptions<Sessions, Files>): IdentityValidationOptions {
+  return options as IdentityValidationOptions<TSchema, TSchema> as IdentityValidationOptions
 }
 
 const API_KEY = 'x-api-key'
@@ -76,8 +69,20 @@ const ENDPOINT = 'x-endpoint'
 const HMAC_SHA256 = /^hmac-sha256 (\S{44})$/
 // RFC 3986 path and query: no brace or space that could as well begin a body.
 const PUBLIC_ENDPOINT = /^\/[\w.~!$&'()*+,;=:@%/?-]*$/
+const ROUTES = [{
+  kind: 'sessions',
+  handler: 'handleSession',
+  path: '/identity-validation/sessions',
+  schema: SessionNotificationSchema,
+  summary: 'Identity validation: a session is being processed or completed'
+}, {
+  kind: 'requiredFiles',
+  handler: 'handleRequiredFiles',
+  path: '/identity-validation/required-files',
+  schema: RequiredFilesNotificationSchema,
+  summary: 'Identity validation: files are required'
+}] as const
 const PLUGIN = 'identityValidationPlugin'
-const KINDS = ['sessions', 'requiredFiles'] as const
 const SECRET_RULES = { plugin: PLUGIN, option: 'apiKeys', algorithm: 'sha256', encoding: 'base64' } as const
 const publicEndpoint = {
   accepts: (value: unknown) => typeof value === 'string' && PUBLIC_ENDPOINT.test(value),
@@ -149,29 +154,27 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
     handleSession: callback,
     handleRequiredFiles: callback
   })
-  const { apiKeys, paths, endpoints, schemas, handleSession, handleRequiredFiles }: CommonOptions = options
-  checkGroup(PLUGIN, 'paths', paths, KINDS, path)
-  checkGroup(PLUGIN, 'endpoints', endpoints, KINDS, publicEndpoint)
-  checkGroup(PLUGIN, 'schemas', schemas, KINDS, anything)
-  if (handleSession === undefined && handleRequiredFiles === undefined) {
-    throw new InvalidOption(PLUGIN, 'handleSession', 'or "handleRequiredFiles" is required')
-  }
-  const settings = readSettings({ ...options, bodyLimit: options.bodyLimit ?? 262_144 })
-  const keysFor = createKeyRingLookup(apiKeys, { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret }, scope.log)
-  const served = new Set<string>()
-  const send = await prepareScope(scope, settings)
+  const { apiKeys, paths, endpoints, schemas, allowWeakSecret } = options
+  const kinds = ROUTES.map(({ kind }) => kind)
+  checkGroup(PLUGIN, 'paths', paths, kinds, path)
+  checkGroup(PLUGIN, 'endpoints', endpoints, kinds, publicEndpoint)
+  checkGroup(PLUGIN, 'schemas', schemas, kinds, anything)
+  const routes = ROUTES.filter(({ handler }) => options[handler] !== undefined)
+  if (routes.length === 0) throw new InvalidOption(PLUGIN, 'handleSession', 'or "handleRequiredFiles" is required')
 
-  function serve<Schema extends TSchema> (
-    kind: typeof KINDS[number], handlerName: string, handler: Handler<Schema>, defaultPath: string,
-    schema: Schema, summary: string
-  ): void {
-    const url = paths?.[kind] ?? defaultPath
-    const endpoint = endpoints?.[kind] ?? scope.prefix + url
+  const settings = readSettings({ ...options, bodyLimit: options.bodyLimit ?? 262_144 })
+  const keysFor = createKeyRingLookup(apiKeys, { ...SECRET_RULES, allowWeakSecret }, scope.log)
+  const send = prepareScope(scope, settings)
+  const served = new Set<string>()
+
+  for (const { kind, handler, summary, ...defaults } of routes) {
+    const url = paths?.[kind] ?? defaults.path
+    const schema = schemas?.[kind] ?? defaults.schema
+    const endpoint = endpoints?.[kind] ?? scope.prefix.replace(/\/$/, '') + url
     if (served.has(endpoint)) throw new InvalidOption(PLUGIN, 'endpoints', 'must not be the same for both routes')
     served.add(endpoint)
-    const check = compileOptionCheck(PLUGIN, `schemas.${kind}`, schema)
-    const handle = decorateHandler(scope, handlerName, handler)
-    addVerifiedRoute<Static<Schema>>(scope, send, settings, {
+
+    addVerifiedRoute<SessionNotification>(scope, send, settings, {
       provider: 'identity-validation',
       url,
       schema: { summary, body: schema, response: { ...ErrorResponses, 204: NoContentSchema } },
@@ -180,24 +183,10 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
         read: ({ headers }) => readMac(headers, endpoint, settings),
         keysFor
       }),
-      check (payload) {
-        const problem = check(payload)
-        return problem === undefined ? undefined : invalidPayload(problem)
-      },
-      handle,
+      check: compileOptionCheck(PLUGIN, `schemas.${kind}`, schema),
+      handle: decorateHandler(scope, handler, options[handler]!),
       answer: () => NO_CONTENT
     })
-  }
-
-  if (handleSession) {
-    serve('sessions', 'handleSession', handleSession, '/identity-validation/sessions',
-      schemas?.sessions ?? SessionNotificationSchema,
-      'Identity validation: a session is being processed or completed')
-  }
-  if (handleRequiredFiles) {
-    serve('requiredFiles', 'handleRequiredFiles', handleRequiredFiles, '/identity-validation/required-files',
-      schemas?.requiredFiles ?? RequiredFilesNotificationSchema,
-      'Identity validation: files are required')
   }
 }
 

@@ -1,11 +1,12 @@
-export { aghanimPlugin, signAghanim, verifyAghanim, type AghanimOptions } from './aghanim.js'
+export { aghanimOptions, aghanimPlugin, deny, signAghanim, verifyAghanim, type AghanimOptions } from './aghanim.js'
 export {
   altdentifierPlugin, signAltdentifier, verifyAltdentifier, type AltDentifierOptions
 } from './altdentifier.js'
 export {
-  identityValidationPlugin, signIdentityValidation, verifyIdentityValidation, type IdentityValidationOptions
+  identityValidationOptions, identityValidationPlugin, signIdentityValidation, verifyIdentityValidation,
+  type IdentityValidationOptions
 } from './identity-validation.js'
-export { deny, type DenialOptions } from './lib/deny.js'
+export type { DenialOptions } from './lib/deny.js'
 export type { KeyRing, SecretResolver } from './lib/keys.js'
 export type { WebhookOptions } from './lib/options.js'
 export type { SignInput, VerifyInput } from './lib/pure.js'

@@ -26,6 +26,7 @@ export type AghanimEvent = Static<typeof AghanimEventSchema> & { event_data: Rec
 export const PlayerVerifyDataSchema = Type.Object({
   player_id: Type.String({ minLength: 1, description: 'The unique player id chosen for authentication' })
 }, { description: 'Who is to be verified' })
+export type PlayerVerifyData = Static<typeof PlayerVerifyDataSchema>
 
 /** `player.verify` with the given schema for its `event_data`. */
 export function playerVerifyEvent<T extends TSchema> (eventData: T) {

@@ -14,10 +14,10 @@ export const SessionNotificationSchema = Type.Object({
     status: optional(Type.String({ description: 'VERIFIED, IN_PROGRESS, ...' }))
   }))
 }, { description: 'An identity validation session is being processed or completed' })
-export type SessionNotification = Static<typeof SessionNotificationSchema>
+export type SessionNotification = Static<typeof SessionNotificationSchema> & Record<string, unknown>
 
 /** The provider publishes no body for these. */
 export const RequiredFilesNotificationSchema = Type.Object({ ...notification }, {
   description: 'Files are required'
 })
-export type RequiredFilesNotification = Static<typeof RequiredFilesNotificationSchema>
+export type RequiredFilesNotification = Static<typeof RequiredFilesNotificationSchema> & Record<string, unknown>

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import t from 'tap'
-import { aghanimPlugin, deny, signAghanim, type AghanimEvent, type AghanimOptions, type Player } from '../plugins/index.js'
+import { aghanimOptions, aghanimPlugin, deny, signAghanim, type AghanimEvent, type AghanimOptions, type Player } from '../plugins/index.js'
 import { NOW, now, PLAYER, SECRET, VERIFY_EVENT } from './fixtures/deliveries.js'
 import { createHost, type Test } from './fixtures/host.js'
 
@@ -237,12 +237,12 @@ t.test('what Aghanim may leave out or set to null is not missed', async (t) => {
 
 t.test('eventData replaces the schema of event_data', async (t) => {
   const { app } = createHost(t)
-  app.register(aghanimPlugin, {
+  app.register(aghanimPlugin, aghanimOptions({
     secret: SECRET,
     now,
     eventData: Type.Object({ login: Type.Object({ provider: Type.String(), subject: Type.String() }) }),
     verifyPlayer: ({ event_data: { login } }) => ({ ...PLAYER, player_id: `${login.provider}:${login.subject}` })
-  })
+  }))
   const deliver = (data: object) => {
     const body = JSON.stringify({ ...VERIFY_EVENT, event_data: data })
     const headers = signAghanim({ secret: SECRET, body, timestamp: NOW })

@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import t from 'tap'
 import {
-  identityValidationPlugin, signIdentityValidation, type IdentityValidationOptions
+  identityValidationOptions, identityValidationPlugin, signIdentityValidation, type IdentityValidationOptions
 } from '../plugins/index.js'
 import { API_KEY, API_SECRET, NOW, now, SESSIONS } from './fixtures/deliveries.js'
 import { createHost, type Test } from './fixtures/host.js'
@@ -156,13 +156,13 @@ t.test('the schemas refuse as little as they can', async (t) => {
 t.test("stricter schemas of the user's own replace the open ones, one by one", async (t) => {
   const { app } = createHost(t)
   const statuses: string[] = []
-  app.register(identityValidationPlugin, {
+  app.register(identityValidationPlugin, identityValidationOptions({
     apiKeys: { [API_KEY]: API_SECRET },
     now,
     schemas: { sessions: Type.Object({ session: Type.Object({ id: Type.String(), status: Type.Literal('VERIFIED') }) }) },
     handleSession: ({ session }) => { statuses.push(session.status) },
     handleRequiredFiles: () => {}
-  })
+  }))
   const deliver = (notification: object, endpoint = SESSIONS) => {
     const body = JSON.stringify(notification)
     const headers = signIdentityValidation({ apiKey: API_KEY, secret: API_SECRET, endpoint, body, timestamp: NOW })

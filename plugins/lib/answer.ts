@@ -18,9 +18,11 @@ export const NO_CONTENT: Answer = { statusCode: 204 }
 
 export type Send = (reply: FastifyReply, answer: Answer | Refusal) => void
 
+const asItIs = (text: string): string => text
+
 /**
  * Makes the scope answer in its own words, whatever serializer or error handler the host has. Bodies are sent as
- * finished text, which Fastify passes on unserialized.
+ * finished text.
  */
 export function ownAnswers (scope: FastifyInstance): Send {
   let shuttingDown = false
@@ -29,10 +31,12 @@ export function ownAnswers (scope: FastifyInstance): Send {
 
   const send: Send = (reply, { statusCode, body, retry }) => {
     reply.code(statusCode)
-    if (shuttingDown || CLOSING.has(statusCode)) reply.header('connection', 'close')
+    if ((shuttingDown || CLOSING.has(statusCode)) && reply.request.raw.httpVersionMajor === 1) {
+      reply.header('connection', 'close')
+    }
     if (retry === true) reply.header('retry-after', RETRY_AFTER_SECONDS)
     if (body === undefined) reply.send()
-    else reply.header('content-type', JSON_TYPE).send(body)
+    else reply.header('content-type', JSON_TYPE).serializer(asItIs).send(body)
   }
 
   scope.setSerializerCompiler(() => JSON.stringify)

@@ -14,7 +14,8 @@ declare module 'fastify' {
 interface Arriving { reply: FastifyReply, payload: Readable }
 
 const kDeadline = Symbol('fastify-verification.bodyDeadline')
-type Timed = FastifyRequest & { [kDeadline]: Deadline<Arriving> | null }
+const kRawBody = Symbol('fastify-verification.rawBody')
+type Captured = FastifyRequest & { [kDeadline]: Deadline<Arriving> | null, [kRawBody]: Buffer | null }
 
 // RFC 9110 sections 8.3.1 and 5.6.6: application/json with any parameters, but no charset other than utf-8.
 const TOKEN = "[\\w!#$%&'*+.^`|~-]+"
@@ -34,19 +35,28 @@ export function captureRawBody (scope: FastifyInstance, bodyTimeout: number): vo
     else reply.send(new BodyTimeout())
   })
 
-  if (!scope.hasRequestDecorator('rawBody')) scope.decorateRequest('rawBody', undefined)
+  const taken = scope.hasRequestDecorator('rawBody')
+  if (!taken) {
+    scope.decorateRequest('rawBody', {
+      getter () { return (this as Captured)[kRawBody] ?? undefined },
+      setter () {} // it stays the bytes, whatever a host's hook makes of them
+    })
+  }
+  scope.decorateRequest(kRawBody, null)
   scope.decorateRequest(kDeadline, null)
 
   scope.addHook('onRequest', (request, _reply, done) => done(refuseFraming(request)))
   scope.addHook('preParsing', (request, reply, payload, done) => {
-    (request as Timed)[kDeadline] = deadlines.start({ reply, payload: payload as Readable })
+    (request as Captured)[kDeadline] = deadlines.start({ reply, payload: payload as Readable })
     done(null, payload)
   })
 
   scope.removeAllContentTypeParsers()
   scope.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
-    deadlines.stop((request as Timed)[kDeadline]!)
-    Reflect.set(request, 'rawBody', body) // a host may have made the name read-only
+    const captured = request as Captured
+    deadlines.stop(captured[kDeadline]!)
+    captured[kRawBody] = body as Buffer
+    if (taken) Reflect.set(request, 'rawBody', body) // unless the host's own is read-only
     done(null, body)
   })
 }

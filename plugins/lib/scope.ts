@@ -1,20 +1,33 @@
 import type { FastifyInstance } from 'fastify'
 import sensible from '@fastify/sensible'
 import { ownAnswers, type Send } from './answer.js'
+import { describeError } from './errors.js'
 import { captureRawBody } from './raw-body.js'
 
 /** Makes a plugin's scope one of this collection's: raw bodies, answers of its own, sensible's helpers for handlers. */
-export async function prepareScope (scope: FastifyInstance, { bodyTimeout }: { bodyTimeout: number }): Promise<Send> {
-  // Without sharedSchemaId: with it, a host that registers sensible itself fails.
-  if (!scope.hasDecorator('httpErrors')) await scope.register(sensible)
+export function prepareScope (scope: FastifyInstance, { bodyTimeout }: { bodyTimeout: number }): Send {
+  if (!scope.hasDecorator('httpErrors')) registerSensible(scope)
   captureRawBody(scope, bodyTimeout)
   return ownAnswers(scope)
+}
+
+/**
+ * Without `sharedSchemaId`, with which a host that registers sensible itself fails. And called, not registered: where
+ * the host has taken one of its many names it throws, which would end the process, and nobody depends on it that much.
+ */
+function registerSensible (scope: FastifyInstance): void {
+  try {
+    sensible(scope, {}, () => {})
+  } catch (error) {
+    scope.log.warn({ err: describeError(error) }, '@fastify/sensible is not available to handlers')
+  }
 }
 
 /** Decorates the scope with a user's handler and returns it as the route is to call it. */
 export function decorateHandler<Handler extends Function> (
   scope: FastifyInstance, name: string, handler: Handler
 ): Handler {
-  scope.decorate<unknown>(name, handler)
+  // A getter stands even where the host has a read-only decorator of that name.
+  scope.decorate<unknown>(name, { getter: () => handler })
   return scope.getDecorator<Handler>(name)
 }

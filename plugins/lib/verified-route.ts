@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, HookHandlerDoneFunction } from 'fastify'
 import type { Send } from './answer.js'
 import type { Authenticate, Authentication } from './authenticate.js'
-import { describeError, FORBIDDEN, INVALID_JSON, SECRET_UNAVAILABLE, type Refusal } from './errors.js'
+import { describeError, FORBIDDEN, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, type Refusal } from './errors.js'
 import { createHandlerRunner, type Work } from './handler.js'
 import { parseJsonObject } from './json.js'
 import type { Settings } from './options.js'
@@ -13,8 +13,8 @@ export interface VerifiedRoute<Event> extends Work<Event> {
   readonly schema: FastifySchema & { summary: string }
   /** Is it authentic? Sees headers and bytes, nothing decoded. A rejected promise: the secret cannot be had. */
   readonly authenticate: Authenticate
-  /** Is it what the provider sends? */
-  readonly check: (payload: object) => Refusal | undefined
+  /** Is it what the provider sends? If not, what is wrong with it, or how that is answered. */
+  readonly check: (payload: object) => string | Refusal | undefined
 }
 
 /** The one place that knows the order: verify, decode, validate, handle, check the reply, answer. */
@@ -52,8 +52,8 @@ export function addVerifiedRoute<Event> (
     if (!outcome.ok) return reject(request, reply, outcome)
     const payload = parseJsonObject(body)
     if (payload === undefined) return send(reply, INVALID_JSON)
-    const refusal = route.check(payload)
-    if (refusal !== undefined) return send(reply, refusal)
+    const problem = route.check(payload)
+    if (problem !== undefined) return send(reply, typeof problem === 'string' ? invalidPayload(problem) : problem)
     request.body = payload
     next()
   }
