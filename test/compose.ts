@@ -23,9 +23,10 @@ const FORBIDDEN =
 const seen: unknown[] = []
 
 type Headers = Record<string, string>
-type Order = 'before' | 'after'
+const ORDERS = ['before', 'after'] as const
+type Order = typeof ORDERS[number]
 type Setup = (app: FastifyInstance) => unknown
-type Verify = (t: Test, app: FastifyInstance, lines: Line[]) => Promise<unknown>
+type Verify = (t: Test, app: FastifyInstance, lines: Line[], order: Order) => Promise<unknown>
 
 interface Delivery {
   url?: string
@@ -72,8 +73,8 @@ function registerAll (app: FastifyInstance, calls: unknown[], options: WebhookOp
 }
 
 /** Tests the webhooks beside a host that does `setup` before it registers them, and after they have loaded. */
-function beside (host: string, setup: Setup, verify: Verify, orders: readonly Order[] = ['before', 'after']): void {
-  for (const order of orders) {
+function beside (host: string, setup: Setup, verify: Verify): void {
+  for (const order of ORDERS) {
     t.test(`beside ${host} from ${order} them, the webhooks and the host work`, async (t) => {
       const { app, lines } = createHost(t)
       const calls: unknown[] = []
@@ -83,7 +84,7 @@ function beside (host: string, setup: Setup, verify: Verify, orders: readonly Or
       if (order === 'after') await setup(app)
       await t.resolves(async () => { await app.ready() })
       for (const provider of PROVIDERS) await works(t, app, provider, calls)
-      await verify(t, app, lines)
+      await verify(t, app, lines, order)
     })
   }
 }
@@ -211,7 +212,7 @@ for (const provider of PROVIDERS) {
     }
   })
 
-  for (const prefix of [undefined, '/webhooks', 'webhooks', '/v1/web-hooks']) {
+  for (const prefix of [undefined, '/webhooks', '/webhooks/', 'webhooks', '/v1/web-hooks']) {
     t.test(`${provider.name} under the prefix ${prefix}`, async (t) => {
       const { app } = createHost(t)
       const calls: unknown[] = []
@@ -292,6 +293,13 @@ beside('a reply serializer', (app) => {
   app.get('/host', () => ({ a: 1 }))
 }, async (t, app) => t.equal((await app.inject('/host')).body, 'of the host: {"a":1}'))
 
+beside('a hook that sets a serializer', (app) => {
+  app.addHook('onRequest', async (_request, reply) => {
+    reply.serializer((payload: unknown) => `of the host: ${JSON.stringify(payload)}`)
+  })
+  app.get('/host', () => ({ a: 1 }))
+}, async (t, app) => t.equal((await app.inject('/host')).body, 'of the host: {"a":1}'))
+
 beside('a serializer compiler', (app) => {
   app.setSerializerCompiler(() => (payload) => `of the host: ${JSON.stringify(payload)}`)
   app.get('/host', { schema: wrapper }, () => ({ a: 1 }))
@@ -360,15 +368,13 @@ for (const options of [{}, { encoding: false }, { runFirst: true }] as const) {
   })
 }
 
-const ORDERS = ['before', 'after'] as const
-
-for (const [name, decorate, { inHandler = 'bytes', onHost = 'undefined' }, orders] of [
-  ['no rawBody', () => {}, {}, ORDERS],
-  ['fastify-raw-body', (app) => app.register(rawBody), {}, ORDERS],
-  ['a rawBody decorator', (app) => app.decorateRequest('rawBody', 'host'), { onHost: 'host' }, ORDERS],
+for (const [name, decorate, { inHandler = 'bytes', onHost = 'undefined' }] of [
+  ['no rawBody', () => {}, {}],
+  ['fastify-raw-body', (app) => app.register(rawBody), {}],
+  ['a rawBody decorator', (app) => app.decorateRequest('rawBody', 'host'), { onHost: 'host' }],
   ['a rawBody getter', (app) => app.decorateRequest('rawBody', { getter: () => 'host' }),
-    { onHost: 'host', inHandler: 'host' }, ['before']]
-] as [string, Setup, { inHandler?: string, onHost?: string }, Order[]][]) {
+    { onHost: 'host', inHandler: 'host' }]
+] as [string, Setup, { inHandler?: string, onHost?: string }][]) {
   beside(name, async (app) => {
     await decorate(app)
     app.register(altdentifierPlugin, {
@@ -384,10 +390,26 @@ for (const [name, decorate, { inHandler = 'bytes', onHost = 'undefined' }, order
     t.equal((await deliver(app, ALTDENTIFIER, { url: '/raw', body })).statusCode, 204)
     t.same(seen.splice(0), [inHandler === 'bytes' ? body : inHandler])
     t.equal((await app.inject('/host')).json().rawBody, onHost)
-  }, orders)
+  })
 }
 
 const HANDLERS = ['handleEvent', 'verifyPlayer', 'handleSession', 'handleRequiredFiles']
+
+beside('read-only decorators of the same names', (app) => {
+  for (const name of HANDLERS) app.decorate(name, { getter: () => name })
+}, async (t, app) => {
+  for (const name of HANDLERS) t.equal(app.getDecorator<string>(name), name)
+})
+
+beside("decorators named like sensible's", (app) => {
+  app.decorateReply<unknown>('maxAge', null)
+  app.decorateRequest<unknown>('is', null)
+  app.get('/host', (request, reply) => ({ is: request.is ?? null, maxAge: reply.maxAge ?? null }))
+}, async (t, app, lines, order) => {
+  t.strictSame((await app.inject('/host')).json(), { is: null, maxAge: null })
+  const told = lines.filter(({ msg, level }) => level === 40 && msg.startsWith('@fastify/sensible is not'))
+  t.equal(told.length, order === 'before' ? PROVIDERS.length : 0)
+})
 
 beside('decorators of the same names', (app) => {
   for (const name of HANDLERS) app.decorate<unknown>(name, () => seen.push(name))
