@@ -18,11 +18,6 @@ const PLAYERS = new Map<string, Player>([
   ['2D2R-OP3C', { player_id: '2D2R-OP3C', name: 'Beebee-Ate', attributes: { level: 2 }, country: 'US' }]
 ])
 
-/** How the log looks on a terminal; elsewhere it stays JSON. */
-const PRETTY = {
-  transport: { target: 'pino-pretty', options: { ignore: 'pid,hostname,reqId', translateTime: 'SYS:HH:MM:ss' } }
-}
-
 type Env = Readonly<Record<string, string | undefined>>
 
 /** The settings of the environment, with demo secrets where it gives none and no stranger can reach the server. */
@@ -46,6 +41,12 @@ export function readEnv (env: Env) {
     /** The demo secrets in use, as lines for a shell. */
     madeUp: missing.map(([name, value]) => `export ${name}='${value}'`)
   }
+}
+
+/** A log to read on a terminal; elsewhere it stays JSON. */
+export function loggerFor (stream: { isTTY?: boolean }): NonNullable<FastifyServerOptions['logger']> {
+  const options = { ignore: 'pid,hostname,reqId', translateTime: 'SYS:HH:MM:ss' }
+  return stream.isTTY ? { transport: { target: 'pino-pretty', options } } : true
 }
 
 /** The whole server, ready to listen or to be injected into. */
@@ -95,17 +96,18 @@ function tell (event: AltDentifierEvent): string {
   }
 }
 
-async function main (): Promise<void> {
-  const { host, port, madeUp } = readEnv(process.env)
-  const app = await build(process.env, { logger: process.stdout.isTTY ? PRETTY : true })
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => app.close())
-  const address = await app.listen({ host, port })
-  console.log([`\nListening on ${address}`, ...madeUp.length > 0 ? ['Demo secrets in use:', ...madeUp] : [], ''].join('\n'))
+/** Listens until a signal ends it. What stands in the way is told in one line. */
+export async function main (env: Env, signals: Pick<NodeJS.Process, 'once'> = process): Promise<void> {
+  try {
+    const { host, port, madeUp } = readEnv(env)
+    const app = await build(env, { logger: loggerFor(process.stdout) })
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) signals.once(signal, () => app.close())
+    console.log(`\nListening on ${await app.listen({ host, port })}\n`)
+    if (madeUp.length > 0) console.log(['Demo secrets in use:', ...madeUp, ''].join('\n'))
+  } catch (error) {
+    console.error((error as Error).message)
+    process.exitCode = 1
+  }
 }
 
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  main().catch((error: Error) => {
-    console.error(error.message)
-    process.exitCode = 1
-  })
-}
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) await main(process.env)

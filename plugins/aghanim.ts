@@ -3,10 +3,10 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { Type, type TSchema } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
 import {
-  AghanimEventSchema, DenialSchema, EventReplySchema, PlayerSchema, PlayerVerifyDataSchema, playerVerifyEvent,
+  AghanimEventSchema, EventReplySchema, PlayerSchema, PlayerVerifyDataSchema, playerVerifyEvent, RefusalSchema,
   type AghanimEvent, type Player, type PlayerVerifyData, type PlayerVerifyEvent
 } from '../schemas/aghanim.js'
-import { ErrorResponses, ErrorSchema } from '../schemas/common.js'
+import { ErrorResponses } from '../schemas/common.js'
 import type { Answer } from './lib/answer.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeHex } from './lib/decode.js'
@@ -14,7 +14,7 @@ import { deny, readDenial } from './lib/deny.js'
 import { UNKNOWN_EVENT } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/keys.js'
-import { anything, callback, checkOptions, path, readSettings, required, type WebhookOptions } from './lib/options.js'
+import { anything, callback, checkOptions, path, readSettings, required, schema, type WebhookOptions } from './lib/options.js'
 import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
 import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
 import { compileReply } from './lib/reply.js'
@@ -56,7 +56,7 @@ export function aghanimOptions<EventData extends TSchema> (
 const SIGNATURE = 'x-aghanim-signature'
 const TIMESTAMP = 'x-aghanim-signature-timestamp'
 const TAKEN: Answer = { statusCode: 200, body: JSON.stringify({ status: 'ok' }) }
-const DENIED: Answer = deny().answer
+const DENIED: Answer = readDenial(deny())!
 const SECRET_RULES = { plugin: 'aghanimPlugin', option: 'secret', algorithm: 'sha256', encoding: 'utf8' } as const
 
 /** HMAC-SHA256, in hex, over the timestamp's text, a full stop and the body. */
@@ -89,7 +89,7 @@ export function verifyAghanim (input: VerifyInput & { secret: Secret }): VerifyR
 }
 
 /** The headers Aghanim would send `body` with. `timestamp` in Unix seconds, default now. */
-export function signAghanim (input: SignInput & { timestamp?: number | string }) {
+export function signAghanim (input: SignInput & { timestamp?: number | string | undefined }) {
   const timestamp = timestampText(input.timestamp)
   return {
     'content-type': 'application/json',
@@ -103,7 +103,7 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
     secret: required(anything),
     verifyPlayer: required(callback),
     handleEvent: callback,
-    eventData: anything,
+    eventData: schema,
     path
   })
   const settings = readSettings(options)
@@ -132,7 +132,9 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
       response: {
         ...ErrorResponses,
         200: Type.Union([PlayerSchema, EventReplySchema]),
-        '4xx': Type.Union([DenialSchema, ErrorSchema])
+        400: RefusalSchema,
+        403: RefusalSchema,
+        '4xx': RefusalSchema
       }
     },
     authenticate: createAuthenticate({

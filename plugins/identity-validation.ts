@@ -13,7 +13,7 @@ import { InvalidOption } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { cacheKeys, createKeyRingLookup, KEY_ID, ringEntries, type KeyRing } from './lib/keys.js'
 import {
-  anything, callback, checkGroup, checkOptions, path, readSettings, required, type WebhookOptions
+  anything, callback, checkGroup, checkOptions, path, readSettings, required, schema, type WebhookOptions
 } from './lib/options.js'
 import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
 import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
@@ -131,7 +131,7 @@ export function verifyIdentityValidation (
 
 /** The headers the provider would send `body` with. `timestamp` in Unix seconds, default now. */
 export function signIdentityValidation (
-  input: SignInput & { apiKey: string, endpoint: string, timestamp?: number | string }
+  input: SignInput & { apiKey: string, endpoint: string, timestamp?: number | string | undefined }
 ) {
   const timestamp = timestampText(input.timestamp)
   const rules = { ...SECRET_RULES, plugin: 'signIdentityValidation', option: 'secret' }
@@ -158,36 +158,46 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
   const kinds = ROUTES.map(({ kind }) => kind)
   checkGroup(PLUGIN, 'paths', paths, kinds, path)
   checkGroup(PLUGIN, 'endpoints', endpoints, kinds, publicEndpoint)
-  checkGroup(PLUGIN, 'schemas', schemas, kinds, anything)
+  checkGroup(PLUGIN, 'schemas', schemas, kinds, schema)
   const routes = ROUTES.filter(({ handler }) => options[handler] !== undefined)
   if (routes.length === 0) throw new InvalidOption(PLUGIN, 'handleSession', 'or "handleRequiredFiles" is required')
+  const schemaOf = (route: typeof ROUTES[number]) => schemas?.[route.kind] ?? route.schema
+  const checks = new Map(ROUTES.map((route) =>
+    [route.kind, compileOptionCheck(PLUGIN, `schemas.${route.kind}`, schemaOf(route))]))
 
   const settings = readSettings({ ...options, bodyLimit: options.bodyLimit ?? 262_144 })
   const keysFor = createKeyRingLookup(apiKeys, { ...SECRET_RULES, allowWeakSecret }, scope.log)
   const send = prepareScope(scope, settings)
   const served = new Set<string>()
 
-  for (const { kind, handler, summary, ...defaults } of routes) {
-    const url = paths?.[kind] ?? defaults.path
-    const schema = schemas?.[kind] ?? defaults.schema
-    const endpoint = endpoints?.[kind] ?? scope.prefix.replace(/\/$/, '') + url
+  for (const route of routes) {
+    const { kind, handler, summary } = route
+    const url = paths?.[kind] ?? route.path
+    const endpoint = endpoints?.[kind] ?? plainPath(scope.prefix + url)
+    if (endpoint === undefined) throw new InvalidOption(PLUGIN, `endpoints.${kind}`, 'is required for such a path')
     if (served.has(endpoint)) throw new InvalidOption(PLUGIN, 'endpoints', 'must not be the same for both routes')
     served.add(endpoint)
 
     addVerifiedRoute<SessionNotification>(scope, send, settings, {
       provider: 'identity-validation',
       url,
-      schema: { summary, body: schema, response: { ...ErrorResponses, 204: NoContentSchema } },
+      schema: { summary, body: schemaOf(route), response: { ...ErrorResponses, 204: NoContentSchema } },
       authenticate: createAuthenticate({
         algorithm: 'sha256',
         read: ({ headers }) => readMac(headers, endpoint, settings),
         keysFor
       }),
-      check: compileOptionCheck(PLUGIN, `schemas.${kind}`, schema),
+      check: checks.get(kind)!,
       handle: decorateHandler(scope, handler, options[handler]!),
       answer: () => NO_CONTENT
     })
   }
+}
+
+/** The path as a client sends it; undefined if it has parameters or what a client would have to encode. */
+function plainPath (path: string): string | undefined {
+  const joined = path.replace('//', '/') // as Fastify joins a prefix that ends in a slash
+  return PUBLIC_ENDPOINT.test(joined) && !/[:*]/.test(joined) ? joined : undefined
 }
 
 export const identityValidationPlugin: FastifyPluginAsync<IdentityValidationOptions> =

@@ -1,5 +1,5 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
-import { optional } from './common.js'
+import { ErrorSchema, optional } from './common.js'
 
 /** What every event has around its `event_data`. Values that Aghanim may extend (types, triggers) stay open. */
 const envelope = {
@@ -83,3 +83,6 @@ export const DenialSchema = Type.Object({
   code: Type.String({ description: 'not_found, banned, ...' }),
   message: Type.String()
 }, { description: 'The player or event is refused' })
+
+/** What a 4xx may be: a denial of any status, or an error of the route itself. */
+export const RefusalSchema = Type.Union([DenialSchema, ErrorSchema])

@@ -1,11 +1,27 @@
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { build, readEnv } from '../example-server.js'
 import { signAghanim, signAltdentifier, signIdentityValidation } from '../plugins/index.js'
 import { GUILD, MEMBER, VERIFY_EVENT } from './fixtures/deliveries.js'
 import type { Test } from './fixtures/host.js'
+
+// Importing it as the program that is run must run it: here into the refusal to make secrets up.
+const entry = process.argv[1]
+process.argv[1] = fileURLToPath(new URL('../example-server.ts', import.meta.url))
+process.env['NODE_ENV'] = 'production'
+const told = t.capture(console, 'error', () => {})
+const { build, loggerFor, main, readEnv } = await import('../example-server.js')
+told.restore()
+process.argv[1] = entry!
+delete process.env['NODE_ENV']
+
+t.test('it runs when it is the program', async (t) => {
+  t.equal(process.exitCode, 1)
+  process.exitCode = 0
+  t.match(told()[0]?.args[0], /^production needs/)
+})
 
 const SECRETS = {
   ALTDENTIFIER_SECRET: 'canary of altdentifier',
@@ -73,7 +89,9 @@ t.test('demo secrets are for a private machine only', async (t) => {
 })
 
 function run (env: Record<string, string>) {
-  const child = spawn(process.execPath, ['--import', 'tsx', 'example-server.ts'], {
+  // As `npm start` does: without what the test runner puts into NODE_OPTIONS, which also upsets its coverage.
+  const command = ['-u', 'NODE_OPTIONS', process.execPath, '--import', 'tsx', 'example-server.ts']
+  const child = spawn('env', command, {
     cwd: new URL('..', import.meta.url), env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe']
   })
   const output: string[] = []
@@ -88,9 +106,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const { AGHANIM_SECRET } = SECRETS
     const { child, output, exit } = run({ PORT: '0', AGHANIM_SECRET })
     t.teardown(() => child.kill('SIGKILL'))
-    while (!output.includes('Listening') && !output.some((line) => line.startsWith('export IDENTITY_API_SECRET'))) {
-      await once(child.stdout, 'data')
-    }
+    while (!output.some((line) => line.startsWith('export IDENTITY_API_SECRET'))) await once(child.stdout, 'data')
     const address = output.find((line) => line.startsWith('Listening on '))!.slice('Listening on '.length)
     t.equal((await fetch(`${address}/health`)).status, 200)
     t.equal(output.filter((line) => line.startsWith('export ')).length, 3)
@@ -103,5 +119,37 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 t.test('run by itself it refuses to make secrets up in production', async (t) => {
   const { output, exit } = run({ NODE_ENV: 'production', PORT: '0' })
   t.strictSame(await exit, [1, null])
-  t.match(output.join('\n'), /production needs ALTDENTIFIER_SECRET/)
+  t.strictSame(output, ['production needs ALTDENTIFIER_SECRET, AGHANIM_SECRET, IDENTITY_API_KEY, IDENTITY_API_SECRET'])
+})
+
+t.test('main listens until a signal', async (t) => {
+  const print = t.capture(console, 'log')
+  const stdout = t.capture(process.stdout, 'write', () => true)
+  const signals = new EventEmitter()
+  await main({ ...SECRETS, PORT: '0' }, signals as typeof process)
+  stdout.restore()
+  print.restore()
+  const printed = print().flatMap(({ args }) => args).join('\n')
+  t.match(printed, /^\nListening on http:\/\/127\.0\.0\.1:\d+\n$/, 'and nothing that it was given')
+  const address = printed.trim().slice('Listening on '.length)
+  t.equal((await fetch(`${address}/health`)).status, 200)
+  signals.emit('SIGTERM')
+  while (await fetch(`${address}/health`).then(() => true, () => false));
+  t.pass('it has closed')
+})
+
+t.test('main tells what stands in its way, and starts by itself only as the program that is run', async (t) => {
+  const print = t.capture(console, 'error', () => {})
+  await main({ NODE_ENV: 'production' })
+  t.equal(process.exitCode, 1)
+  t.match(print()[0]?.args[0], /^production needs/)
+  await main({ PORT: '0', HOST: '127.0.0.1', ...SECRETS, IDENTITY_API_SECRET: 'canary' })
+  const [, second] = print.args()
+  process.exitCode = 0
+  t.notMatch(second, /canary/)
+})
+
+t.test('the log is pretty on a terminal only', async (t) => {
+  t.equal(loggerFor({}), true)
+  t.match(loggerFor({ isTTY: true }), { transport: { target: 'pino-pretty' } })
 })

@@ -39,7 +39,7 @@ t.test('the deliveries sent by hand are answered as shown, and refused with one 
 
 t.test('its TypeScript compiles as strictly as the project itself', async (t) => {
   const files = Object.fromEntries(blocks('ts').map((block, index) => [`example-${index}.ts`, block]))
-  t.equal(Object.keys(files).length, 2)
+  t.equal(Object.keys(files).length, 3)
   const folder = t.testdir(files)
   const { config } = ts.readConfigFile(new URL('tsconfig.json', root).pathname, ts.sys.readFile)
   const { options } = ts.parseJsonConfigFileContent({ ...config, files: [] }, ts.sys, root.pathname)
@@ -81,8 +81,17 @@ t.test('the whole example serves', async (t) => {
   t.equal(reply.statusCode, 200)
 })
 
+t.test('an event of a schema of your own is verified and typed', async (t) => {
+  const { app } = await importBlock(t.testdir, blocks('ts')[1]!)
+  t.teardown(() => app.close())
+  const body = JSON.stringify({ ...VERIFY_EVENT, event_data: { provider: 'apple', subject: 'Beebee-Ate' } })
+  const headers = signAghanim({ secret: process.env['AGHANIM_SECRET']!, body })
+  const reply = await app.inject({ method: 'POST', url: '/aghanim', headers, payload: body })
+  t.strictSame(reply.json(), { player_id: 'apple:Beebee-Ate', name: 'Beebee-Ate', attributes: { level: 1 } })
+})
+
 t.test('signing and verifying come out as its comments say', async (t) => {
-  const block = blocks('ts')[1]!
+  const block = blocks('ts')[2]!
   const calls = [...block.matchAll(/^(verifyAghanim\(.*\)) \/\/ (.*)$/gm)]
   t.equal(calls.length, 2)
   const exported = calls.reduce((text, [line, call], index) => text.replace(line, `export const result${index} = ${call}`), block)

@@ -17,24 +17,25 @@ export function createDeadlines<Item> (ms: number, expire: (item: Item) => void)
   const running = new Set<Deadline<Item>>()
   let timer: NodeJS.Timeout | undefined
 
+  function arm (delay: number): void {
+    timer = setTimeout(tick, delay).unref()
+  }
+
   function tick (): void {
-    timer = undefined
     const now = performance.now()
     for (const deadline of running) {
-      if (deadline.due > now) {
-        timer = setTimeout(tick, Math.ceil(deadline.due - now)).unref()
-        return
-      }
+      if (deadline.due > now) return arm(Math.ceil(deadline.due - now))
       running.delete(deadline)
       expire(deadline.item)
     }
+    timer = undefined
   }
 
   return {
     start (item) {
       const deadline = { item, due: performance.now() + ms }
       running.add(deadline)
-      timer ??= setTimeout(tick, ms).unref()
+      if (timer === undefined) arm(ms)
       return deadline
     },
     stop (deadline) {

@@ -10,12 +10,20 @@ export interface DenialOptions {
   message?: string | undefined
 }
 
-export class Denial {
-  readonly answer: Answer
+class Denial {
+  readonly #answer: Answer
+
   constructor (answer: Answer) {
-    this.answer = answer
+    this.#answer = answer
+  }
+
+  /** Asks no getter and no proxy of what a handler has thrown. */
+  static answerOf (thrown: unknown): Answer | undefined {
+    return typeof thrown === 'object' && thrown !== null && #answer in thrown ? thrown.#answer : undefined
   }
 }
+
+export const readDenial = Denial.answerOf
 
 /**
  * A decision to refuse, for a handler to throw: answered with its status and the flat error
@@ -32,8 +40,4 @@ export function deny (options: DenialOptions = {}): Denial {
   if (typeof code !== 'string') throw new InvalidOption('deny', 'code', 'must be a string')
   if (typeof message !== 'string') throw new InvalidOption('deny', 'message', 'must be a string')
   return new Denial({ statusCode, body: JSON.stringify({ status: 'error', code, message }) })
-}
-
-export function readDenial (thrown: unknown): Answer | undefined {
-  return thrown instanceof Denial ? thrown.answer : undefined
 }

@@ -43,17 +43,24 @@ export function invalidPayload (problem: string): Refusal {
   return refusal(400, 'INVALID_PAYLOAD', problem)
 }
 
+const FRAMES = /(?:\n {4}at .+)+$/
+
 /**
  * What of a thrown value may be logged: its type, its code and where it came from. Messages, causes and other
  * properties stay out: drivers and HTTP clients put URLs with passwords, headers and whole rows in them.
  */
 export function describeError (error: unknown): { type: string, code?: string, stack?: string } {
-  if (!(error instanceof Error)) return { type: error === null ? 'null' : typeof error }
-  const { code } = error as { code?: unknown }
-  const frames = String(error.stack).replace(error.message, '').match(/^ {4}at .+$/gm)
-  return {
-    type: error.name,
-    ...(typeof code === 'string' && { code }),
-    ...(frames !== null && { stack: frames.join('\n') })
+  try {
+    if (!(error instanceof Error)) return { type: error === null ? 'null' : typeof error }
+    const { name, message, code } = error as Error & { code?: unknown }
+    const stack = String(error.stack)
+    const frames = FRAMES.exec(stack.slice(stack.indexOf(message) + message.length))?.[0]
+    return {
+      type: name,
+      ...(typeof code === 'string' && { code }),
+      ...(frames !== undefined && { stack: frames.slice(1) })
+    }
+  } catch {
+    return { type: 'unreadable' } // by a getter or a proxy
   }
 }

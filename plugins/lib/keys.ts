@@ -22,7 +22,8 @@ const RESOLVER_TIMEOUT = 1000
 export function cacheKeys (rules: SecretRules): (secret: unknown) => readonly MacKey[] {
   const cache = new Map<string, readonly MacKey[]>()
   return (secret) => {
-    const name = typeof secret === 'string' ? `text ${secret}` : `list ${JSON.stringify(secret)}`
+    const name = nameOf(secret)
+    if (name === undefined) return deriveKeys(secret, rules) // which throws
     const known = cache.get(name)
     if (known !== undefined) return known
     const keys = deriveKeys(secret, rules)
@@ -30,6 +31,13 @@ export function cacheKeys (rules: SecretRules): (secret: unknown) => readonly Ma
     cache.set(name, keys)
     return keys
   }
+}
+
+/** Tells a text from a list of one text; undefined for what is neither. */
+function nameOf (secret: unknown): string | undefined {
+  if (typeof secret === 'string') return `text ${secret}`
+  const texts = Array.isArray(secret) && secret.every((text) => typeof text === 'string')
+  return texts ? `list ${JSON.stringify(secret)}` : undefined
 }
 
 /** The keys of a secret from the options. Warns of a weak one, which only `allowWeakSecret` lets through. */
@@ -66,7 +74,7 @@ export function createKeyRingLookup (
   }
   const secrets = ringEntries(ring, plugin, option)
   if (secrets.size === 0) throw new InvalidOption(plugin, option, 'must not be empty')
-  if (![...secrets.keys()].every((keyId) => KEY_ID.test(keyId))) {
+  if (![...secrets.keys()].every((keyId) => typeof keyId === 'string' && KEY_ID.test(keyId))) {
     throw new InvalidOption(plugin, option, 'must be named by visible ASCII without commas')
   }
   const keys = new Map([...secrets].map(([keyId, secret]) => [keyId, deriveOptionKeys(secret, rules, log)]))

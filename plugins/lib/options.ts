@@ -59,6 +59,11 @@ export const text: Rule = {
   accepts: (value) => typeof value === 'string' && value !== '',
   expects: 'must be a text'
 }
+/** Compiled by what reads it. */
+export const schema: Rule = {
+  accepts: (value) => typeof value === 'object' && value !== null,
+  expects: 'must be a TypeBox schema'
+}
 /** Checked further by what reads it. */
 export const anything: Rule = { accepts: () => true, expects: '' }
 export const required = (rule: Rule): Rule => ({ ...rule, required: true })
@@ -116,7 +121,9 @@ export function checkGroup (
   plugin: string, option: string, group: unknown, members: readonly string[], rule: Rule
 ): void {
   if (group === undefined) return
-  if (typeof group !== 'object' || group === null) throw new InvalidOption(plugin, option, 'must be an object')
+  if (typeof group !== 'object' || group === null || Array.isArray(group)) {
+    throw new InvalidOption(plugin, option, 'must be an object')
+  }
   const rules = members.map((member) => [`${option}.${member}`, rule])
   const named = Object.entries(group).map(([member, value]) => [`${option}.${member}`, value])
   checkOptions(plugin, Object.fromEntries(named), Object.fromEntries(rules), {})

@@ -5,10 +5,10 @@ import { createMacKey, hmac, type MacKey } from './mac.js'
 import { checkOption, FRESHNESS_RULES } from './options.js'
 import type { Rejection, VerifyResult } from './rejection.js'
 import { secretBytes, type SecretRules } from './secrets.js'
-import { freshnessOf, type Freshness } from './timestamp.js'
+import { freshnessOf, type Freshness, type FreshnessInput } from './timestamp.js'
 
 /** What every pure `verify...` function takes, beside its secrets. */
-export interface VerifyInput extends Partial<Freshness> {
+export interface VerifyInput extends FreshnessInput {
   /** Names in lower case, as Node gives them. */
   headers: IncomingHttpHeaders
   /** The bytes of the body as they arrived. */
@@ -24,7 +24,7 @@ export interface SignInput {
 }
 
 /** The freshness asked for; throws `FST_VERIFICATION_INVALID_OPTION` where that is no time span. */
-export function readFreshness (caller: string, input: Partial<Freshness>): Freshness {
+export function readFreshness (caller: string, input: FreshnessInput): Freshness {
   for (const name of ['tolerance', 'futureTolerance', 'now'] as const) {
     checkOption(caller, name, input[name], FRESHNESS_RULES[name]!)
   }

@@ -15,7 +15,9 @@ export interface Freshness {
   readonly now: () => number
 }
 
-export function freshnessOf (given: { [K in keyof Freshness]?: Freshness[K] | undefined }): Freshness {
+export type FreshnessInput = { [K in keyof Freshness]?: Freshness[K] | undefined }
+
+export function freshnessOf (given: FreshnessInput): Freshness {
   const { tolerance = 300, futureTolerance = 60, now = Date.now } = given
   return { tolerance, futureTolerance, now }
 }

@@ -1,0 +1,131 @@
+import t from 'tap'
+import * as errors from '../plugins/lib/errors.js'
+import { describeError } from '../plugins/lib/errors.js'
+
+/** In everything of an error that must stay out of the log. */
+const CANARY = 'canary'
+const FAKE_FRAME = `    at ${CANARY} (${CANARY}.js:1:1)`
+const FRAMES = /^( {4}at .+)(\n {4}at .+)*$/
+
+class DriverError extends Error {
+  override readonly name = 'DriverError'
+  readonly code = 'ECONNREFUSED'
+  readonly config = { headers: { 'x-api-key': CANARY } }
+  readonly detail = CANARY
+}
+
+function failsWith (message: string): Error {
+  return new TypeError(message)
+}
+
+const MESSAGES: [what: string, message: string][] = [
+  ['one line', `redis://:${CANARY}@localhost`],
+  ['several lines', `first ${CANARY}\n  second ${CANARY}\r\nthird ${CANARY}`],
+  ['a false frame', `x\n${FAKE_FRAME}`],
+  ['false frames only', `\n${FAKE_FRAME}\n${FAKE_FRAME}`],
+  ['false frames with CRLF', `x\r\n${FAKE_FRAME}\r\n${FAKE_FRAME}\r\n`],
+  ['the stack of another error', new Error(CANARY, { cause: CANARY }).stack!.replaceAll(' at ', ` at ${CANARY}`)],
+  ['patterns of String.replace', `$& $1 $\` $' $$ ${CANARY}\n${FAKE_FRAME} $&`],
+  ['patterns of RegExp', `(.*) [${CANARY} \\d+ ^$\n${FAKE_FRAME}`],
+  ['the name again', `TypeError: TypeError: ${CANARY}\n${FAKE_FRAME}`],
+  ['control characters', `\u001b[31m${CANARY}\u0000\u2028${FAKE_FRAME}`],
+  ['empty', ''],
+  ['long', `${CANARY} `.repeat(10_000) + `\n${FAKE_FRAME}`]
+]
+
+t.test('of an error, its type and its frames are told, never its message', async (t) => {
+  for (const [what, message] of MESSAGES) {
+    const told = describeError(failsWith(message))
+    t.strictSame(Object.keys(told), ['type', 'stack'], what)
+    t.equal(told.type, 'TypeError', what)
+    t.match(told.stack, FRAMES, what)
+    t.match(told.stack, /failsWith \(.*lib-errors\.ts/, `${what}: where it came from is told`)
+    t.notMatch(JSON.stringify(told), CANARY, what)
+  }
+})
+
+t.test('causes, inner errors and other properties stay out', async (t) => {
+  const inner = () => new Error(`${CANARY}\n${FAKE_FRAME}`)
+  const aborted = AbortSignal.abort().reason as DOMException
+  const cases: [what: string, error: Error, expected: { type: string, code?: string }][] = [
+    ['own properties', new DriverError(CANARY), { type: 'DriverError', code: 'ECONNREFUSED' }],
+    ['a cause', new Error(CANARY, { cause: inner() }), { type: 'Error' }],
+    ['a cause that is no error', new Error('x', { cause: { password: CANARY } }), { type: 'Error' }],
+    ['causes of causes', new Error(CANARY, { cause: new Error(CANARY, { cause: inner() }) }), { type: 'Error' }],
+    ['AggregateError', new AggregateError([inner(), CANARY, { CANARY }], CANARY), { type: 'AggregateError' }],
+    [
+      'headers',
+      Object.assign(new Error('x'), { headers: { cookie: CANARY }, request: { body: CANARY }, statusCode: 400 }),
+      { type: 'Error' }
+    ],
+    ['a code', Object.assign(new RangeError(CANARY), { code: 'ERR_X' }), { type: 'RangeError', code: 'ERR_X' }],
+    ['a numeric code', Object.assign(new Error(CANARY), { code: 404 }), { type: 'Error' }],
+    ['a code that is an object', Object.assign(new Error(CANARY), { code: { CANARY } }), { type: 'Error' }],
+    ['an abort', aborted, { type: 'AbortError' }],
+    ['one of ours', new errors.InvalidOption('p', 'o', CANARY), {
+      type: 'FastifyError', code: 'FST_VERIFICATION_INVALID_OPTION'
+    }]
+  ]
+  for (const [what, error, expected] of cases) {
+    const { stack, ...told } = describeError(error)
+    t.strictSame(told, expected, what)
+    t.match(stack, FRAMES, what)
+    t.notMatch(stack, CANARY, what)
+  }
+})
+
+t.test('what has no frames is told by its type', async (t) => {
+  for (const stack of [undefined, null, '', CANARY, `Error: ${CANARY}`, 5, `Error: ${CANARY}\nat ${CANARY}`]) {
+    const told = describeError(Object.assign(new Error(CANARY), { stack }))
+    t.strictSame(told, { type: 'Error' }, String(stack))
+  }
+})
+
+t.test('what is thrown need not be an error', async (t) => {
+  const thrown: [unknown, string][] = [
+    [`${CANARY}\n${FAKE_FRAME}`, 'string'], ['', 'string'], [undefined, 'undefined'], [null, 'null'], [5, 'number'],
+    [NaN, 'number'], [5n, 'bigint'], [true, 'boolean'], [Symbol(CANARY), 'symbol'], [() => CANARY, 'function'],
+    [{ message: CANARY, stack: `Error\n${FAKE_FRAME}`, code: CANARY, name: CANARY }, 'object'], [[CANARY], 'object'],
+    [Object.create(null), 'object'], [new Date(0), 'object']
+  ]
+  for (const [value, type] of thrown) t.strictSame(describeError(value), { type }, type)
+})
+
+t.test('the answers that are the same for everyone', async (t) => {
+  const ERROR: Record<number, string> = {
+    400: 'Bad Request', 403: 'Forbidden', 500: 'Internal Server Error', 503: 'Service Unavailable'
+  }
+  const answers: [errors.Refusal, number, string][] = [
+    [errors.FORBIDDEN, 403, 'FORBIDDEN'], [errors.INVALID_JSON, 400, 'INVALID_JSON'],
+    [errors.UNKNOWN_EVENT, 400, 'UNKNOWN_EVENT'], [errors.HANDLER_FAILED, 500, 'HANDLER_FAILED'],
+    [errors.INVALID_REPLY, 500, 'INVALID_REPLY'], [errors.TIMEOUT, 503, 'TIMEOUT'],
+    [errors.SECRET_UNAVAILABLE, 503, 'SECRET_UNAVAILABLE'],
+    [errors.invalidPayload('/a "b"\n: Expected c'), 400, 'INVALID_PAYLOAD']
+  ]
+  for (const [answer, statusCode, code] of answers) {
+    const { message, ...body } = JSON.parse(answer.body)
+    t.strictSame(body, { statusCode, code: `FST_VERIFICATION_${code}`, error: ERROR[statusCode] }, code)
+    t.match(message, /^[A-Z/]/, code)
+    t.equal(answer.statusCode, statusCode, code)
+    t.equal(answer.retry, statusCode === 503, `${code}: a 503 asks to come again`)
+  }
+  t.equal(JSON.parse(errors.invalidPayload('/a "b"\n: Expected c').body).message, '/a "b"\n: Expected c')
+  t.equal(errors.errorBody(415, undefined, 'x'), '{"statusCode":415,"error":"Unsupported Media Type","message":"x"}')
+})
+
+t.test('errors carry a code of their own and a status', async (t) => {
+  const cases: [Error, object][] = [
+    [new errors.InvalidOption('aPlugin', 'an option', 'must be %s'), {
+      code: 'FST_VERIFICATION_INVALID_OPTION', statusCode: 500, message: 'aPlugin: option "an option" must be %s'
+    }],
+    [new errors.InvalidOption('%s', '%d%j', '%o'), { message: '%s: option "%d%j" %o' }],
+    [new errors.AlgorithmUnavailable('aPlugin', 'md5'), {
+      code: 'FST_VERIFICATION_ALGORITHM_UNAVAILABLE', message: 'aPlugin: this platform has no HMAC with md5'
+    }],
+    [new errors.BodyTimeout(), {
+      code: 'FST_VERIFICATION_BODY_TIMEOUT', statusCode: 408, message: 'The body did not arrive in time'
+    }]
+  ]
+  for (const [error, expected] of cases) t.match(error, expected)
+  t.ok(new errors.InvalidOption('p', 'o', 'e') instanceof TypeError, 'misuse is a TypeError')
+})
