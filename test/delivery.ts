@@ -81,6 +81,21 @@ t.test('whatever a handler throws, the answer is one fixed text and the log show
   }
 })
 
+t.test('a thrown value that cannot even be looked at is a failure like any other', async (t) => {
+  const boom = () => { throw new Error('canary') }
+  const hostile = [
+    Object.defineProperty(new Error('x'), 'stack', { get: boom }), Object.defineProperty(new Error('x'), 'code', { get: boom }),
+    Object.assign(new Error('x'), { message: Symbol('x') }), new Proxy({}, { getPrototypeOf: boom, get: boom, has: boom })
+  ]
+  for (const value of hostile) {
+    for (const verifyPlayer of [() => { throw value }, async () => { throw value }]) {
+      const { deliver, lines } = createServer(t, { verifyPlayer })
+      t.equal((await deliver()).json().code, 'FST_VERIFICATION_HANDLER_FAILED')
+      t.match(warnings(lines), [{ msg: 'handler failed', err: { type: 'unreadable' } }])
+    }
+  }
+})
+
 for (const [name, ending, outcome] of [
   ['succeeds', (resolve: (value: unknown) => void) => resolve(PLAYER), 200],
   ['fails', (_resolve: unknown, reject: (reason: unknown) => void) => reject(new Error('late')), 500]

@@ -82,6 +82,16 @@ t.test('the prefix belongs to the expected endpoint', async (t) => {
   t.equal((await deliver(SESSION, { url: `/v2${SESSIONS}`, endpoint: SESSIONS })).statusCode, 403)
 })
 
+t.test('a path that no client sends as it stands needs its endpoint told', async (t) => {
+  const paths = ['/:tenant/kyc', '/kyc/*', '/kyc-\u00e9', '/a {b']
+  for (const sessions of paths) {
+    const { app } = createServer(t, { paths: { sessions } })
+    await t.rejects(async () => { await app.ready() }, { message: /option "endpoints\.sessions" is required/ }, sessions)
+  }
+  const { deliver } = createServer(t, { paths: { sessions: '/:tenant/kyc' }, endpoints: { sessions: '/kyc' } })
+  t.equal((await deliver(SESSION, { url: '/a/kyc', endpoint: '/kyc' })).statusCode, 204)
+})
+
 t.test('several pairs are live, each key with its own secrets, from a record, a Map or a function', async (t) => {
   const record = { [API_KEY]: API_SECRET, second: [OTHER_SECRET, THIRD_SECRET] }
   const asked: string[] = []

@@ -23,8 +23,9 @@ export interface HttpSignatureRules {
 /** The parameters of a `Signature` header; undefined if it does not parse or repeats one. */
 export function parseParameters (text: string): Map<string, string> | undefined {
   const parameters = new Map<string, string>()
-  for (let at = 0; ; at = COMMA.lastIndex) {
-    PARAMETER.lastIndex = at
+  COMMA.lastIndex = 0
+  do {
+    PARAMETER.lastIndex = COMMA.lastIndex
     const match = PARAMETER.exec(text)
     if (match === null) return undefined
     const name = (match[1] ?? match[2]!).toLowerCase()
@@ -32,8 +33,8 @@ export function parseParameters (text: string): Map<string, string> | undefined 
     parameters.set(name, match[3] ?? match[4]!)
     if (PARAMETER.lastIndex === text.length) return parameters
     COMMA.lastIndex = PARAMETER.lastIndex
-    if (!COMMA.test(text)) return undefined
-  }
+  } while (COMMA.test(text))
+  return undefined
 }
 
 /**

@@ -15,7 +15,7 @@ interface Arriving { reply: FastifyReply, payload: Readable }
 
 const kDeadline = Symbol('fastify-verification.bodyDeadline')
 const kRawBody = Symbol('fastify-verification.rawBody')
-type Captured = FastifyRequest & { [kDeadline]: Deadline<Arriving> | null, [kRawBody]: Buffer | null }
+type Captured = FastifyRequest & { [kDeadline]: Deadline<Arriving> | null, [kRawBody]: Buffer | undefined }
 
 // RFC 9110 sections 8.3.1 and 5.6.6: application/json with any parameters, but no charset other than utf-8.
 const TOKEN = "[\\w!#$%&'*+.^`|~-]+"
@@ -38,11 +38,11 @@ export function captureRawBody (scope: FastifyInstance, bodyTimeout: number): vo
   const taken = scope.hasRequestDecorator('rawBody')
   if (!taken) {
     scope.decorateRequest('rawBody', {
-      getter () { return (this as Captured)[kRawBody] ?? undefined },
+      getter () { return (this as Captured)[kRawBody] },
       setter () {} // it stays the bytes, whatever a host's hook makes of them
     })
   }
-  scope.decorateRequest(kRawBody, null)
+  scope.decorateRequest(kRawBody, undefined)
   scope.decorateRequest(kDeadline, null)
 
   scope.addHook('onRequest', (request, _reply, done) => done(refuseFraming(request)))

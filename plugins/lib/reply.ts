@@ -1,4 +1,4 @@
-import type { Static, TObject, TSchema } from '@sinclair/typebox'
+import type { Static, TObject } from '@sinclair/typebox'
 import type { Answer } from './answer.js'
 import { compileCheck } from './schema-check.js'
 
@@ -10,11 +10,11 @@ export type ReplyWriter<Event> = (value: unknown, event: Event) => Answer | { pr
  * checked is the JSON text itself, parsed again: no getter or `toJSON` can show one thing to the check and another
  * to the client. `fits` says what is wrong with a reply for this event.
  */
-export function compileReply<Event, Schema extends TSchema> (
+export function compileReply<Event, Schema extends TObject> (
   schema: Schema, fits?: (reply: Static<Schema>, event: Event) => string | undefined
 ): ReplyWriter<Event> {
   const check = compileCheck(schema)
-  const keys = Object.keys((schema as Partial<TObject>).properties ?? {})
+  const keys = Object.keys(schema.properties)
   return (value, event) => {
     let body: string | undefined
     try {
