@@ -141,6 +141,36 @@ t.test('one deadline may stop another that is due as well', async (t) => {
   t.strictSame(expired, ['a', 'c'])
 })
 
+t.test('one that is started while another expires is timed by the same timer', async (t) => {
+  const seen = onFakeClock(t, (clock) => {
+    const expired: number[] = []
+    const deadlines = createDeadlines<number>(100, (left) => {
+      expired.push(clock.now)
+      if (left > 0) deadlines.start(left - 1)
+    })
+    deadlines.start(3)
+    clock.advance(1000)
+    return { expired, started: clock.started }
+  })
+  t.strictSame(seen, { expired: [100, 200, 300, 400], started: 4 })
+})
+
+t.test('one that fails to expire takes no other with it', async (t) => {
+  const expired = onFakeClock(t, (clock) => {
+    const expired: string[] = []
+    const deadlines = createDeadlines<string>(100, (item) => {
+      if (item === 'a') throw new Error('a')
+      expired.push(item)
+    })
+    deadlines.start('a')
+    deadlines.start('b')
+    t.throws(() => clock.advance(100), { message: 'a' })
+    clock.advance(100)
+    return expired
+  })
+  t.strictSame(expired, ['b'])
+})
+
 t.test('after all are done, the next one is timed again', async (t) => {
   const seen = onFakeClock(t, (clock) => {
     const expired: number[] = []

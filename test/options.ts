@@ -124,7 +124,7 @@ const OWN: [Plugin, Case[]][] = [
     ['one path for two routes', { path: `/${CANARY}` }, 'path', 'is not known'],
     ['a secret without an api-key', { secret: CANARY }, 'secret', 'is not known'],
     ...['paths', 'endpoints', 'schemas'].flatMap((group): Case[] => [
-      ...[null, CANARY, 5, () => {}].map((value): Case => [
+      ...[null, CANARY, 5, () => {}, []].map((value): Case => [
         `${group}: ${inspect(value)}`, { [group]: value }, group, 'must be an object'
       ]),
       [`an unknown member of ${group}`, { [group]: { session: `/${CANARY}` } }, `${group}.session`, 'is not known']
@@ -135,9 +135,9 @@ const OWN: [Plugin, Case[]][] = [
     ...NO_ENDPOINTS.flatMap((value) => ['sessions', 'requiredFiles'].map((kind): Case => [
       `endpoints.${kind}: ${inspect(value)}`, { endpoints: { [kind]: value } }, `endpoints.${kind}`, ENDPOINT
     ])),
-    ...NO_SCHEMAS.map((value): Case => [
-      `schemas.sessions: ${inspect(value)}`, { schemas: { sessions: value } }, 'schemas.sessions', TYPEBOX
-    ]),
+    ...[null, ...NO_SCHEMAS].flatMap((value) => ['sessions', 'requiredFiles'].map((kind): Case => [
+      `schemas.${kind}: ${inspect(value)}`, { schemas: { [kind]: value } }, `schemas.${kind}`, TYPEBOX
+    ])),
     ...[
       { endpoints: { sessions: `/${CANARY}`, requiredFiles: `/${CANARY}` } },
       { endpoints: { sessions: '/identity-validation/required-files' } },
@@ -310,6 +310,7 @@ t.test('api-keys that no header could name, and rings that are none', async (t) 
       await refuses(t, IDENTITY, [`api-key ${inspect(name)}`, { apiKeys }, 'apiKeys', NAME])
     }
   }
+  await refuses(t, IDENTITY, ['a number', { apiKeys: new Map([[5, API_SECRET]]) }, 'apiKeys', NAME])
   for (const apiKeys of [{}, new Map()]) {
     await refuses(t, IDENTITY, [inspect(apiKeys), { apiKeys }, 'apiKeys', EMPTY])
   }

@@ -129,6 +129,9 @@ const thrown = (option: string, expected: string, caller: string) => ({
   code: 'FST_VERIFICATION_INVALID_OPTION', message: `${caller}: option "${option}" ${expected}`
 })
 
+const circular: unknown[] = []
+circular.push(circular)
+
 for (const { name, option, sign, verify, secrets, malformed, signature, timestamp, weak, least } of CASES) {
   const headers = sign(secrets[0])
 
@@ -208,6 +211,7 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
       [[], 'must hold 1 to 4 secrets'], [[...secrets, strong('base64')('d')], 'must hold 1 to 4 secrets'],
       [[secrets[0], ''], 'must not be empty'], [[[secrets[0]]], 'must be a string'],
       [[secrets[0], secrets[0]], 'must not repeat a secret'],
+      [5n, 'must be a string'], [[5n], 'must be a string'], [circular, 'must be a string'],
       [`${secrets[0]}\n`, 'must not begin or end with white space'],
       [weak, `must be at least ${least} bytes long`], [[secrets[0], weak], `must be at least ${least} bytes long`]
     ]

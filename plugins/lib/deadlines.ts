@@ -23,12 +23,17 @@ export function createDeadlines<Item> (ms: number, expire: (item: Item) => void)
 
   function tick (): void {
     const now = performance.now()
-    for (const deadline of running) {
-      if (deadline.due > now) return arm(Math.ceil(deadline.due - now))
-      running.delete(deadline)
-      expire(deadline.item)
+    try {
+      for (const deadline of running) {
+        if (deadline.due > now) break
+        running.delete(deadline)
+        expire(deadline.item)
+      }
+    } finally {
+      const [first] = running
+      if (first === undefined) timer = undefined
+      else arm(Math.max(0, Math.ceil(first.due - now)))
     }
-    timer = undefined
   }
 
   return {
