@@ -114,7 +114,9 @@ for (const [name, ending, outcome] of [
   })
 }
 
-t.test('a thenable is waited for like a promise', async (t) => {
+t.test('a thenable is waited for like a promise; one that cannot be looked at is a failure', async (t) => {
+  const hostile = createServer(t, { verifyPlayer: () => ({ get then () { throw new Error('canary') } }) as never })
+  t.equal((await hostile.deliver()).json().code, 'FST_VERIFICATION_HANDLER_FAILED')
   const { deliver } = createServer(t, {
     verifyPlayer: () => ({ then: (resolve: (value: unknown) => void) => resolve(PLAYER) }) as never
   })

@@ -37,12 +37,14 @@ export function createHandlerRunner<Event> (work: Work<Event>, handlerTimeout: n
 
   return (event, request, answered) => {
     let result: unknown
+    let pending: boolean
     try {
       result = work.handle(event, request)
+      pending = isThenable(result)
     } catch (error) {
       return answered(failed(error, request))
     }
-    if (!isThenable(result)) return answered(succeeded(result, event, request))
+    if (!pending) return answered(succeeded(result, event, request))
 
     let late = false
     const deadline = overdue.start(() => {
@@ -62,6 +64,6 @@ export function createHandlerRunner<Event> (work: Work<Event>, handlerTimeout: n
   }
 }
 
-function isThenable (value: unknown): value is PromiseLike<unknown> {
+function isThenable (value: unknown): boolean {
   return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function'
 }

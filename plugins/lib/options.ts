@@ -26,7 +26,7 @@ export interface Settings extends Freshness {
   /** How long a handler may take before the sender is told to come again, in milliseconds. Default 10,000. */
   handlerTimeout: number
   /** Told of every delivery that was not authentic. It sees, and decides nothing. */
-  onRejected: (delivery: RejectedDelivery) => void
+  onRejected: ((delivery: RejectedDelivery) => void) | undefined
 }
 
 interface Rule {
@@ -136,6 +136,6 @@ export function readSettings (options: WebhookOptions): Settings {
     bodyLimit: options.bodyLimit ?? 65_536,
     bodyTimeout: options.bodyTimeout ?? 5_000,
     handlerTimeout: options.handlerTimeout ?? 10_000,
-    onRejected: options.onRejected ?? (() => {})
+    onRejected: options.onRejected
   }
 }

@@ -22,13 +22,14 @@ export function addVerifiedRoute<Event> (
   scope: FastifyInstance, send: Send, settings: Settings, route: VerifiedRoute<Event>
 ): void {
   const { provider } = route
-  const runHandler = createHandlerRunner(route, settings.handlerTimeout)
+  const { bodyLimit, handlerTimeout, onRejected } = settings
+  const runHandler = createHandlerRunner(route, handlerTimeout)
 
   scope.route({
     method: 'POST',
     url: route.url,
     schema: route.schema,
-    bodyLimit: settings.bodyLimit,
+    bodyLimit,
     // The schema serves types and API pages. The check that counts runs after the signature.
     validatorCompiler: () => () => true,
     preHandler: verify,
@@ -73,7 +74,8 @@ export function addVerifiedRoute<Event> (
     }
     request.log[reason === 'stale' ? 'warn' : 'info'](delivery, 'delivery rejected')
     send(reply, FORBIDDEN)
-    Promise.resolve({ ...delivery, requestId: request.id }).then(settings.onRejected).catch((error: unknown) => {
+    if (onRejected === undefined) return
+    Promise.resolve({ ...delivery, requestId: request.id }).then(onRejected).catch((error: unknown) => {
       request.log.error({ provider, err: describeError(error) }, 'onRejected failed')
     })
   }
