@@ -60,7 +60,7 @@ export function createAuthenticate ({ algorithm, read, keysFor, confirm }: Steps
 
 /** Node joins a repeated header into one text, which no pattern accepts: say so where that is what happened. */
 function preciseRejection (rejection: Rejection, { raw }: FastifyRequest): Rejection {
-  const { reason, header } = rejection
-  const repeated = reason === 'malformed_header' && rawHeaderValues(raw.rawHeaders, header!).length > 1
+  const { header } = rejection
+  const repeated = header !== undefined && rawHeaderValues(raw.rawHeaders, header).length > 1
   return repeated ? reject('duplicate_header', header) : rejection
 }

@@ -38,7 +38,7 @@ export function hmac ({ algorithm, key }: MacKey, prefix: string, body: Uint8Arr
 export function findKey (keys: readonly MacKey[], mac: Uint8Array, prefix: string, body: Uint8Array): number {
   let found = -1
   for (let index = 0; index < keys.length; index++) {
-    if (isMac(keys[index]!, mac, prefix, body) && found === -1) found = index
+    if (isMac(keys[index]!, mac, prefix, body)) found = index
   }
   return found
 }
