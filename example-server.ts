@@ -1,5 +1,6 @@
-import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
-import { pathToFileURL } from 'node:url'
+import Fastify, { LogController, type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import { realpathSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import {
   aghanimPlugin, altdentifierPlugin, identityValidationPlugin, type AltDentifierEvent, type Player
 } from './plugins/index.js'
@@ -26,7 +27,7 @@ export function readEnv (env: Env) {
   const port = Number(env['PORT'] || 3000)
   if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new Error('PORT must be a number from 0 to 65535')
 
-  const missing = Object.entries(DEMO).filter(([name]) => !env[name])
+  const missing = Object.entries(DEMO).filter(([name, value]) => !env[name] || env[name] === value)
   const names = missing.map(([name]) => name).join(', ')
   if (missing.length > 0 && env['NODE_ENV'] === 'production') throw new Error(`production needs ${names}`)
   if (missing.length > 0 && !LOOPBACK.has(host)) throw new Error(`to serve on ${host}, set ${names}`)
@@ -52,7 +53,7 @@ export function loggerFor (stream: { isTTY?: boolean }): NonNullable<FastifyServ
 /** The whole server, ready to listen or to be injected into. */
 export async function build (env: Env = {}, options: FastifyServerOptions = {}): Promise<FastifyInstance> {
   const { altdentifierSecret, aghanimSecret, identityKeys } = readEnv(env)
-  const app = Fastify({ disableRequestLogging: true, ...options })
+  const app = Fastify({ logController: new LogController({ disableRequestLogging: true }), ...options })
 
   app.register(altdentifierPlugin, {
     prefix: '/webhooks',
@@ -110,4 +111,5 @@ export async function main (env: Env, signals: Pick<NodeJS.Process, 'once'> = pr
   }
 }
 
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) await main(process.env)
+const program = process.argv[1]
+if (program !== undefined && realpathSync(program) === fileURLToPath(import.meta.url)) await main(process.env)

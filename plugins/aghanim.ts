@@ -7,11 +7,10 @@ import {
   type AghanimEvent, type Player, type PlayerVerifyData, type PlayerVerifyEvent
 } from '../schemas/aghanim.js'
 import { ErrorResponses } from '../schemas/common.js'
-import type { Answer } from './lib/answer.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeHex } from './lib/decode.js'
 import { deny, readDenial } from './lib/deny.js'
-import { UNKNOWN_EVENT } from './lib/errors.js'
+import { UNKNOWN_EVENT, type Answer } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/keys.js'
 import { anything, callback, checkOptions, path, readSettings, required, schema, type WebhookOptions } from './lib/options.js'
@@ -71,6 +70,9 @@ function readMac (headers: IncomingHttpHeaders, freshness: Freshness): Presented
   return checkFreshness(seconds, freshness) ?? { ok: true, mac, prefix: `${timestamp}.` }
 }
 
+/** What a reply must answer. */
+interface Question { isVerify: boolean, asked: unknown }
+
 function isPlayerVerify (event: AghanimEvent | PlayerVerifyEvent): event is PlayerVerifyEvent {
   return event.event_type === 'player.verify'
 }
@@ -114,8 +116,8 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
   const checkVerify = compileOptionCheck('aghanimPlugin', 'eventData', verifyEvent)
   const checkEvent = compileCheck(AghanimEventSchema)
   const writeReply = compileReply(EventReplySchema)
-  const writePlayer = compileReply(PlayerSchema, (player: Player, { event_data: asked }: PlayerVerifyEvent) =>
-    typeof asked?.player_id !== 'string' || asked.player_id === player.player_id
+  const writePlayer = compileReply(PlayerSchema, (player: Player, asked: unknown) =>
+    typeof asked !== 'string' || asked === player.player_id
       ? undefined
       : '/player_id: Expected the player that was asked for')
 
@@ -123,7 +125,7 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
   const verifyPlayer = decorateHandler(scope, 'verifyPlayer', options.verifyPlayer)
   const handleEvent = options.handleEvent && decorateHandler(scope, 'handleEvent', options.handleEvent)
 
-  addVerifiedRoute<AghanimEvent | PlayerVerifyEvent>(scope, send, settings, {
+  addVerifiedRoute<AghanimEvent | PlayerVerifyEvent, Question>(scope, send, settings, {
     provider: 'aghanim',
     url: options.path ?? '/aghanim',
     schema: {
@@ -149,9 +151,12 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
     },
     handle: (event, request) => isPlayerVerify(event) ? verifyPlayer(event, request) : handleEvent!(event, request),
     denial: readDenial,
-    answer (result, event) {
-      if (!isPlayerVerify(event)) return result === undefined ? TAKEN : writeReply(result, event)
-      return result === null ? DENIED : writePlayer(result, event)
+    question: (event) => ({
+      isVerify: isPlayerVerify(event), asked: (event.event_data as PlayerVerifyData | undefined)?.player_id
+    }),
+    answer (result, { isVerify, asked }) {
+      if (!isVerify) return result === undefined ? TAKEN : writeReply(result, undefined)
+      return result === null ? DENIED : writePlayer(result, asked)
     }
   })
 }

@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import { randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Static, TSchema } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
@@ -6,14 +7,13 @@ import { ErrorResponses, NoContentSchema } from '../schemas/common.js'
 import {
   RequiredFilesNotificationSchema, SessionNotificationSchema, type RequiredFilesNotification, type SessionNotification
 } from '../schemas/identity-validation.js'
-import { NO_CONTENT } from './lib/answer.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeBase64 } from './lib/decode.js'
-import { InvalidOption } from './lib/errors.js'
+import { InvalidOption, NO_CONTENT } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
-import { cacheKeys, createKeyRingLookup, KEY_ID, ringEntries, type KeyRing } from './lib/keys.js'
+import { cacheKeys, createKeyRingLookup, findSecret, KEY_ID, type KeyRing } from './lib/keys.js'
 import {
-  anything, callback, checkGroup, checkOptions, path, readSettings, required, schema, type WebhookOptions
+  anything, callback, checkGroup, checkOption, checkOptions, path, readSettings, required, schema, type WebhookOptions
 } from './lib/options.js'
 import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
 import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
@@ -109,6 +109,7 @@ function readMac (
   return checkFreshness(seconds, freshness) ?? { ok: true, mac, prefix: timestamp + endpoint, keyId }
 }
 
+const NOBODY = randomBytes(32).toString('base64')
 const cachedKeys = cacheKeys({ ...SECRET_RULES, plugin: 'verifyIdentityValidation' })
 
 /**
@@ -120,13 +121,13 @@ const cachedKeys = cacheKeys({ ...SECRET_RULES, plugin: 'verifyIdentityValidatio
 export function verifyIdentityValidation (
   input: VerifyInput & { apiKeys: Exclude<KeyRing, Function>, endpoint: string }
 ): VerifyResult {
-  const secrets = ringEntries(input.apiKeys, 'verifyIdentityValidation', 'apiKeys')
   const freshness = readFreshness('verifyIdentityValidation', input)
+  checkOption('verifyIdentityValidation', 'endpoint', input.endpoint ?? '', publicEndpoint)
   const presented = readMac(input.headers, input.endpoint, freshness)
-  const secret = presented.ok ? secrets.get(presented.keyId!) : undefined
-  if (presented.ok && secret === undefined) return { ok: false, reason: 'unknown_key' }
-  const keys = presented.ok ? cachedKeys(secret) : []
-  return verifyPresented('verifyIdentityValidation', presented, keys, input.body)
+  const secret = findSecret(input.apiKeys, presented.ok ? presented.keyId! : '', 'verifyIdentityValidation', 'apiKeys')
+  // The same work for a key that is not known as for one that is.
+  const result = verifyPresented('verifyIdentityValidation', presented, cachedKeys(secret === undefined ? NOBODY : secret), input.body)
+  return presented.ok && secret === undefined && input.body !== undefined ? { ok: false, reason: 'unknown_key' } : result
 }
 
 /** The headers the provider would send `body` with. `timestamp` in Unix seconds, default now. */
@@ -173,7 +174,7 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
   for (const route of routes) {
     const { kind, handler, summary } = route
     const url = paths?.[kind] ?? route.path
-    const endpoint = endpoints?.[kind] ?? plainPath(scope.prefix + url)
+    const endpoint = endpoints?.[kind] ?? plainPath(scope.prefix, url)
     if (endpoint === undefined) throw new InvalidOption(PLUGIN, `endpoints.${kind}`, 'is required for such a path')
     if (served.has(endpoint)) throw new InvalidOption(PLUGIN, 'endpoints', 'must not be the same for both routes')
     served.add(endpoint)
@@ -194,10 +195,11 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
   }
 }
 
-/** The path as a client sends it; undefined if it has parameters or what a client would have to encode. */
-function plainPath (path: string): string | undefined {
-  const joined = path.replace('//', '/') // as Fastify joins a prefix that ends in a slash
-  return PUBLIC_ENDPOINT.test(joined) && !/[:*]/.test(joined) ? joined : undefined
+/** The path as clients send it; undefined if they may send several, or have to encode it. */
+function plainPath (prefix: string, url: string): string | undefined {
+  const joined = (prefix + url).replace('//', '/') // as Fastify joins a prefix that ends in a slash
+  const several = /[:*]/.test(joined) || (prefix !== '' && url === '/')
+  return PUBLIC_ENDPOINT.test(joined) && !several ? joined : undefined
 }
 
 export const identityValidationPlugin: FastifyPluginAsync<IdentityValidationOptions> =

@@ -37,7 +37,9 @@ export const VerificationIgnoredSchema = event(3, 'Verification ignored', {
   timeout_role: optional(Type.String({ description: 'Where the action is to give a role' }))
 })
 export const AccountIncorrectSchema = event(4, 'The member verified with another account', {
-  incorrect_account: optional(Type.Union([MemberSchema, Type.String()], { description: 'The account that was used' }))
+  incorrect_account: optional(Type.Union([
+    Type.Object({ ...MemberSchema.properties, id: optional(Snowflake) }), Type.String()
+  ], { description: 'The account that was used: a member, or a text' }))
 })
 export const TestEventSchema = Type.Object({ OP: Type.Literal(5) }, { description: 'A test; all else is open' })
 

@@ -256,6 +256,18 @@ t.test('eventData replaces the schema of event_data', async (t) => {
   })
 })
 
+t.test('a handler that changes the event changes nothing about what was asked', async (t) => {
+  const changed = { ...PLAYER, player_id: 'changed' }
+  const handlers = [
+    (event: any) => { event.event_data.player_id = 'changed'; return changed },
+    (event: any) => { event.event_type = 'item.add'; return { anything: 1 } },
+    (event: any) => { delete event.event_data; return changed }
+  ]
+  for (const verifyPlayer of handlers) {
+    t.equal((await createServer(t, { verifyPlayer }).deliver(VERIFY_EVENT)).json().code, 'FST_VERIFICATION_INVALID_REPLY')
+  }
+})
+
 t.test('two hundred players at once, each answered with their own', async (t) => {
   const { deliver } = createServer(t, {
     verifyPlayer: async ({ event_data: { player_id: id } }) => {

@@ -34,6 +34,7 @@ t.test('each known event reaches the handler as it was sent', async (t) => {
     { OP: 4, ...base, incorrect_account: { id: '902163637766586521', username: 'alt', discriminator: '0' } },
     { OP: 4, ...base, incorrect_account: 'alt#0001' },
     { OP: 4, ...base, incorrect_account: null },
+    { OP: 4, ...base, incorrect_account: { name: 'alt' } },
     { OP: 0, member: { id: '1', name: 'Auxim' }, guild: { id: '12345678901234567890' } },
     { OP: 0, member: { id: '1', username: null, discriminator: null }, guild: { id: '2', name: null } },
     { OP: 5 },

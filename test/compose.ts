@@ -395,6 +395,30 @@ for (const [name, decorate, { inHandler = 'bytes', onHost = 'undefined' }] of [
 
 const HANDLERS = ['handleEvent', 'verifyPlayer', 'handleSession', 'handleRequiredFiles']
 
+beside('an onRoute hook that adds to the hooks of every route', (app) => {
+  app.addHook('onRoute', (route) => {
+    route.preHandler = [...(route.preHandler as never[] | undefined ?? []), async () => { seen.push('hook') }] as never
+  })
+  app.get('/host', () => 'host')
+}, async (t, app) => {
+  seen.length = 0
+  await app.inject('/host')
+  t.strictSame(seen.splice(0), ['hook'])
+})
+
+t.test('an onSend hook that keeps throwing shows nothing of an error that can write itself as JSON', async (t) => {
+  const { app } = createHost(t)
+  registerAll(app, [])
+  app.addHook('onSend', async () => {
+    throw Object.assign(new Error('x'), { toJSON: () => ({ config: 'canary' }) })
+  })
+  for (const provider of PROVIDERS) {
+    const reply = await deliver(app, provider)
+    t.equal(reply.statusCode, 500)
+    t.strictSame(reply.json(), { statusCode: 500, error: 'Internal Server Error', message: 'Internal Server Error' })
+  }
+})
+
 beside('read-only decorators of the same names', (app) => {
   for (const name of HANDLERS) app.decorate(name, { getter: () => name })
 }, async (t, app) => {

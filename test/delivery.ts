@@ -1,7 +1,10 @@
+import { Kind, Type, TypeRegistry } from '@sinclair/typebox'
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { connect } from 'node:net'
 import t from 'tap'
 import {
-  aghanimPlugin, altdentifierPlugin, identityValidationPlugin, signAghanim, signAltdentifier, type AghanimOptions,
-  type RejectedDelivery
+  aghanimOptions, aghanimPlugin, altdentifierPlugin, identityValidationPlugin, signAghanim, signAltdentifier,
+  type AghanimOptions, type RejectedDelivery
 } from '../plugins/index.js'
 import { API_KEY, API_SECRET, bodyOf, NOW, now, PLAYER, PROVIDERS, SECRET, SESSIONS } from './fixtures/deliveries.js'
 import { createHost, exchange, portOf, rawRequest, statusOf, type Line, type Test } from './fixtures/host.js'
@@ -72,7 +75,7 @@ t.test('whatever a handler throws, the answer is one fixed text and the log show
       t.equal(line?.msg, 'handler failed')
       t.notMatch(JSON.stringify(lines), /canary/)
       if (value === failure) {
-        const { type, code, stack } = line?.['err'] as Record<string, string>
+        const { type, code, stack } = line?.['failure'] as Record<string, string>
         t.equal(type, 'Error')
         t.equal(code, 'ECONNRESET')
         t.match(stack, /^ {4}at .*delivery\.ts/, 'and where it came from')
@@ -91,7 +94,7 @@ t.test('a thrown value that cannot even be looked at is a failure like any other
     for (const verifyPlayer of [() => { throw value }, async () => { throw value }]) {
       const { deliver, lines } = createServer(t, { verifyPlayer })
       t.equal((await deliver()).json().code, 'FST_VERIFICATION_HANDLER_FAILED')
-      t.match(warnings(lines), [{ msg: 'handler failed', err: { type: 'unreadable' } }])
+      t.match(warnings(lines), [{ msg: 'handler failed', failure: { type: 'unreadable' } }])
     }
   }
 })
@@ -179,6 +182,97 @@ t.test('a refused request leaves no deadline behind that could answer again', as
   t.strictSame(warnings(lines), [])
 })
 
+t.test('a handler may take longer than a body may take to arrive', async (t) => {
+  const { app } = createServer(t, {
+    bodyTimeout: 10,
+    verifyPlayer: async () => {
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      return PLAYER
+    }
+  })
+  const request = rawRequest('/aghanim', [
+    ...pairs(AGHANIM.sign(BODY)), ['content-length', String(BODY.length)], ['connection', 'close']
+  ], BODY)
+  t.equal(statusOf((await exchange(app, [request])).text), 200)
+})
+
+t.test('what is answered without its body is not answered once more when the body is due', async (t) => {
+  const { app, lines } = createServer(t, { bodyTimeout: 20, bodyLimit: 1000 })
+  app.addHook('onSend', async () => { await new Promise((resolve) => setTimeout(resolve, 60)) })
+  app.addHook('preValidation', async () => { await new Promise((resolve) => setTimeout(resolve, 60)) })
+  const json: [string, string] = ['content-type', 'application/json']
+  for (const [headers, status] of [
+    [[json, ['content-length', '5000']], 413], [[['content-length', '0'], ['connection', 'close']], 403]
+  ] as [[string, string][], number][]) {
+    t.equal(statusOf((await exchange(app, [rawRequest('/aghanim', headers, '')])).text), status)
+  }
+  t.strictSame(warnings(lines), [])
+})
+
+t.test('a handler that timed out is answered in the context of its own request', async (t) => {
+  const storage = new AsyncLocalStorage<string>()
+  const { app, deliver } = createServer(t, { handlerTimeout: 20, verifyPlayer: () => new Promise(() => {}) })
+  const answered: [string, string | undefined][] = []
+  app.addHook('onRequest', (request, _reply, done) => storage.run(request.id, done))
+  app.addHook('onSend', async (request) => { answered.push([request.id, storage.getStore()]) })
+  await app.listen({ port: 0, host: '127.0.0.1' }) // whose socket keeps the process alive
+  await Promise.all([deliver(), deliver(), deliver()])
+  t.strictSame(answered, ['req-1', 'req-2', 'req-3'].map((id) => [id, id]))
+})
+
+t.test('a check that throws is an error of the server, with and without a resolver', async (t) => {
+  TypeRegistry.Set('Thrower', () => { throw new Error('canary') })
+  t.teardown(() => TypeRegistry.Delete('Thrower'))
+  for (const secret of [SECRET, async () => SECRET]) {
+    const { app } = createHost(t)
+    const eventData = Type.Unsafe<object>({ [Kind]: 'Thrower' })
+    app.register(aghanimPlugin, aghanimOptions({ secret, now, eventData, verifyPlayer: () => PLAYER }))
+    const reply = await app.inject({ method: 'POST', url: '/aghanim', headers: AGHANIM.sign(BODY), payload: BODY })
+    t.equal(reply.statusCode, 500)
+    t.notMatch(reply.body, /canary/)
+  }
+})
+
+t.test('a log that throws decides no answer', async (t) => {
+  const throwing = () => { throw new Error('canary') }
+  const sign = signAghanim({ secret: OTHER_SECRET, body: BODY, timestamp: NOW })
+  const cases: [Partial<AghanimOptions>, Record<string, string>, number][] = [
+    [{ verifyPlayer: async () => { throw new Error('canary') } }, AGHANIM.sign(BODY), 500],
+    [{ verifyPlayer: throwing }, AGHANIM.sign(BODY), 500],
+    [{ verifyPlayer: async () => ({}) as never }, AGHANIM.sign(BODY), 500],
+    [{ secret: throwing }, AGHANIM.sign(BODY), 503],
+    [{ onRejected: throwing }, sign, 403],
+    [{}, { ...AGHANIM.sign(BODY), 'content-type': 'text/plain' }, 415]
+  ]
+  for (const [options, headers, status] of cases) {
+    const logSerializers = { failure: throwing, reason: throwing, problem: throwing }
+    const { deliver } = createServer(t, { ...options, logSerializers })
+    t.equal((await deliver(BODY, headers)).statusCode, status)
+    await new Promise(setImmediate)
+  }
+})
+
+t.test("a host's serializer of errors finds none of ours to choke on", async (t) => {
+  const { deliver, lines } = createServer(t, {
+    verifyPlayer: async () => { throw new Error('x') }, logSerializers: { err: (error) => error.message.slice(0, 1) }
+  })
+  t.equal((await deliver()).json().code, 'FST_VERIFICATION_HANDLER_FAILED')
+  t.equal(warnings(lines)[0]?.msg, 'handler failed')
+})
+
+t.test('without its signature hook a route lets nobody in', async (t) => {
+  for (const provider of PROVIDERS) {
+    const { app } = createHost(t)
+    const calls: unknown[] = []
+    app.addHook('onRoute', (route) => { route.preHandler = async () => {} })
+    provider.register(app, calls)
+    const body = bodyOf(provider)
+    const reply = await app.inject({ method: 'POST', url: provider.url, headers: provider.sign(body), payload: body })
+    t.equal(reply.statusCode, 403)
+    t.equal(calls.length, 0)
+  }
+})
+
 t.test('a body over the limit is refused before it is read, one at the limit is not', async (t) => {
   for (const provider of PROVIDERS) {
     const { app } = createHost(t)
@@ -236,6 +330,8 @@ t.test('a transfer coding that Node would pass on undecoded is refused', async (
     ...pairs(AGHANIM.sign(BODY)), ['transfer-encoding', coding], ['connection', 'close']
   ], `${BODY.length.toString(16)}\r\n${BODY}\r\n0\r\n\r\n`)
   t.equal(statusOf((await exchange(app, [request('gzip, chunked')])).text), 400)
+  const unfinished = rawRequest('/aghanim', [['transfer-encoding', 'gzip, chunked']], '5\r\nx')
+  t.ok((await exchange(app, [unfinished])).closed, 'and its socket closed')
   t.equal(calls.length, 0)
   t.equal(statusOf((await exchange(app, [request('chunked')])).text), 200)
 })
@@ -333,7 +429,7 @@ t.test('a resolver without a secret is a failed authentication', async (t) => {
 t.test('a resolver that throws, hangs or returns what cannot be a secret means 503', async (t) => {
   const failing = [
     ...[new Error('canary'), undefined].flatMap((value) => [() => { throw value }, async () => { throw value }]),
-    () => 7, () => ({}), () => 'canary', () => ` ${SECRET}`, () => ['canary'], () => [''], () => [SECRET, SECRET],
+    () => 7, () => ({}), () => () => {}, () => ({ length: 0 }), () => new Uint8Array(0), () => 'canary', () => ` ${SECRET}`, () => ['canary'], () => [''], () => [SECRET, SECRET],
     () => [SECRET, 7], () => Array(5).fill(SECRET), () => new Promise(() => {})
   ]
   await Promise.all(failing.map(async (secret) => {
@@ -443,8 +539,12 @@ t.test('a client that went away changes nothing for the handler', async (t) => {
 
 t.test('a body cut off by its client reaches no handler', async (t) => {
   const { app, calls, lines } = createServer(t)
-  await exchange(app, [rawRequest('/aghanim', [...pairs(AGHANIM.sign(BODY)), ['content-length', '500']], 'x')], () => true)
-    .catch(() => {})
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const socket = connect(portOf(app), '127.0.0.1')
+  socket.write(rawRequest('/aghanim', [...pairs(AGHANIM.sign(BODY)), ['content-length', '500']], 'x'))
+  await until(() => lines.some(({ msg }) => msg === 'incoming request'))
+  socket.destroy()
+  await until(() => lines.some(({ msg }) => msg === 'request refused'))
   t.equal(calls.length, 0)
   t.strictSame(warnings(lines), [])
 })

@@ -83,6 +83,9 @@ t.test('demo secrets are for a private machine only', async (t) => {
   t.throws(() => readEnv({ ...SECRETS, IDENTITY_API_KEY: '', NODE_ENV: 'production' }), { message: 'production needs IDENTITY_API_KEY' })
   t.throws(() => readEnv({ HOST: '0.0.0.0' }), { message: /^to serve on 0\.0\.0\.0, set ALTDENTIFIER_SECRET/ })
   t.equal(readEnv({ ...SECRETS, NODE_ENV: 'production', HOST: '0.0.0.0' }).host, '0.0.0.0')
+  t.throws(() => readEnv({ ...SECRETS, AGHANIM_SECRET: 'demo-aghanim-secret-of-32-bytes!', NODE_ENV: 'production' }), {
+    message: 'production needs AGHANIM_SECRET'
+  }, 'not even if given')
   t.equal(readEnv({ PORT: '8080' }).port, 8080)
   for (const PORT of ['x', '-1', '65536', '80.5']) t.throws(() => readEnv({ PORT }), { message: /^PORT/ })
   await t.rejects(build({ NODE_ENV: 'production' }))

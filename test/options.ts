@@ -43,7 +43,8 @@ async function refusal (test: Test, plugin: unknown, options: Options): Promise<
 async function refuses (
   test: Test, { name, plugin, valid }: Plugin, [what, options, option, expected]: Case
 ): Promise<void> {
-  const error = await refusal(test, plugin, { ...valid, ...options })
+  const given = Object.assign(Object.create(Object.getPrototypeOf(options)), valid, options) // inherited ones too
+  const error = await refusal(test, plugin, given)
   const { code, message } = Object(error)
   test.strictSame(
     { code, message },
@@ -65,10 +66,14 @@ const noFunctions = (...options: string[]): Case[] => options.flatMap((option) =
   [null, CANARY, true, 5, {}, [() => {}]].map((value): Case =>
     [`${option}: ${inspect(value)}`, { [option]: value }, option, 'must be a function']))
 
-const PATHLESS = [null, '', CANARY, `${CANARY}/x`, ` /${CANARY}`, 5, {}, ['/x']]
+const PATHLESS = [null, '', CANARY, `${CANARY}/x`, ` /${CANARY}`, 5, {}, ['/x'], `/${CANARY}?b`, `/#${CANARY}`, `/${CANARY} b`, '/\u00fc']
 
 const COMMON: Case[] = [
   ['a typo', { tolerence: CANARY }, 'tolerence', 'is not known'],
+  ['an inherited typo', Object.create({ tolerence: CANARY }), 'tolerence', 'is not known'],
+  ['a prefix that is no text', { prefix: 5 }, 'prefix', 'must be a text'],
+  ['a log level that is no text', { logLevel: 5 }, 'logLevel', 'must be a text'],
+  ['log serializers that are none', { logSerializers: { provider: CANARY } }, 'logSerializers', 'must be an object of functions'],
   ['a typo that says undefined', { tolerence: undefined }, 'tolerence', 'is not known'],
   ['the option of another plugin', { maxAge: 5 }, 'maxAge', 'is not known'],
   ['no switch skips verification', { verify: false }, 'verify', 'is not known'],
@@ -83,7 +88,7 @@ const COMMON: Case[] = [
 ]
 
 const REQUIRED = 'is required'
-const path = 'must be a path that starts with "/"'
+const path = 'must be a path that starts with "/", without a query'
 const wrongPaths = PATHLESS.map((value): Case => [`path: ${inspect(value)}`, { path: value }, 'path', path])
 
 const TYPEBOX = 'must be a TypeBox schema'
@@ -310,6 +315,13 @@ t.test('api-keys that no header could name, and rings that are none', async (t) 
       await refuses(t, IDENTITY, [`api-key ${inspect(name)}`, { apiKeys }, 'apiKeys', NAME])
     }
   }
+  for (const secret of [Buffer.alloc(32).toString('base64'), [API_SECRET, Buffer.alloc(48).toString('base64')]]) {
+    const zeros = { apiKeys: { [API_KEY]: secret }, allowWeakSecret: true }
+    await refuses(t, IDENTITY, ['zeros', zeros, 'apiKeys', 'must not be all zeros'])
+  }
+  const dated = Type.Object({ at: Type.Array(Type.String({ format: 'date-time' })) })
+  await refuses(t, IDENTITY, ['an unknown format', { schemas: { sessions: dated } }, 'schemas.sessions',
+    "uses a format that is not in TypeBox's FormatRegistry"])
   await refuses(t, IDENTITY, ['a number', { apiKeys: new Map([[5, API_SECRET]]) }, 'apiKeys', NAME])
   for (const apiKeys of [{}, new Map()]) {
     await refuses(t, IDENTITY, [inspect(apiKeys), { apiKeys }, 'apiKeys', EMPTY])

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { promisify } from 'node:util'
 import t from 'tap'
+import ts from 'typescript'
 import * as everything from '../plugins/index.js'
 
 const root = new URL('..', import.meta.url)
@@ -25,6 +26,27 @@ t.test('what is built holds every export, to import and to require, with types',
   for (const name of ['altdentifier', 'aghanim', 'identity-validation', 'common']) {
     t.ok(existsSync(built(exports['./schemas/*']).replace('*', name)))
   }
+})
+
+t.test('what is built types request.rawBody for those who use it', async (t) => {
+  const folder = t.testdir({
+    'consumer.ts': `import { altdentifierPlugin } from 'fastify-verification/altdentifier'
+      import Fastify from 'fastify'
+      Fastify().register(altdentifierPlugin, { secret: '', handleEvent: (event, request) => [event.OP, request.rawBody] })`
+  })
+  const dist = `${folder}/dist`
+  const [, ...args] = scripts.build.split(' ')
+  await promisify(execFile)(new URL('node_modules/.bin/tsc', root).pathname, [...args, '--outDir', dist], { cwd: root })
+  const program = ts.createProgram([`${folder}/consumer.ts`], {
+    noEmit: true,
+    strict: true,
+    skipLibCheck: false,
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.NodeNext,
+    types: ['node'],
+    paths: { 'fastify-verification/*': [`${dist}/plugins/*.d.ts`] }
+  })
+  t.strictSame(ts.getPreEmitDiagnostics(program).map(({ messageText }) => messageText), [])
 })
 
 t.test('each plugin is a named and the default export of its module, and is in the index', async (t) => {

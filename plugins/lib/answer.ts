@@ -1,22 +1,15 @@
 import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
 import { STATUS_CODES } from 'node:http'
-import { describeError, errorBody, type Refusal } from './errors.js'
+import { describeError, errorBody, type Answer } from './errors.js'
+import { tell } from './log.js'
+import { bodyArrives, endBodyDeadline } from './raw-body.js'
 
 const JSON_TYPE = 'application/json; charset=utf-8'
 const RETRY_AFTER_SECONDS = '5'
 // After these the client may still be sending a body that nobody will read.
 const CLOSING: ReadonlySet<number> = new Set([408, 413, 415])
 
-/** What is sent: a status and, but for 204, a JSON text. */
-export interface Answer {
-  readonly statusCode: number
-  readonly body?: string
-  readonly retry?: boolean
-}
-
-export const NO_CONTENT: Answer = { statusCode: 204 }
-
-export type Send = (reply: FastifyReply, answer: Answer | Refusal) => void
+export type Send = (reply: FastifyReply, answer: Answer) => void
 
 const asItIs = (text: string): string => text
 
@@ -29,21 +22,29 @@ export function ownAnswers (scope: FastifyInstance): Send {
   // A kept-alive client would otherwise hold up close() for as long as the server keeps idle sockets.
   scope.addHook('preClose', (done) => { shuttingDown = true; done() })
 
-  const send: Send = (reply, { statusCode, body, retry }) => {
+  const send: Send = (reply, { statusCode, body }) => {
+    const { request } = reply
     reply.code(statusCode)
-    if ((shuttingDown || CLOSING.has(statusCode)) && reply.request.raw.httpVersionMajor === 1) {
-      reply.header('connection', 'close')
+    if (shuttingDown || CLOSING.has(statusCode) || bodyArrives(request)) {
+      if (request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
     }
-    if (retry === true) reply.header('retry-after', RETRY_AFTER_SECONDS)
+    endBodyDeadline(request)
+    if (statusCode === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
     if (body === undefined) reply.send()
     else reply.header('content-type', JSON_TYPE).serializer(asItIs).send(body)
   }
 
-  scope.setSerializerCompiler(() => JSON.stringify)
+  // Reached only where a host's onSend hook keeps throwing: Fastify would then print the error itself.
+  scope.setSerializerCompiler(({ httpStatus }) => {
+    const statusCode = Number(httpStatus) || 500
+    const text = errorBody(statusCode, undefined, STATUS_CODES[statusCode]!)
+    return () => text
+  })
   scope.setErrorHandler<FastifyError>((error, request, reply) => {
     const { statusCode, code } = readError(error)
-    if (statusCode >= 500) request.log.error({ err: describeError(error) }, 'request failed')
-    else request.log.info({ err: describeError(error), statusCode }, 'request refused')
+    const failed = statusCode >= 500
+    tell(request.log, failed ? 'error' : 'info', { failure: describeError(error), statusCode },
+      failed ? 'request failed' : 'request refused')
     send(reply, { statusCode, body: errorBody(statusCode, code, STATUS_CODES[statusCode]!) })
   })
   return send

@@ -1,5 +1,4 @@
-import type { Answer } from './answer.js'
-import { InvalidOption } from './errors.js'
+import { InvalidOption, type Answer } from './errors.js'
 
 export interface DenialOptions {
   /** Any 4xx. Default 401. */

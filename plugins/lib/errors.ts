@@ -13,12 +13,10 @@ export const AlgorithmUnavailable = createError<[plugin: string, algorithm: stri
 export const BodyTimeout = createError<[]>(
   'FST_VERIFICATION_BODY_TIMEOUT', 'The body did not arrive in time', 408)
 
-/** An answer that is the same for every request it is given to. */
-export interface Refusal {
+/** What is sent: a status and, but for 204, a JSON text. */
+export interface Answer {
   readonly statusCode: number
-  readonly body: string
-  /** The work may succeed if it is sent again: the answer carries `Retry-After`. */
-  readonly retry: boolean
+  readonly body?: string
 }
 
 /** The JSON text of an error in Fastify's own shape. */
@@ -26,9 +24,11 @@ export function errorBody (statusCode: number, code: string | undefined, message
   return JSON.stringify({ statusCode, code, error: STATUS_CODES[statusCode], message })
 }
 
-function refusal (statusCode: number, code: string, message: string): Refusal {
-  return { statusCode, body: errorBody(statusCode, `FST_VERIFICATION_${code}`, message), retry: statusCode === 503 }
+function refusal (statusCode: number, code: string, message: string): Answer {
+  return { statusCode, body: errorBody(statusCode, `FST_VERIFICATION_${code}`, message) }
 }
+
+export const NO_CONTENT: Answer = { statusCode: 204 }
 
 export const FORBIDDEN = refusal(403, 'FORBIDDEN', 'The delivery is not authentic')
 export const INVALID_JSON = refusal(400, 'INVALID_JSON', 'The body is not a JSON object in UTF-8')
@@ -39,11 +39,12 @@ export const TIMEOUT = refusal(503, 'TIMEOUT', 'The handler did not finish in ti
 export const SECRET_UNAVAILABLE = refusal(503, 'SECRET_UNAVAILABLE', 'The secret cannot be had at the moment')
 
 /** 400 for a signed payload outside its schema; `problem` names a path and a rule, never a value. */
-export function invalidPayload (problem: string): Refusal {
+export function invalidPayload (problem: string): Answer {
   return refusal(400, 'INVALID_PAYLOAD', problem)
 }
 
-const FRAMES = /(?:\n {4}at .+)+$/
+const FRAME = '    at '
+const MOST_FRAMES = 50
 
 /**
  * What of a thrown value may be logged: its type, its code and where it came from. Messages, causes and other
@@ -54,11 +55,12 @@ export function describeError (error: unknown): { type: string, code?: string, s
     if (!(error instanceof Error)) return { type: error === null ? 'null' : typeof error }
     const { name, message, code } = error as Error & { code?: unknown }
     const stack = String(error.stack)
-    const frames = FRAMES.exec(stack.slice(stack.indexOf(message) + message.length))?.[0]
+    const lines = stack.slice(stack.indexOf(message) + message.length).split('\n')
+    const frames = lines.slice(lines.findLastIndex((line) => !line.startsWith(FRAME)) + 1, lines.length)
     return {
       type: name,
       ...(typeof code === 'string' && { code }),
-      ...(frames !== undefined && { stack: frames.slice(1) })
+      ...(frames.length > 0 && { stack: frames.slice(0, MOST_FRAMES).join('\n') })
     }
   } catch {
     return { type: 'unreadable' } // by a getter or a proxy

@@ -81,10 +81,19 @@ export function createKeyRingLookup (
   return (_request, keyId) => keys.get(keyId!)
 }
 
-export function ringEntries (ring: unknown, plugin: string, option: string): ReadonlyMap<string, Secret> {
+function ringEntries (ring: unknown, plugin: string, option: string): ReadonlyMap<string, Secret> {
   if (ring instanceof Map) return ring
   if (typeof ring === 'object' && ring !== null && !Array.isArray(ring)) return new Map(Object.entries(ring))
   throw new InvalidOption(plugin, option, 'must be an object, a Map or a function')
+}
+
+/** The secret of one id, without a look at the others. */
+export function findSecret (ring: unknown, keyId: string, caller: string, option: string): Secret | undefined {
+  if (ring instanceof Map) return ring.get(keyId)
+  if (typeof ring !== 'object' || ring === null || Array.isArray(ring)) {
+    throw new InvalidOption(caller, option, 'must be an object or a Map')
+  }
+  return Object.hasOwn(ring, keyId) ? (ring as Record<string, Secret>)[keyId] : undefined
 }
 
 /** Calls a user's resolver. Rejects if it throws, hangs, or returns what cannot be a secret. */
@@ -92,7 +101,8 @@ export function lookUpBy<Args extends unknown[]> (resolver: SecretResolver<Args>
   const keysOf = cacheKeys(rules)
   return async (...args) => {
     const secret = await within(RESOLVER_TIMEOUT, resolver(...args))
-    const none = secret === undefined || secret === null || secret.length === 0
+    const none = secret === undefined || secret === null || secret === '' ||
+      (Array.isArray(secret) && secret.length === 0)
     return none ? undefined : keysOf(secret)
   }
 }

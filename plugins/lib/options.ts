@@ -5,6 +5,13 @@ import type { RejectedDelivery } from './rejection.js'
 
 type Maybe<T> = { -readonly [K in keyof T]?: T[K] | undefined }
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The bytes of the body as they arrived, on the routes of this collection. */
+    rawBody?: string | Buffer
+  }
+}
+
 /** What every webhook plugin takes. */
 export interface WebhookOptions extends Maybe<Settings> {
   /** Accept secrets that are too short to withstand guessing, with a warning in the log. Default false. */
@@ -38,6 +45,8 @@ interface Rule {
 /** What a plugin's options are held to, by name. */
 export type Rules = Readonly<Record<string, Rule>>
 
+// What a client can ask for: visible ASCII, no query or fragment. Fastify's own patterns are left to it.
+const PATH = /^\/[\x21\x22\x24-\x3e\x40-\x7e]*$/
 const WEEK = 7 * 24 * 3600
 const LONGEST_TIMER = 2 ** 31 - 1
 
@@ -52,8 +61,8 @@ const milliseconds = whole(LONGEST_TIMER)
 export const flag: Rule = { accepts: (value) => typeof value === 'boolean', expects: 'must be true or false' }
 export const callback: Rule = { accepts: (value) => typeof value === 'function', expects: 'must be a function' }
 export const path: Rule = {
-  accepts: (value) => typeof value === 'string' && value.startsWith('/'),
-  expects: 'must be a path that starts with "/"'
+  accepts: (value) => typeof value === 'string' && PATH.test(value),
+  expects: 'must be a path that starts with "/", without a query'
 }
 export const text: Rule = {
   accepts: (value) => typeof value === 'string' && value !== '',
@@ -92,9 +101,13 @@ const COMMON: Rules = {
   handlerTimeout: milliseconds,
   onRejected: callback,
   allowWeakSecret: flag,
-  prefix: anything,
-  logLevel: anything,
-  logSerializers: anything
+  prefix: { accepts: (value) => typeof value === 'string', expects: 'must be a text' },
+  logLevel: text,
+  logSerializers: {
+    accepts: (value) => typeof value === 'object' && value !== null &&
+      Object.values(value).every((serializer) => typeof serializer === 'function'),
+    expects: 'must be an object of functions'
+  }
 }
 
 export function checkOption (plugin: string, name: string, value: unknown, { accepts, expects }: Rule): void {
@@ -104,13 +117,14 @@ export function checkOption (plugin: string, name: string, value: unknown, { acc
 /** Throws `FST_VERIFICATION_INVALID_OPTION` for an option that is unknown, missing or of the wrong kind. */
 export function checkOptions (plugin: string, options: object, own: Rules, common: Rules = COMMON): void {
   const rules = new Map(Object.entries({ ...common, ...own }))
-  for (const [name, value] of Object.entries(options)) {
+  const given = options as Record<string, unknown>
+  for (const name in given) { // inherited ones count, for they are read
     const rule = rules.get(name)
     if (rule === undefined) throw new InvalidOption(plugin, name, 'is not known')
-    checkOption(plugin, name, value, rule)
+    checkOption(plugin, name, given[name], rule)
   }
   for (const [name, rule] of rules) {
-    if (rule.required && (options as Record<string, unknown>)[name] === undefined) {
+    if (rule.required && given[name] === undefined) {
       throw new InvalidOption(plugin, name, 'is required')
     }
   }

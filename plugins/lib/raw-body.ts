@@ -1,21 +1,14 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Readable } from 'node:stream'
 import { httpErrors } from '@fastify/sensible'
-import { createDeadlines, type Deadline } from './deadlines.js'
+import { createDeadlines } from './deadlines.js'
 import { BodyTimeout } from './errors.js'
-
-declare module 'fastify' {
-  interface FastifyRequest {
-    /** The bytes of the body as they arrived, on the routes of this collection. */
-    rawBody?: string | Buffer
-  }
-}
 
 interface Arriving { reply: FastifyReply, payload: Readable }
 
-const kDeadline = Symbol('fastify-verification.bodyDeadline')
+const kEndDeadline = Symbol('fastify-verification.endBodyDeadline')
 const kRawBody = Symbol('fastify-verification.rawBody')
-type Captured = FastifyRequest & { [kDeadline]: Deadline<Arriving> | null, [kRawBody]: Buffer | undefined }
+type Captured = FastifyRequest & { [kEndDeadline]: (() => void) | undefined, [kRawBody]: Buffer | undefined }
 
 // RFC 9110 sections 8.3.1 and 5.6.6: application/json with any parameters, but no charset other than utf-8.
 const TOKEN = "[\\w!#$%&'*+.^`|~-]+"
@@ -43,22 +36,37 @@ export function captureRawBody (scope: FastifyInstance, bodyTimeout: number): vo
     })
   }
   scope.decorateRequest(kRawBody, undefined)
-  scope.decorateRequest(kDeadline, null)
+  scope.decorateRequest(kEndDeadline, undefined)
 
   scope.addHook('onRequest', (request, _reply, done) => done(refuseFraming(request)))
   scope.addHook('preParsing', (request, reply, payload, done) => {
-    (request as Captured)[kDeadline] = deadlines.start({ reply, payload: payload as Readable })
+    if (bodyArrives(request)) {
+      const deadline = deadlines.start({ reply, payload: payload as Readable });
+      (request as Captured)[kEndDeadline] = () => deadlines.stop(deadline)
+    }
     done(null, payload)
   })
 
   scope.removeAllContentTypeParsers()
   scope.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     const captured = request as Captured
-    deadlines.stop(captured[kDeadline]!)
     captured[kRawBody] = body as Buffer
+    endBodyDeadline(request)
     if (taken) Reflect.set(request, 'rawBody', body) // unless the host's own is read-only
     done(null, body)
   })
+}
+
+/** Whether there is a body that has not been read to its end. */
+export function bodyArrives (request: FastifyRequest): boolean {
+  if ((request as Captured)[kRawBody] !== undefined) return false
+  const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers
+  return coding !== undefined || length !== '0' || request.raw.httpVersionMajor > 1 // whose frames tell, no header
+}
+
+/** The body is here, or the answer is given without it. */
+export function endBodyDeadline (request: FastifyRequest): void {
+  (request as Captured)[kEndDeadline]?.()
 }
 
 /** A body without a content type is left to Fastify, which has no parser for it. */

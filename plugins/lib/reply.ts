@@ -1,5 +1,5 @@
 import type { Static, TObject } from '@sinclair/typebox'
-import type { Answer } from './answer.js'
+import type { Answer } from './errors.js'
 import { compileCheck } from './schema-check.js'
 
 /** A 200 with what a handler returned, or what is wrong with it. */

@@ -1,4 +1,4 @@
-import type { TSchema } from '@sinclair/typebox'
+import { FormatRegistry, type TSchema } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { InvalidOption } from './errors.js'
 
@@ -21,9 +21,20 @@ export function compileCheck (schema: TSchema): Check {
 
 /** The same for a schema from a user's options. */
 export function compileOptionCheck (plugin: string, option: string, schema: TSchema): Check {
+  if (usesUnknownFormat(schema)) {
+    throw new InvalidOption(plugin, option, "uses a format that is not in TypeBox's FormatRegistry")
+  }
   try {
     return compileCheck(schema)
   } catch {
     throw new InvalidOption(plugin, option, 'must be a TypeBox schema')
   }
+}
+
+/** TypeBox refuses every value where it does not know the format. */
+function usesUnknownFormat (schema: unknown): boolean {
+  if (typeof schema !== 'object' || schema === null) return false
+  const { type, format } = schema as TSchema
+  if (type === 'string' && typeof format === 'string' && !FormatRegistry.Has(format)) return true
+  return Object.values(schema).some(usesUnknownFormat)
 }

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import sensible from '@fastify/sensible'
 import { ownAnswers, type Send } from './answer.js'
 import { describeError } from './errors.js'
+import { tell } from './log.js'
 import { captureRawBody } from './raw-body.js'
 
 /** Makes a plugin's scope one of this collection's: raw bodies, answers of its own, sensible's helpers for handlers. */
@@ -19,7 +20,7 @@ function registerSensible (scope: FastifyInstance): void {
   try {
     sensible(scope, {}, () => {})
   } catch (error) {
-    scope.log.warn({ err: describeError(error) }, '@fastify/sensible is not available to handlers')
+    tell(scope.log, 'warn', { failure: describeError(error) }, '@fastify/sensible is not available to handlers')
   }
 }
 

@@ -49,9 +49,10 @@ export function deriveKeys (secret: unknown, rules: SecretRules): MacKey[] {
     }
     return key
   })
-  // RFC 2104 pads a key with zeros and hashes a long one: different texts can be one key.
-  if (new Set(keys.map((key) => hmac(key, '', NOTHING).toString('hex'))).size !== keys.length) {
-    throw new InvalidOption(plugin, option, 'must not repeat a secret')
-  }
+  // RFC 2104 pads a key with zeros and hashes a long one: different texts can be one key, and zeros are none.
+  const prints = keys.map((key) => hmac(key, '', NOTHING).toString('hex'))
+  const zeros = hmac(createMacKey(algorithm, Buffer.alloc(1)), '', NOTHING).toString('hex')
+  if (prints.includes(zeros)) throw new InvalidOption(plugin, option, 'must not be all zeros')
+  if (new Set(prints).size !== prints.length) throw new InvalidOption(plugin, option, 'must not repeat a secret')
   return keys
 }

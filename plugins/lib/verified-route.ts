@@ -1,25 +1,29 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, HookHandlerDoneFunction } from 'fastify'
 import type { Send } from './answer.js'
 import type { Authenticate, Authentication } from './authenticate.js'
-import { describeError, FORBIDDEN, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, type Refusal } from './errors.js'
+import { describeError, FORBIDDEN, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, type Answer } from './errors.js'
 import { createHandlerRunner, type Work } from './handler.js'
 import { parseJsonObject } from './json.js'
+import { tell } from './log.js'
 import type { Settings } from './options.js'
-import type { Rejection } from './rejection.js'
+import { reject, type Rejection } from './rejection.js'
+
+const kEvent = Symbol('fastify-verification.event')
+type Checked = FastifyRequest & { [kEvent]: object | undefined }
 
 /** One provider's part in the way of a delivery. */
-export interface VerifiedRoute<Event> extends Work<Event> {
+export interface VerifiedRoute<Event, Question = unknown> extends Work<Event, Question> {
   readonly url: string
   readonly schema: FastifySchema & { summary: string }
   /** Is it authentic? Sees headers and bytes, nothing decoded. A rejected promise: the secret cannot be had. */
   readonly authenticate: Authenticate
   /** Is it what the provider sends? If not, what is wrong with it, or how that is answered. */
-  readonly check: (payload: object) => string | Refusal | undefined
+  readonly check: (payload: object) => string | Answer | undefined
 }
 
 /** The one place that knows the order: verify, decode, validate, handle, check the reply, answer. */
-export function addVerifiedRoute<Event> (
-  scope: FastifyInstance, send: Send, settings: Settings, route: VerifiedRoute<Event>
+export function addVerifiedRoute<Event, Question = unknown> (
+  scope: FastifyInstance, send: Send, settings: Settings, route: VerifiedRoute<Event, Question>
 ): void {
   const { provider } = route
   const { bodyLimit, handlerTimeout, onRejected } = settings
@@ -32,17 +36,17 @@ export function addVerifiedRoute<Event> (
     bodyLimit,
     // The schema serves types and API pages. The check that counts runs after the signature.
     validatorCompiler: () => () => true,
-    preHandler: verify,
+    preHandler: [verify],
     handler: deliver
   })
 
   function verify (request: FastifyRequest, reply: FastifyReply, next: HookHandlerDoneFunction): void {
     const { body } = request
-    if (!Buffer.isBuffer(body)) return reject(request, reply, { ok: false, reason: 'no_body' })
+    if (!Buffer.isBuffer(body)) return refuse(request, reply, reject('no_body'))
     const outcome = route.authenticate(request, body)
     if (!(outcome instanceof Promise)) return validate(request, reply, body, outcome, next)
     outcome.then((authentication) => validate(request, reply, body, authentication, next), (error: unknown) => {
-      request.log.error({ provider, err: describeError(error) }, 'secret unavailable')
+      tell(request.log, 'error', { provider, failure: describeError(error) }, 'secret unavailable')
       send(reply, SECRET_UNAVAILABLE)
     }).catch(next)
   }
@@ -50,20 +54,23 @@ export function addVerifiedRoute<Event> (
   function validate (
     request: FastifyRequest, reply: FastifyReply, body: Buffer, outcome: Authentication, next: HookHandlerDoneFunction
   ): void {
-    if (!outcome.ok) return reject(request, reply, outcome)
+    if (!outcome.ok) return refuse(request, reply, outcome)
     const payload = parseJsonObject(body)
     if (payload === undefined) return send(reply, INVALID_JSON)
     const problem = route.check(payload)
     if (problem !== undefined) return send(reply, typeof problem === 'string' ? invalidPayload(problem) : problem)
-    request.body = payload
+    request.body = (request as Checked)[kEvent] = payload
     next()
   }
 
   function deliver (request: FastifyRequest, reply: FastifyReply): void {
-    runHandler(request.body as Event, request, (answer) => send(reply, answer))
+    // Without it the hook above did not run: a host's onRoute hook has put another in its place.
+    const event = (request as Checked)[kEvent]
+    if (event === undefined) return refuse(request, reply, reject('mismatch'))
+    runHandler(event as Event, request, (answer) => send(reply, answer))
   }
 
-  function reject (request: FastifyRequest, reply: FastifyReply, rejection: Rejection & { keyId?: string }): void {
+  function refuse (request: FastifyRequest, reply: FastifyReply, rejection: Rejection & { keyId?: string }): void {
     const { reason, ageSeconds, keyId } = rejection
     const delivery = {
       provider,
@@ -72,11 +79,11 @@ export function addVerifiedRoute<Event> (
       ...(keyId !== undefined && { keyId }),
       ...(ageSeconds !== undefined && { ageSeconds })
     }
-    request.log[reason === 'stale' ? 'warn' : 'info'](delivery, 'delivery rejected')
+    tell(request.log, reason === 'stale' ? 'warn' : 'info', delivery, 'delivery rejected')
     send(reply, FORBIDDEN)
     if (onRejected === undefined) return
     Promise.resolve({ ...delivery, requestId: request.id }).then(onRejected).catch((error: unknown) => {
-      request.log.error({ provider, err: describeError(error) }, 'onRejected failed')
+      tell(request.log, 'error', { provider, failure: describeError(error) }, 'onRejected failed')
     })
   }
 }
