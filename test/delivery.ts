@@ -1,6 +1,9 @@
 import { Kind, Type, TypeRegistry } from '@sinclair/typebox'
+import Fastify from 'fastify'
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { connect } from 'node:net'
+import { once } from 'node:events'
+import http2 from 'node:http2'
+import { connect, type AddressInfo } from 'node:net'
 import t from 'tap'
 import {
   aghanimOptions, aghanimPlugin, altdentifierPlugin, identityValidationPlugin, signAghanim, signAltdentifier,
@@ -170,6 +173,41 @@ t.test("the body's time also runs out while a hook of the host holds the request
   t.equal(statusOf(text), 408)
   t.equal(calls.length, 0)
   t.strictSame(warnings(lines), [])
+})
+
+t.test('a host that answers before the body is here is not answered over', async (t) => {
+  const { app, lines } = createServer(t, { bodyTimeout: 10 })
+  app.addHook('onRoute', (route) => {
+    route.preParsing = (_request, reply) => { reply.code(429).send('of the host') }
+  })
+  const request = rawRequest('/aghanim', [...pairs(AGHANIM.sign(BODY)), ['content-length', '500']], 'x')
+  const { text } = await exchange(app, [request], (text) => text.includes('of the host'))
+  t.equal(statusOf(text), 429)
+  await new Promise((resolve) => setTimeout(resolve, 30))
+  t.strictSame(warnings(lines), [])
+})
+
+t.test('over HTTP/2 all is as over HTTP/1.1', async (t) => {
+  const app = Fastify({ http2: true })
+  t.teardown(() => app.close())
+  app.register(aghanimPlugin, { secret: SECRET, now, bodyTimeout: 20, verifyPlayer: () => PLAYER })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const session = http2.connect(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
+  t.teardown(() => session.destroy())
+  const send = async (headers: Record<string, string>, body: string, whole = true) => {
+    const stream = session.request({ ':method': 'POST', ':path': '/aghanim', ...headers })
+    if (whole) stream.end(body)
+    else stream.write(body)
+    stream.resume()
+    const [answer] = await once(stream, 'response')
+    return answer[':status']
+  }
+  t.equal(await send(AGHANIM.sign(BODY), BODY), 200)
+  t.equal(await send(AGHANIM.sign(BODY), `${BODY} `), 403)
+  t.equal(await send({}, ''), 403)
+  t.equal(await send(AGHANIM.sign(BODY), BODY, false), 408)
+  t.equal(await send({ 'content-type': 'text/plain' }, BODY, false), 415)
+  t.equal(await send(AGHANIM.sign(BODY), BODY), 200)
 })
 
 t.test('a refused request leaves no deadline behind that could answer again', async (t) => {

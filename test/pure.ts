@@ -419,6 +419,7 @@ t.test('verifyIdentityValidation: the endpoint is the one configured, to the let
     now
   })
   t.strictSame(delivered('/kyc', '/kyc'), yes(0))
+  t.match(errorOf(() => delivered(undefined as never, '/kyc')), { code: 'FST_VERIFICATION_INVALID_OPTION' })
   for (const sent of ['/kyc/', '/KYC', '/kyc?', '/kyc?a=1', '//kyc', '/ky%63', '/', '/kyc;x', '/kyc:443', '/kycx']) {
     t.strictSame(delivered('/kyc', sent), no('wrong_endpoint'), sent)
   }

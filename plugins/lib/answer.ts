@@ -25,9 +25,8 @@ export function ownAnswers (scope: FastifyInstance): Send {
   const send: Send = (reply, { statusCode, body }) => {
     const { request } = reply
     reply.code(statusCode)
-    if (shuttingDown || CLOSING.has(statusCode) || bodyArrives(request)) {
-      if (request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
-    }
+    const closes = shuttingDown || CLOSING.has(statusCode) || bodyArrives(request)
+    if (closes && request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
     endBodyDeadline(request)
     if (statusCode === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
     if (body === undefined) reply.send()
