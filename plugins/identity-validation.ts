@@ -9,6 +9,7 @@ import {
 } from '../schemas/identity-validation.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeBase64 } from './lib/decode.js'
+import { plainPath, PUBLIC_ENDPOINT, publicEndpoint } from './lib/endpoint.js'
 import { InvalidOption, NO_CONTENT } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { cacheKeys, createKeyRingLookup, findSecret, KEY_ID, type KeyRing } from './lib/keys.js'
@@ -67,8 +68,6 @@ const SIGNATURE = 'x-signature'
 const TIMESTAMP = 'x-timestamp'
 const ENDPOINT = 'x-endpoint'
 const HMAC_SHA256 = /^hmac-sha256 (\S{44})$/
-// RFC 3986 path and query: no brace or space that could as well begin a body.
-const PUBLIC_ENDPOINT = /^\/[\w.~!$&'()*+,;=:@%/?-]*$/
 const ROUTES = [{
   kind: 'sessions',
   handler: 'handleSession',
@@ -84,10 +83,6 @@ const ROUTES = [{
 }] as const
 const PLUGIN = 'identityValidationPlugin'
 const SECRET_RULES = { plugin: PLUGIN, option: 'apiKeys', algorithm: 'sha256', encoding: 'base64' } as const
-const publicEndpoint = {
-  accepts: (value: unknown) => typeof value === 'string' && PUBLIC_ENDPOINT.test(value),
-  expects: 'must be a path, with its query if it has one'
-}
 
 /**
  * HMAC-SHA256, in base64, over timestamp, endpoint and body with nothing between them. Ten digits, then an endpoint
@@ -193,13 +188,6 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
       answer: () => NO_CONTENT
     })
   }
-}
-
-/** The path as clients send it; undefined if they may send several, or have to encode it. */
-function plainPath (prefix: string, url: string): string | undefined {
-  const joined = (prefix + url).replace('//', '/') // as Fastify joins a prefix that ends in a slash
-  const several = /[:*]/.test(joined) || (prefix !== '' && url === '/')
-  return PUBLIC_ENDPOINT.test(joined) && !several ? joined : undefined
 }
 
 export const identityValidationPlugin: FastifyPluginAsync<IdentityValidationOptions> =

@@ -36,7 +36,7 @@ export interface Settings extends Freshness {
   onRejected: ((delivery: RejectedDelivery) => void) | undefined
 }
 
-interface Rule {
+export interface Rule {
   readonly accepts: (value: unknown) => boolean
   readonly expects: string
   readonly required?: true
