@@ -120,6 +120,25 @@ for (const [name, ending, outcome] of [
   })
 }
 
+t.test('a handler that ends in time has no time-out left', async (t) => {
+  const { deliver, lines } = createServer(t, { handlerTimeout: 10, verifyPlayer: async () => PLAYER })
+  t.equal((await deliver()).statusCode, 200)
+  await new Promise((resolve) => setTimeout(resolve, 30))
+  t.strictSame(warnings(lines), [])
+})
+
+t.test("of an error of the host's hooks the client sees the status, and a code only if it is Fastify's", async (t) => {
+  for (const code of ['CANARY', 'FST_OF_THE_HOST']) {
+    const { app, calls, deliver } = createServer(t)
+    app.addHook('onRequest', async () => { throw Object.assign(new Error('canary'), { statusCode: 429, code }) })
+    const told = code === 'CANARY' ? {} : { code }
+    t.strictSame((await deliver()).json(), {
+      statusCode: 429, ...told, error: 'Too Many Requests', message: 'Too Many Requests'
+    })
+    t.equal(calls.length, 0)
+  }
+})
+
 t.test('a thenable is waited for like a promise; one that cannot be looked at is a failure', async (t) => {
   const hostile = createServer(t, { verifyPlayer: () => ({ get then () { throw new Error('canary') } }) as never })
   t.equal((await hostile.deliver()).json().code, 'FST_VERIFICATION_HANDLER_FAILED')
