@@ -82,6 +82,8 @@ const ROUTES = [{
   summary: 'Identity validation: files are required'
 }] as const
 const PLUGIN = 'identityValidationPlugin'
+const VERIFIER = 'verifyIdentityValidation'
+const BODY_LIMIT = 262_144
 const SECRET_RULES = { plugin: PLUGIN, option: 'apiKeys', algorithm: 'sha256', encoding: 'base64' } as const
 
 /**
@@ -105,7 +107,7 @@ function readMac (
 }
 
 const NOBODY = randomBytes(32).toString('base64')
-const cachedKeys = cacheKeys({ ...SECRET_RULES, plugin: 'verifyIdentityValidation' })
+const cachedKeys = cacheKeys({ ...SECRET_RULES, plugin: VERIFIER })
 
 /**
  * Whether a delivery to `endpoint` is the provider's. Throws `FST_VERIFICATION_INVALID_OPTION` for secrets or times it
@@ -116,13 +118,17 @@ const cachedKeys = cacheKeys({ ...SECRET_RULES, plugin: 'verifyIdentityValidatio
 export function verifyIdentityValidation (
   input: VerifyInput & { apiKeys: Exclude<KeyRing, Function>, endpoint: string }
 ): VerifyResult {
-  const freshness = readFreshness('verifyIdentityValidation', input)
-  checkOption('verifyIdentityValidation', 'endpoint', input.endpoint ?? '', publicEndpoint)
-  const presented = readMac(input.headers, input.endpoint, freshness)
-  const secret = findSecret(input.apiKeys, presented.ok ? presented.keyId! : '', 'verifyIdentityValidation', 'apiKeys')
+  const { apiKeys, endpoint, headers, body } = input
+  const freshness = readFreshness(VERIFIER, input)
+  checkOption(VERIFIER, 'endpoint', endpoint ?? '', publicEndpoint)
+  const presented = readMac(headers, endpoint, freshness)
+  const secret = findSecret(apiKeys, presented.ok ? presented.keyId! : '', VERIFIER, 'apiKeys')
   // The same work for a key that is not known as for one that is.
-  const result = verifyPresented('verifyIdentityValidation', presented, cachedKeys(secret === undefined ? NOBODY : secret), input.body)
-  return presented.ok && secret === undefined && input.body !== undefined ? { ok: false, reason: 'unknown_key' } : result
+  const keys = cachedKeys(secret === undefined ? NOBODY : secret)
+  const result = verifyPresented(VERIFIER, presented, keys, body)
+  return secret === undefined && !result.ok && result.reason === 'mismatch'
+    ? { ok: false, reason: 'unknown_key' }
+    : result
 }
 
 /** The headers the provider would send `body` with. `timestamp` in Unix seconds, default now. */
@@ -161,7 +167,7 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
   const checks = new Map(ROUTES.map((route) =>
     [route.kind, compileOptionCheck(PLUGIN, `schemas.${route.kind}`, schemaOf(route))]))
 
-  const settings = readSettings({ ...options, bodyLimit: options.bodyLimit ?? 262_144 })
+  const settings = readSettings(options, BODY_LIMIT)
   const keysFor = createKeyRingLookup(apiKeys, { ...SECRET_RULES, allowWeakSecret }, scope.log)
   const send = prepareScope(scope, settings)
   const served = new Set<string>()

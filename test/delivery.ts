@@ -19,15 +19,7 @@ const OTHER_SECRET = 'another secret that is long enough'
 function createServer (test: Test, options: Partial<AghanimOptions> = {}) {
   const { app, lines } = createHost(test)
   const calls: unknown[] = []
-  app.register(aghanimPlugin, {
-    secret: SECRET,
-    now,
-    verifyPlayer: (event) => {
-      calls.push(event)
-      return PLAYER
-    },
-    ...options
-  })
+  AGHANIM.register(app, calls, options)
   const deliver = (body = BODY, headers: Record<string, string> = AGHANIM.sign(body)) =>
     app.inject({ method: 'POST', url: '/aghanim', headers, payload: body })
   return { app, lines, calls, deliver }

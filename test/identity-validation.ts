@@ -94,6 +94,17 @@ t.test('a path that no client sends as it stands needs its endpoint told', async
   t.equal((await deliver(SESSION, { url: '/a/kyc', endpoint: '/kyc' })).statusCode, 204)
 })
 
+t.test('options that an object inherits are read like its own', async (t) => {
+  const { app } = createHost(t)
+  const own = { apiKeys: { [API_KEY]: API_SECRET }, now, handleSession () { t.fail('it is stale') } }
+  app.register(identityValidationPlugin, Object.assign(Object.create({ tolerance: 10 }), own))
+  const body = JSON.stringify(SESSION)
+  const headers = signIdentityValidation({
+    apiKey: API_KEY, secret: API_SECRET, endpoint: SESSIONS, body, timestamp: NOW - 11
+  })
+  t.equal((await app.inject({ method: 'POST', url: SESSIONS, headers, payload: body })).statusCode, 403)
+})
+
 t.test('several pairs are live, each key with its own secrets, from a record, a Map or a function', async (t) => {
   const record = { [API_KEY]: API_SECRET, second: [OTHER_SECRET, THIRD_SECRET] }
   const asked: string[] = []

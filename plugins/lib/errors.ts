@@ -56,7 +56,7 @@ export function describeError (error: unknown): { type: string, code?: string, s
     const { name, message, code } = error as Error & { code?: unknown }
     const stack = String(error.stack)
     const lines = stack.slice(stack.indexOf(message) + message.length).split('\n')
-    const frames = lines.slice(lines.findLastIndex((line) => !line.startsWith(FRAME)) + 1, lines.length)
+    const frames = lines.slice(lines.findLastIndex((line) => !line.startsWith(FRAME)) + 1)
     return {
       type: name,
       ...(typeof code === 'string' && { code }),

@@ -41,7 +41,7 @@ function nameOf (secret: unknown): string | undefined {
 }
 
 /** The keys of a secret from the options. Warns of a weak one, which only `allowWeakSecret` lets through. */
-export function deriveOptionKeys (secret: unknown, rules: SecretRules, log: FastifyBaseLogger): readonly MacKey[] {
+function deriveOptionKeys (secret: unknown, rules: SecretRules, log: FastifyBaseLogger): readonly MacKey[] {
   const keys = deriveKeys(secret, rules)
   if (keys.some(isWeak)) log.warn({ plugin: rules.plugin, option: rules.option }, 'a secret is weak')
   return keys
@@ -97,7 +97,7 @@ export function findSecret (ring: unknown, keyId: string, caller: string, option
 }
 
 /** Calls a user's resolver. Rejects if it throws, hangs, or returns what cannot be a secret. */
-export function lookUpBy<Args extends unknown[]> (resolver: SecretResolver<Args>, rules: SecretRules): KeyLookup<Args> {
+function lookUpBy<Args extends unknown[]> (resolver: SecretResolver<Args>, rules: SecretRules): KeyLookup<Args> {
   const keysOf = cacheKeys(rules)
   return async (...args) => {
     const secret = await within(RESOLVER_TIMEOUT, resolver(...args))

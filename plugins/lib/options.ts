@@ -26,7 +26,7 @@ export interface WebhookOptions extends Maybe<Settings> {
 
 /** The common options once their defaults are in. */
 export interface Settings extends Freshness {
-  /** The longest body, in bytes. Default 65,536 (identity validation: 262,144). */
+  /** The longest body, in bytes. Default 65,536, unless the plugin names another. */
   bodyLimit: number
   /** How long a body may take to arrive, in milliseconds. Default 5,000. */
   bodyTimeout: number
@@ -144,10 +144,10 @@ export function checkGroup (
 }
 
 /** The common options with their defaults, read once: what the caller does to the object later changes nothing. */
-export function readSettings (options: WebhookOptions): Settings {
+export function readSettings (options: WebhookOptions, bodyLimit = 65_536): Settings {
   return {
     ...freshnessOf(options),
-    bodyLimit: options.bodyLimit ?? 65_536,
+    bodyLimit: options.bodyLimit ?? bodyLimit,
     bodyTimeout: options.bodyTimeout ?? 5_000,
     handlerTimeout: options.handlerTimeout ?? 10_000,
     onRejected: options.onRejected
