@@ -3,16 +3,23 @@ export {
   altdentifierPlugin, signAltdentifier, verifyAltdentifier, type AltDentifierOptions
 } from './altdentifier.js'
 export {
+  humandetectPlugin, type HumanDetect, type HumanDetectOptions, type RequireHumanOptions, type VerifyTokenOptions
+} from './humandetect.js'
+export {
+  humandetectApiPlugin, issueToken, openToken, type HumanDetectApiOptions, type TokenClaims
+} from './humandetect-api.js'
+export {
   identityValidationOptions, identityValidationPlugin, signIdentityValidation, verifyIdentityValidation,
   type IdentityValidationOptions
 } from './identity-validation.js'
 export type { DenialOptions } from './lib/deny.js'
 export type { KeyRing, SecretResolver } from './lib/keys.js'
-export type { WebhookOptions } from './lib/options.js'
+export type { RouteOptions, WatchOptions, WebhookOptions } from './lib/options.js'
 export type { SignInput, VerifyInput } from './lib/pure.js'
 export type { RejectedDelivery, RejectionReason, VerifyResult } from './lib/rejection.js'
 export type { Secret } from './lib/secrets.js'
 export type * from '../schemas/aghanim.js'
 export type * from '../schemas/altdentifier.js'
 export type * from '../schemas/common.js'
+export type * from '../schemas/humandetect.js'
 export type * from '../schemas/identity-validation.js'

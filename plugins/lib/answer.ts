@@ -5,11 +5,14 @@ import { tell } from './log.js'
 import { bodyArrives, endBodyDeadline } from './raw-body.js'
 
 const JSON_TYPE = 'application/json; charset=utf-8'
-const RETRY_AFTER_SECONDS = '5'
+export const RETRY_AFTER_SECONDS = '5'
 // After these the client may still be sending a body that nobody will read.
 const CLOSING: ReadonlySet<number> = new Set([408, 413, 415])
 
 export type Send = (reply: FastifyReply, answer: Answer) => void
+
+/** Puts an answer into the words of the API that a route stands for. */
+export type Rephrase = (answer: Answer) => Answer
 
 const asItIs = (text: string): string => text
 
@@ -17,13 +20,14 @@ const asItIs = (text: string): string => text
  * Makes the scope answer in its own words, whatever serializer or error handler the host has. Bodies are sent as
  * finished text.
  */
-export function ownAnswers (scope: FastifyInstance): Send {
+export function ownAnswers (scope: FastifyInstance, rephrase: Rephrase = (answer) => answer): Send {
   let shuttingDown = false
   // A kept-alive client would otherwise hold up close() for as long as the server keeps idle sockets.
   scope.addHook('preClose', (done) => { shuttingDown = true; done() })
 
-  const send: Send = (reply, { statusCode, body }) => {
+  const send: Send = (reply, answer) => {
     const { request } = reply
+    const { statusCode, body } = rephrase(answer)
     reply.code(statusCode)
     const closes = shuttingDown || CLOSING.has(statusCode) || bodyArrives(request)
     if (closes && request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
@@ -36,8 +40,8 @@ export function ownAnswers (scope: FastifyInstance): Send {
   // Reached only where a host's onSend hook keeps throwing: Fastify would then print the error itself.
   scope.setSerializerCompiler(({ httpStatus }) => {
     const statusCode = Number(httpStatus) || 500
-    const text = errorBody(statusCode, undefined, STATUS_CODES[statusCode]!)
-    return () => text
+    const { body } = rephrase({ statusCode, body: errorBody(statusCode, undefined, STATUS_CODES[statusCode]!) })
+    return () => body!
   })
   scope.setErrorHandler<FastifyError>((error, request, reply) => {
     const { statusCode, code } = readError(error)

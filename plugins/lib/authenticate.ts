@@ -18,7 +18,8 @@ export interface PresentedMac {
 /** The api-key or `keyId` goes along once it is known to be one of ours. */
 export type Authentication = (Verified | Rejection) & { readonly keyId?: string }
 
-export type Authenticate = (request: FastifyRequest, body: Buffer) => Authentication | Promise<Authentication>
+export type Authenticate =
+  (request: FastifyRequest, body: Buffer | undefined) => Authentication | Promise<Authentication>
 
 /** Which of the keys made the MAC that a delivery presents. All are tried. */
 export function matchKeys (presented: PresentedMac, keys: readonly MacKey[], body: Uint8Array): Verified | Rejection {
@@ -39,6 +40,7 @@ export function createAuthenticate ({ algorithm, read, keysFor, confirm }: Steps
   const noKeys = [createMacKey(algorithm, randomBytes(32))]
 
   return (request, body) => {
+    if (body === undefined) return reject('no_body')
     const presented = read(request)
     if (!presented.ok) return preciseRejection(presented, request)
     const keys = keysFor(request, presented.keyId)

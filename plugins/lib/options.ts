@@ -1,6 +1,6 @@
 import type { LogLevel, RegisterOptions } from 'fastify'
 import { InvalidOption } from './errors.js'
-import { freshnessOf, type Freshness } from './timestamp.js'
+import { freshnessOf, type Freshness, type FreshnessInput } from './timestamp.js'
 import type { RejectedDelivery } from './rejection.js'
 
 type Maybe<T> = { -readonly [K in keyof T]?: T[K] | undefined }
@@ -12,10 +12,8 @@ declare module 'fastify' {
   }
 }
 
-/** What every webhook plugin takes. */
-export interface WebhookOptions extends Maybe<Settings> {
-  /** Accept secrets that are too short to withstand guessing, with a warning in the log. Default false. */
-  allowWeakSecret?: boolean | undefined
+/** What every plugin with a route takes. */
+export interface RouteOptions extends Maybe<RouteSettings> {
   /** Fastify's own: put before every path of the plugin. */
   prefix?: string
   /** Fastify's own: the log level of the plugin's routes. */
@@ -24,17 +22,30 @@ export interface WebhookOptions extends Maybe<Settings> {
   logSerializers?: NonNullable<RegisterOptions['logSerializers']>
 }
 
-/** The common options once their defaults are in. */
-export interface Settings extends Freshness {
+/** What every plugin that is called by another company takes. */
+export interface WatchOptions {
+  /** Told of every delivery that was not authentic. It sees, and decides nothing. */
+  onRejected?: ((delivery: RejectedDelivery) => void) | undefined
+}
+
+/** What every webhook plugin takes. */
+export interface WebhookOptions extends RouteOptions, WatchOptions, FreshnessInput {
+  /** Accept secrets that are too short to withstand guessing, with a warning in the log. Default false. */
+  allowWeakSecret?: boolean | undefined
+}
+
+/** The options of a route once their defaults are in. */
+export interface RouteSettings {
   /** The longest body, in bytes. Default 65,536, unless the plugin names another. */
   bodyLimit: number
   /** How long a body may take to arrive, in milliseconds. Default 5,000. */
   bodyTimeout: number
   /** How long a handler may take before the sender is told to come again, in milliseconds. Default 10,000. */
   handlerTimeout: number
-  /** Told of every delivery that was not authentic. It sees, and decides nothing. */
-  onRejected: ((delivery: RejectedDelivery) => void) | undefined
 }
+
+/** The options of a webhook once their defaults are in. */
+export interface Settings extends RouteSettings, WatchOptions, Freshness {}
 
 export interface Rule {
   readonly accepts: (value: unknown) => boolean
@@ -56,7 +67,7 @@ const whole = (most: number): Rule => ({
   accepts: (value) => Number.isInteger(value) && within(value, 1, most),
   expects: `must be a whole number from 1 to ${most}`
 })
-const milliseconds = whole(LONGEST_TIMER)
+export const milliseconds = whole(LONGEST_TIMER)
 
 export const flag: Rule = { accepts: (value) => typeof value === 'boolean', expects: 'must be true or false' }
 export const callback: Rule = { accepts: (value) => typeof value === 'function', expects: 'must be a function' }
@@ -94,13 +105,10 @@ export const FRESHNESS_RULES: Rules = {
   now: callback
 }
 
-const COMMON: Rules = {
-  ...FRESHNESS_RULES,
+export const ROUTE_RULES: Rules = {
   bodyLimit: whole(2 ** 30),
   bodyTimeout: milliseconds,
   handlerTimeout: milliseconds,
-  onRejected: callback,
-  allowWeakSecret: flag,
   prefix: { accepts: (value) => typeof value === 'string', expects: 'must be a text' },
   logLevel: text,
   logSerializers: {
@@ -110,12 +118,14 @@ const COMMON: Rules = {
   }
 }
 
+const WEBHOOK_RULES: Rules = { ...ROUTE_RULES, ...FRESHNESS_RULES, onRejected: callback, allowWeakSecret: flag }
+
 export function checkOption (plugin: string, name: string, value: unknown, { accepts, expects }: Rule): void {
   if (value !== undefined && !accepts(value)) throw new InvalidOption(plugin, name, expects)
 }
 
 /** Throws `FST_VERIFICATION_INVALID_OPTION` for an option that is unknown, missing or of the wrong kind. */
-export function checkOptions (plugin: string, options: object, own: Rules, common: Rules = COMMON): void {
+export function checkOptions (plugin: string, options: object, own: Rules, common: Rules = WEBHOOK_RULES): void {
   const rules = new Map(Object.entries({ ...common, ...own }))
   const given = options as Record<string, unknown>
   for (const name in given) { // inherited ones count, for they are read
@@ -143,13 +153,16 @@ export function checkGroup (
   checkOptions(plugin, Object.fromEntries(named), Object.fromEntries(rules), {})
 }
 
-/** The common options with their defaults, read once: what the caller does to the object later changes nothing. */
-export function readSettings (options: WebhookOptions, bodyLimit = 65_536): Settings {
+/** A route's options with their defaults, read once: what the caller does to the object later changes nothing. */
+export function readRouteSettings (options: RouteOptions, bodyLimit = 65_536): RouteSettings {
   return {
-    ...freshnessOf(options),
     bodyLimit: options.bodyLimit ?? bodyLimit,
     bodyTimeout: options.bodyTimeout ?? 5_000,
-    handlerTimeout: options.handlerTimeout ?? 10_000,
-    onRejected: options.onRejected
+    handlerTimeout: options.handlerTimeout ?? 10_000
   }
+}
+
+/** The same for a webhook. */
+export function readSettings (options: WebhookOptions, bodyLimit?: number): Settings {
+  return { ...readRouteSettings(options, bodyLimit), ...freshnessOf(options), onRejected: options.onRejected }
 }

@@ -1,4 +1,4 @@
-import type { Static, TObject } from '@sinclair/typebox'
+import type { Static, TSchema } from '@sinclair/typebox'
 import type { Answer } from './errors.js'
 import { compileCheck } from './schema-check.js'
 
@@ -10,11 +10,11 @@ export type ReplyWriter<Event> = (value: unknown, event: Event) => Answer | { pr
  * checked is the JSON text itself, parsed again: no getter or `toJSON` can show one thing to the check and another
  * to the client. `fits` says what is wrong with a reply for this event.
  */
-export function compileReply<Event, Schema extends TObject> (
+export function compileReply<Event, Schema extends TSchema> (
   schema: Schema, fits?: (reply: Static<Schema>, event: Event) => string | undefined
 ): ReplyWriter<Event> {
   const check = compileCheck(schema)
-  const keys = Object.keys(schema.properties)
+  const keys = Object.keys(schema['properties'] ?? {})
   return (value, event) => {
     let body: string | undefined
     try {
@@ -22,13 +22,15 @@ export function compileReply<Event, Schema extends TObject> (
     } catch {
       return { problem: '/: cannot be written as JSON' }
     }
-    const reply: unknown = body === undefined ? undefined : JSON.parse(body)
+    if (body === undefined) return { problem: '/: Expected a value' }
+    const reply: unknown = JSON.parse(body)
     const problem = check(reply) ?? fits?.(reply as Static<Schema>, event)
-    return problem === undefined ? { statusCode: 200, body: body! } : { problem }
+    return problem === undefined ? { statusCode: 200, body } : { problem }
   }
 }
 
-function pick (value: unknown, keys: readonly string[]): unknown {
+/** The named properties of an object; anything else as it is. */
+export function pick (value: unknown, keys: readonly string[]): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
   const source = value as Record<string, unknown>
   return Object.fromEntries(keys.map((key) => [key, source[key]]))

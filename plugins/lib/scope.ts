@@ -1,15 +1,17 @@
 import type { FastifyInstance } from 'fastify'
 import sensible from '@fastify/sensible'
-import { ownAnswers, type Send } from './answer.js'
+import { ownAnswers, type Rephrase, type Send } from './answer.js'
 import { describeError } from './errors.js'
 import { tell } from './log.js'
 import { captureRawBody } from './raw-body.js'
 
 /** Makes a plugin's scope one of this collection's: raw bodies, answers of its own, sensible's helpers for handlers. */
-export function prepareScope (scope: FastifyInstance, { bodyTimeout }: { bodyTimeout: number }): Send {
+export function prepareScope (
+  scope: FastifyInstance, { bodyTimeout }: { bodyTimeout: number }, rephrase?: Rephrase
+): Send {
   if (!scope.hasDecorator('httpErrors')) registerSensible(scope)
   captureRawBody(scope, bodyTimeout)
-  return ownAnswers(scope)
+  return ownAnswers(scope, rephrase)
 }
 
 /**

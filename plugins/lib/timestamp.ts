@@ -4,6 +4,8 @@ import { reject, type Rejection } from './rejection.js'
 const UNIX_SECONDS = /^[1-9][0-9]{9}$/
 // RFC 9110 section 5.6.7, IMF-fixdate; that the day exists is checked by printing the date again.
 const IMF_FIXDATE = /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/
+// ISO 8601 with an offset, with or without its colon: RFC 3339 knows only the former.
+const DATE_TIME = /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(\.\d{1,9})?(?:Z|([+-])(\d{2}):?(\d{2}))$/
 
 /** The span of time in which a signed timestamp counts as fresh. */
 export interface Freshness {
@@ -31,6 +33,16 @@ export function parseHttpDate (text: string): number | undefined {
   if (!IMF_FIXDATE.test(text)) return undefined
   const date = new Date(text)
   return date.toUTCString() === text ? date.getTime() / 1000 : undefined
+}
+
+/** Milliseconds since 1970 of a date and time with its offset; that it exists is checked by printing it again. */
+export function parseDateTime (text: string): number | undefined {
+  const [, local, fraction = '', sign, hours = '00', minutes = '00'] = DATE_TIME.exec(text) ?? []
+  if (local === undefined || hours > '23' || minutes > '59') return undefined
+  const time = Date.parse(`${local}Z`)
+  if (Number.isNaN(time) || !new Date(time).toISOString().startsWith(local)) return undefined
+  const offset = (Number(hours) * 60 + Number(minutes)) * 60_000
+  return time + Number(`0${fraction}`) * 1000 - (sign === '-' ? -offset : offset)
 }
 
 /** A rejection unless the timestamp is within the tolerances, both ends included. A broken clock rejects. */

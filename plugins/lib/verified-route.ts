@@ -5,7 +5,7 @@ import { describeError, FORBIDDEN, INVALID_JSON, invalidPayload, SECRET_UNAVAILA
 import { createHandlerRunner, type Work } from './handler.js'
 import { parseJsonObject } from './json.js'
 import { tell } from './log.js'
-import type { Settings } from './options.js'
+import type { RouteSettings, WatchOptions } from './options.js'
 import { reject, type Rejection } from './rejection.js'
 
 const kEvent = Symbol('fastify-verification.event')
@@ -19,11 +19,13 @@ export interface VerifiedRoute<Event, Question = unknown> extends Work<Event, Qu
   readonly authenticate: Authenticate
   /** Is it what the provider sends? If not, what is wrong with it, or how that is answered. */
   readonly check: (payload: object) => string | Answer | undefined
+  /** May it come in? Asked last, of who else has to be asked; if not, how that is answered. */
+  readonly admit?: (event: Event, request: FastifyRequest) => Promise<Answer | undefined>
 }
 
 /** The one place that knows the order: verify, decode, validate, handle, check the reply, answer. */
 export function addVerifiedRoute<Event, Question = unknown> (
-  scope: FastifyInstance, send: Send, settings: Settings, route: VerifiedRoute<Event, Question>
+  scope: FastifyInstance, send: Send, settings: RouteSettings & WatchOptions, route: VerifiedRoute<Event, Question>
 ): void {
   const { provider } = route
   const { bodyLimit, handlerTimeout, onRejected } = settings
@@ -41,8 +43,7 @@ export function addVerifiedRoute<Event, Question = unknown> (
   })
 
   function verify (request: FastifyRequest, reply: FastifyReply, next: HookHandlerDoneFunction): void {
-    const { body } = request
-    if (!Buffer.isBuffer(body)) return refuse(request, reply, reject('no_body'))
+    const body = Buffer.isBuffer(request.body) ? request.body : undefined
     const outcome = route.authenticate(request, body)
     if (!(outcome instanceof Promise)) return validate(request, reply, body, outcome, next)
     outcome.then((authentication) => validate(request, reply, body, authentication, next), (error: unknown) => {
@@ -52,13 +53,22 @@ export function addVerifiedRoute<Event, Question = unknown> (
   }
 
   function validate (
-    request: FastifyRequest, reply: FastifyReply, body: Buffer, outcome: Authentication, next: HookHandlerDoneFunction
+    request: FastifyRequest, reply: FastifyReply, body: Buffer | undefined, outcome: Authentication,
+    next: HookHandlerDoneFunction
   ): void {
     if (!outcome.ok) return refuse(request, reply, outcome)
-    const payload = parseJsonObject(body)
+    const payload = body && parseJsonObject(body)
     if (payload === undefined) return send(reply, INVALID_JSON)
     const problem = route.check(payload)
     if (problem !== undefined) return send(reply, typeof problem === 'string' ? invalidPayload(problem) : problem)
+    if (route.admit === undefined) return accept(request, payload, next)
+    route.admit(payload as Event, request).then((refusal) => {
+      if (refusal === undefined) accept(request, payload, next)
+      else send(reply, refusal)
+    }).catch(next)
+  }
+
+  function accept (request: FastifyRequest, payload: object, next: HookHandlerDoneFunction): void {
     request.body = (request as Checked)[kEvent] = payload
     next()
   }

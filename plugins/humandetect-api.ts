@@ -1,0 +1,145 @@
+import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import { createHash } from 'node:crypto'
+import { STATUS_CODES } from 'node:http'
+import fp from 'fastify-plugin'
+import {
+  HumanDetectErrorSchema, HumanDetectResultSchema, TokenVerificationSchema, type HumanDetectError,
+  type HumanDetectResult
+} from '../schemas/humandetect.js'
+import { createKeyCheck } from './lib/api-keys.js'
+import { InvalidOption, type Answer } from './lib/errors.js'
+import { cacheKeys } from './lib/keys.js'
+import {
+  anything, callback, checkOptions, path, readRouteSettings, required, ROUTE_RULES, type RouteOptions,
+  type WatchOptions
+} from './lib/options.js'
+import { compileReply } from './lib/reply.js'
+import { compileCheck } from './lib/schema-check.js'
+import { decorateHandler, prepareScope } from './lib/scope.js'
+import { seal, unseal } from './lib/seal.js'
+import type { Secret } from './lib/secrets.js'
+import { parseDateTime } from './lib/timestamp.js'
+import { addVerifiedRoute } from './lib/verified-route.js'
+
+type Awaitable<T> = T | Promise<T>
+
+export interface HumanDetectApiOptions extends RouteOptions, WatchOptions {
+  /** The keys with which backends may ask, in `X-API-Key`. */
+  apiKeys: readonly string[]
+  /** What a token says, or `null` if it is none of yours. `openToken` is one way to tell. */
+  verifyToken: (token: string, request: FastifyRequest) => Awaitable<HumanDetectResult | null>
+  /** Where the route is. Default `/v1/humandetect/verify`. */
+  path?: string | undefined
+}
+
+const PLUGIN = 'humandetectApiPlugin'
+const API_KEY = 'x-api-key'
+const TOKEN_PURPOSE = 'fastify-verification humandetect token'
+
+function error (statusCode: number, code: HumanDetectError['code'], message: string): Answer {
+  return { statusCode, body: JSON.stringify({ code, message }) }
+}
+
+const BAD_TOKEN = error(400, 'badRequest', 'The token is missing or malformed')
+const UNAUTHORIZED = error(401, 'unauthorized', 'The API key is missing or wrong')
+
+/** In the words of the Token Verification API. */
+function rephrase (answer: Answer): Answer {
+  const { statusCode } = answer
+  if (statusCode < 400) return answer
+  if (statusCode === 400) return BAD_TOKEN
+  if (statusCode === 403) return UNAUTHORIZED
+  return error(statusCode, statusCode < 500 ? 'invalidRequest' : 'internalError', STATUS_CODES[statusCode]!)
+}
+
+async function humandetectApi (scope: FastifyInstance, options: HumanDetectApiOptions): Promise<void> {
+  checkOptions(PLUGIN, options, {
+    apiKeys: required(anything),
+    verifyToken: required(callback),
+    onRejected: callback,
+    path
+  }, ROUTE_RULES)
+  const settings = { ...readRouteSettings(options), onRejected: options.onRejected }
+  const authenticate = createKeyCheck(PLUGIN, 'apiKeys', API_KEY, options.apiKeys)
+  const check = compileCheck(TokenVerificationSchema)
+  const writeResult = compileReply(HumanDetectResultSchema, ({ timestamp }: HumanDetectResult) =>
+    parseDateTime(timestamp) === undefined ? '/timestamp: Expected a date and time with an offset' : undefined)
+
+  const send = prepareScope(scope, settings, rephrase)
+  const verifyToken = decorateHandler(scope, 'verifyToken', options.verifyToken)
+
+  addVerifiedRoute<{ token: string }>(scope, send, settings, {
+    provider: 'humandetect-api',
+    url: options.path ?? '/v1/humandetect/verify',
+    schema: {
+      summary: 'HumanDetect: whether a token was made by a human',
+      body: TokenVerificationSchema,
+      response: { 200: HumanDetectResultSchema, '4xx': HumanDetectErrorSchema, '5xx': HumanDetectErrorSchema }
+    },
+    authenticate,
+    check,
+    handle: ({ token }, request) => verifyToken(token, request),
+    answer: (result) => result === null ? BAD_TOKEN : writeResult(result, undefined)
+  })
+}
+
+/** What a token of `issueToken` carries. */
+export interface TokenClaims {
+  /** The user, nonce or other value that the backend expects. */
+  identifier: string
+  /** When it was made: a `Date`, or a text in the document's form. Default now. */
+  timestamp?: Date | string | undefined
+  /** Whether a human was detected; `false` for a bot. */
+  human: boolean
+}
+
+const keysOf = (caller: string) =>
+  cacheKeys({ plugin: caller, option: 'secret', algorithm: 'sha256', encoding: 'utf8' })
+const issuerKeys = keysOf('issueToken')
+const openerKeys = keysOf('openToken')
+
+/**
+ * Makes a token for a service of your own: about 300 characters of base64 that show nothing and cannot be altered.
+ * `secret` has at least 24 bytes. Throws `FST_VERIFICATION_INVALID_OPTION` for what it cannot work with.
+ *
+ * @example issueToken({ secret, identifier: 'user-1', human: true })
+ */
+export function issueToken (claims: TokenClaims & { secret: string }): string {
+  const { secret, identifier, timestamp = new Date(), human } = claims
+  const [key] = issuerKeys(secret)
+  if (typeof identifier !== 'string') throw new InvalidOption('issueToken', 'identifier', 'must be a string')
+  if (typeof human !== 'boolean') throw new InvalidOption('issueToken', 'human', 'must be true or false')
+  const text = timestamp instanceof Date ? isoText(timestamp) : timestamp
+  if (typeof text !== 'string' || parseDateTime(text) === undefined) {
+    throw new InvalidOption('issueToken', 'timestamp', 'must be a Date, or a date and time with an offset')
+  }
+  return seal(key!, TOKEN_PURPOSE, [identifier, text, human])
+}
+
+/**
+ * What a token of `issueToken` says, or `null` if it is not one made with this secret (or one of these). Whether it is
+ * fresh, used before or about the right user is for the asker to see.
+ *
+ * @example app.register(humandetectApiPlugin, { apiKeys, verifyToken: (token) => openToken({ secret, token }) })
+ */
+export function openToken ({ secret, token }: { secret: Secret, token: string }): HumanDetectResult | null {
+  const keys = openerKeys(secret)
+  if (typeof token !== 'string') throw new InvalidOption('openToken', 'token', 'must be a string')
+  for (const key of keys) {
+    const claims = unseal(key, TOKEN_PURPOSE, token)
+    if (claims === undefined) continue
+    const [identifier, timestamp, valid] = claims as [string, string, boolean]
+    const checksum = createHash('sha256').update(token).digest('hex')
+    return { valid, identifier, timestamp, checksum, version: 1 }
+  }
+  return null
+}
+
+/** In the document's own form, whose offset has no colon. */
+function isoText (date: Date): string {
+  return Number.isNaN(date.getTime()) ? '' : date.toISOString().replace('Z', '+0000')
+}
+
+export const humandetectApiPlugin: FastifyPluginAsync<HumanDetectApiOptions> =
+  fp(humandetectApi, { name: 'fastify-verification-humandetect-api', fastify: '5.x', encapsulate: true })
+export default humandetectApiPlugin

@@ -1,0 +1,218 @@
+import type {
+  FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest, RouteGenericInterface
+} from 'fastify'
+import createError from '@fastify/error'
+import { Type, type TSchema } from '@sinclair/typebox'
+import fp from 'fastify-plugin'
+import { ErrorResponses, NoContentSchema } from '../schemas/common.js'
+import {
+  HumanDetectRequestSchema, HumanDetectResultSchema, type HumanDetectRequest, type HumanDetectResult
+} from '../schemas/humandetect.js'
+import { RETRY_AFTER_SECONDS } from './lib/answer.js'
+import { checkApiKey } from './lib/api-keys.js'
+import { readBaseUrl } from './lib/base-url.js'
+import { errorBody, InvalidOption, NO_CONTENT, type Answer } from './lib/errors.js'
+import { createJsonClient } from './lib/json-client.js'
+import {
+  anything, callback, checkOptions, FRESHNESS_RULES, flag, milliseconds, oneOf, path, readRouteSettings, required,
+  ROUTE_RULES, schema, text, type RouteOptions, type Rule
+} from './lib/options.js'
+import { compileReply } from './lib/reply.js'
+import { compileCheck, compileOptionCheck } from './lib/schema-check.js'
+import { decorateHandler, prepareScope } from './lib/scope.js'
+import { createExaminer, isToken, LONGEST_TOKEN, type Examine, type Refusal } from './lib/verdict.js'
+import { addVerifiedRoute } from './lib/verified-route.js'
+
+type Awaitable<T> = T | Promise<T>
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    humandetect: HumanDetect
+  }
+  interface FastifyRequest {
+    /** What the token said, behind `requireHuman`; `null` everywhere else. */
+    humandetect: HumanDetectResult | null
+  }
+}
+
+export interface HumanDetectOptions extends RouteOptions {
+  /** The private key of the Token Verification API. */
+  apiKey: string
+  /** Where that API is: https, without `/v1/humandetect/verify`. Default `https://api.unify.id`, probably retired. */
+  baseUrl?: string | undefined
+  /** How long to ask in all, with at most one retry after a broken connection or a 5xx, in ms. Default 3,000. */
+  timeout?: number | undefined
+  /** How old a token may be, in seconds. Default 300. */
+  maxAge?: number | undefined
+  /** How far ahead of this server's clock a token may be, in seconds: it was made by a phone's. Default 300. */
+  skew?: number | undefined
+  /** Allow `http:` for a `baseUrl` on this machine. Default false. */
+  allowHttp?: boolean | undefined
+  /** Called with every result of the plugin's own route, which exists only with it. What it returns is the answer. */
+  handleResult?: ((result: HumanDetectResult, request: FastifyRequest) => unknown) | undefined
+  /** The TypeBox schema of that answer. Default: anything, or nothing (204). */
+  reply?: TSchema | undefined
+  /** Where the plugin's own route is. Default `/humandetect`. */
+  path?: string | undefined
+  /** The clock, in milliseconds since 1970; for tests. Default `Date.now`. */
+  now?: (() => number) | undefined
+}
+
+export interface VerifyTokenOptions {
+  /** What the SDK was given: a user, a nonce. A token about anything else is refused. */
+  identifier: string
+  /** Whether a bot's token, genuine otherwise, is let through with `valid: false`. Default `deny`. */
+  onBot?: 'deny' | 'flag' | undefined
+}
+
+export interface RequireHumanOptions<Route extends RouteGenericInterface = RouteGenericInterface>
+  extends Pick<VerifyTokenOptions, 'onBot'> {
+  /** What the SDK was given, or how to tell for a request. A token about anything else is refused. */
+  identifier: string | ((request: FastifyRequest<Route>) => Awaitable<string>)
+  /** Where the token is. Default: the body's `token`. */
+  token?: ((request: FastifyRequest<Route>) => unknown) | undefined
+}
+
+export interface HumanDetect {
+  /**
+   * What a token says, once it is known to be genuine, fresh, used for the first time and about `identifier`. Rejects
+   * with `FST_HUMANDETECT_TOKEN_REQUIRED` (400), `FST_HUMANDETECT_NOT_HUMAN` (403) or `FST_HUMANDETECT_UNAVAILABLE`
+   * (503).
+   */
+  verify: (token: string, options: VerifyTokenOptions) => Promise<HumanDetectResult>
+  /**
+   * A preHandler that does the same and leaves the result on `request.humandetect`.
+   *
+   * @example app.post('/signup', { preHandler: app.humandetect.requireHuman({ identifier }) }, handler)
+   */
+  requireHuman: <Route extends RouteGenericInterface = RouteGenericInterface>(options: RequireHumanOptions<Route>) =>
+  (request: FastifyRequest<Route>, reply: Pick<FastifyReply, 'header'>) => Promise<void>
+}
+
+const PLUGIN = 'humandetectPlugin'
+const PROVIDER = 'humandetect'
+const PUBLIC_SERVICE = 'https://api.unify.id'
+const VERIFY_PATH = '/v1/humandetect/verify'
+const BOT_RULE = oneOf('deny', 'flag')
+const IDENTIFIER_RULE: Rule = {
+  accepts: (value) => typeof value === 'function' || text.accepts(value),
+  expects: 'must be a text or a function'
+}
+
+// Without a stack: they are answers, and anyone can cause them.
+const refusal = (statusCode: number, code: string, message: string) =>
+  createError<[]>(`FST_HUMANDETECT_${code}`, message, statusCode, Error, false)
+
+const REFUSALS = {
+  token_required: refusal(400, 'TOKEN_REQUIRED', `A token of at most ${LONGEST_TOKEN} bytes is required`),
+  refused: refusal(403, 'NOT_HUMAN', 'The token does not show that this comes from a human'),
+  unavailable: refusal(503, 'UNAVAILABLE', 'Tokens cannot be verified at the moment')
+}
+
+function answerOf (refusal: Refusal): Answer {
+  const { statusCode = 500, code, message } = new REFUSALS[refusal]()
+  return { statusCode, body: errorBody(statusCode, code, message) }
+}
+
+const bodyToken = ({ body }: { body: unknown }): unknown => (body as { token?: unknown } | null | undefined)?.token
+
+async function humandetect (app: FastifyInstance, options: HumanDetectOptions): Promise<void> {
+  checkOptions(PLUGIN, options, {
+    apiKey: required(anything),
+    baseUrl: anything,
+    timeout: milliseconds,
+    maxAge: FRESHNESS_RULES['tolerance']!,
+    skew: FRESHNESS_RULES['futureTolerance']!,
+    allowHttp: flag,
+    handleResult: callback,
+    reply: schema,
+    path,
+    now: callback
+  }, ROUTE_RULES)
+  const { baseUrl = PUBLIC_SERVICE, allowHttp = false, timeout = 3000 } = options
+  const { maxAge = 300, skew = 300, now = Date.now } = options
+  const headers = { 'x-api-key': checkApiKey(PLUGIN, 'apiKey', options.apiKey) }
+  const service = createJsonClient({ ...readBaseUrl(PLUGIN, baseUrl, allowHttp), headers, timeout }, VERIFY_PATH)
+  app.addHook('onClose', service.close)
+  if (baseUrl === PUBLIC_SERVICE) app.log.warn({ plugin: PLUGIN }, 'the public service may be retired: set "baseUrl"')
+  const examine = createExaminer<HumanDetectResult>({
+    provider: PROVIDER, service, schema: HumanDetectResultSchema, maxAge, skew, now
+  })
+
+  app.decorate('humandetect', {
+    async verify (token, options) {
+      checkOptions('verify', Object(options), { identifier: required(text), onBot: BOT_RULE }, {})
+      const { identifier, onBot } = options
+      const outcome = await examine({ token, identify: () => identifier, onBot, log: app.log })
+      if ('refusal' in outcome) throw new REFUSALS[outcome.refusal]()
+      return outcome.verdict
+    },
+    requireHuman (options) {
+      const rules = { identifier: required(IDENTIFIER_RULE), token: callback, onBot: BOT_RULE }
+      checkOptions('requireHuman', Object(options), rules, {})
+      const { identifier, token = bodyToken, onBot } = options
+      return async (request, reply) => {
+        const outcome = await examine({
+          token: await token(request),
+          identify: () => typeof identifier === 'function' ? identifier(request) : identifier,
+          onBot,
+          log: request.log
+        })
+        if ('refusal' in outcome) {
+          if (outcome.refusal === 'unavailable') reply.header('retry-after', RETRY_AFTER_SECONDS)
+          throw new REFUSALS[outcome.refusal]()
+        }
+        request.humandetect = outcome.verdict
+      }
+    }
+  })
+  if (!app.hasRequestDecorator('humandetect')) app.decorateRequest('humandetect', null)
+
+  const { handleResult } = options
+  if (handleResult !== undefined) {
+    app.register(async (scope) => addOwnRoute(scope, { ...options, handleResult }, examine), options)
+    return
+  }
+  for (const option of ['reply', 'path'] as const) {
+    if (options[option] !== undefined) throw new InvalidOption(PLUGIN, option, 'needs "handleResult"')
+  }
+}
+
+/** The plugin's own route: verified as by the guard, then the user's callback. */
+function addOwnRoute (
+  scope: FastifyInstance, options: HumanDetectOptions & Required<Pick<HumanDetectOptions, 'handleResult'>>,
+  examine: Examine<HumanDetectResult>
+): void {
+  const settings = readRouteSettings(options)
+  const { reply = Type.Unknown() } = options
+  compileOptionCheck(PLUGIN, 'reply', reply)
+  const writeReply = compileReply(reply)
+  const check = compileCheck(HumanDetectRequestSchema)
+  const send = prepareScope(scope, settings)
+  const handleResult = decorateHandler(scope, 'handleResult', options.handleResult!)
+
+  addVerifiedRoute<HumanDetectRequest>(scope, send, settings, {
+    provider: PROVIDER,
+    url: options.path ?? '/humandetect',
+    schema: {
+      summary: 'HumanDetect: a token from the SDK, to be verified',
+      body: HumanDetectRequestSchema,
+      response: { ...ErrorResponses, 200: reply, 204: NoContentSchema }
+    },
+    authenticate: () => ({ ok: true, secretIndex: 0 }), // who sends it is what the token is to show
+    check: (payload) => isToken((payload as HumanDetectRequest).token) ? check(payload) : answerOf('token_required'),
+    async admit ({ token, identifier }, request) {
+      const outcome = await examine({ token, identify: () => identifier, log: request.log })
+      if ('refusal' in outcome) return answerOf(outcome.refusal)
+      request.humandetect = outcome.verdict
+      return undefined
+    },
+    handle: (_event, request) => handleResult(request.humandetect!, request),
+    answer: (result) => result === undefined && options.reply === undefined ? NO_CONTENT : writeReply(result, undefined)
+  })
+}
+
+/** Decorates the instance it is registered on, so that any of its routes can be guarded: `await` its registration. */
+export const humandetectPlugin: FastifyPluginAsync<HumanDetectOptions> =
+  fp(humandetect, { name: 'fastify-verification-humandetect', fastify: '5.x' })
+export default humandetectPlugin

@@ -1,0 +1,35 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import type { Authenticate } from './authenticate.js'
+import { InvalidOption } from './errors.js'
+import { rawHeaderValues, readHeaders } from './headers.js'
+import { KEY_ID } from './keys.js'
+import { reject } from './rejection.js'
+
+/** A key as a header carries it; errors never show it. */
+export function checkApiKey (plugin: string, option: string, key: unknown): string {
+  if (typeof key !== 'string' || !KEY_ID.test(key)) {
+    throw new InvalidOption(plugin, option, 'must be visible ASCII without spaces or commas')
+  }
+  return key
+}
+
+/** Lets requests in whose header holds one of the keys. All are compared, in constant time, whichever matches. */
+export function createKeyCheck (plugin: string, option: string, header: string, keys: unknown): Authenticate {
+  if (!Array.isArray(keys) || keys.length === 0) throw new InvalidOption(plugin, option, 'must be a list of keys')
+  const known = keys.map((key) => digest(checkApiKey(plugin, option, key)))
+  if (new Set(keys).size !== keys.length) throw new InvalidOption(plugin, option, 'must not repeat a key')
+
+  return ({ headers, raw }) => {
+    const texts = readHeaders(headers, header)
+    if (!Array.isArray(texts)) return texts
+    if (rawHeaderValues(raw.rawHeaders, header).length > 1) return reject('duplicate_header', header)
+    const presented = digest(texts[0]!)
+    let secretIndex = -1
+    known.forEach((key, index) => { if (timingSafeEqual(key, presented)) secretIndex = index })
+    return secretIndex === -1 ? reject('unknown_key', header) : { ok: true, secretIndex }
+  }
+}
+
+function digest (text: string): Buffer {
+  return createHash('sha256').update(text).digest()
+}

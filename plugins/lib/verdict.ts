@@ -1,0 +1,101 @@
+import type { FastifyBaseLogger } from 'fastify'
+import { timingSafeEqual } from 'node:crypto'
+import type { TObject } from '@sinclair/typebox'
+import { describeError } from './errors.js'
+import type { JsonClient } from './json-client.js'
+import { tell } from './log.js'
+import { pick } from './reply.js'
+import { compileCheck } from './schema-check.js'
+import { createSingleUse } from './single-use.js'
+import { parseDateTime } from './timestamp.js'
+
+/** What a service says of a genuine token. */
+export interface Verdict {
+  readonly valid: boolean
+  readonly identifier: string
+  readonly timestamp: string
+  readonly checksum: string
+}
+
+/** Why nobody is let in: no token to ask about, not the one who was expected, or nobody to ask. */
+export type Refusal = 'token_required' | 'refused' | 'unavailable'
+
+export type Outcome<V extends Verdict> = { readonly verdict: V } | { readonly refusal: Refusal }
+
+export interface Question {
+  readonly token: unknown
+  /** What the token must be about; asked once there is a token. */
+  readonly identify: () => unknown
+  /** What becomes of a token that is not `valid`, but genuine otherwise. Default `deny`. */
+  readonly onBot?: 'deny' | 'flag' | undefined
+  readonly log: FastifyBaseLogger
+}
+
+export type Examine<V extends Verdict> = (question: Question) => Promise<Outcome<V>>
+
+interface Rules {
+  readonly provider: string
+  readonly service: JsonClient
+  /** Of the service's answer; what it does not name is dropped. */
+  readonly schema: TObject
+  /** In seconds. */
+  readonly maxAge: number
+  /** In seconds. */
+  readonly skew: number
+  /** The clock, in milliseconds since 1970. */
+  readonly now: () => number
+}
+
+export const LONGEST_TOKEN = 8192 // bytes
+
+/** Asks a service about tokens, and checks what it leaves to the one who asks: whose, how old, and used before. */
+export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
+  const { provider, service, schema, maxAge, skew, now } = rules
+  const check = compileCheck(schema)
+  const fields = Object.keys(schema.properties)
+  const takeOnce = createSingleUse((maxAge + skew) * 1000)
+
+  return async ({ token, identify, onBot, log }) => {
+    const refuse = (reason: string): Outcome<V> => {
+      tell(log, 'info', { provider, reason }, 'token refused')
+      return { refusal: 'refused' }
+    }
+    const fail = (details: object): Outcome<V> => {
+      tell(log, 'error', { provider, ...details }, 'token could not be verified')
+      return { refusal: 'unavailable' }
+    }
+
+    if (!isToken(token)) return { refusal: 'token_required' }
+    const expected = await identify()
+    if (typeof expected !== 'string' || expected === '') return refuse('no_identifier')
+
+    const answer = await service.post({ token }).catch((error: unknown) => ({ failure: describeError(error) }))
+    if ('failure' in answer) return fail(answer)
+    const { statusCode, body } = answer
+    if (statusCode === 400) return refuse('malformed_token')
+    if (statusCode !== 200) return fail({ statusCode })
+    const problem = check(body)
+    if (problem !== undefined) return fail({ problem })
+    const verdict = pick(body, fields) as V
+    const time = parseDateTime(verdict.timestamp)
+    if (time === undefined) return fail({ problem: '/timestamp: Expected a date and time with an offset' })
+
+    if (!verdict.valid && onBot !== 'flag') return refuse('bot')
+    if (!isSame(verdict.identifier, expected)) return refuse('other_identifier')
+    const age = (now() - time) / 1000
+    if (!(age <= maxAge)) return refuse('stale')
+    if (!(age >= -skew)) return refuse('future')
+    const first = takeOnce(verdict.checksum) // last, so that only a use that is granted counts
+    if (first === undefined) return fail({ problem: 'too many tokens to remember' })
+    return first ? { verdict } : refuse('replayed')
+  }
+}
+
+export function isToken (token: unknown): token is string {
+  return typeof token === 'string' && token !== '' && Buffer.byteLength(token) <= LONGEST_TOKEN
+}
+
+/** In constant time, and without a conversion that would make different texts the same bytes. */
+function isSame (one: string, other: string): boolean {
+  return one.length === other.length && timingSafeEqual(Buffer.from(one, 'utf16le'), Buffer.from(other, 'utf16le'))
+}
