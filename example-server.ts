@@ -1,8 +1,11 @@
 import Fastify, { LogController, type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import { randomBytes } from 'node:crypto'
 import { realpathSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { Type, type Static } from '@sinclair/typebox'
 import {
-  aghanimPlugin, altdentifierPlugin, identityValidationPlugin, type AltDentifierEvent, type Player
+  aghanimPlugin, altdentifierPlugin, humandetectApiPlugin, humandetectPlugin, identityValidationPlugin, issueToken,
+  openToken, type AltDentifierEvent, type HumanDetectApiOptions, type Player
 } from './plugins/index.js'
 
 // Known to everyone, so good for trying things out on one's own machine and for nothing else.
@@ -10,7 +13,8 @@ const DEMO = {
   ALTDENTIFIER_SECRET: 'demo-altdentifier-secret',
   AGHANIM_SECRET: 'demo-aghanim-secret-of-32-bytes!',
   IDENTITY_API_KEY: 'demo-api-key',
-  IDENTITY_API_SECRET: 'ZGVtby1pZGVudGl0eS1zZWNyZXQtMzItYnl0ZXMtISE='
+  IDENTITY_API_SECRET: 'ZGVtby1pZGVudGl0eS1zZWNyZXQtMzItYnl0ZXMtISE=',
+  HUMANDETECT_API_KEY: 'demo-humandetect-key'
 }
 const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost'])
 
@@ -39,10 +43,17 @@ export function readEnv (env: Env) {
     altdentifierSecret: given('ALTDENTIFIER_SECRET'),
     aghanimSecret: given('AGHANIM_SECRET'),
     identityKeys: { [given('IDENTITY_API_KEY')]: given('IDENTITY_API_SECRET') },
+    humandetectKey: given('HUMANDETECT_API_KEY'),
+    /** Undefined for the Token Verification API of this very program. */
+    humandetectUrl: env['HUMANDETECT_BASE_URL'] || undefined,
+    production: env['NODE_ENV'] === 'production',
     /** The demo secrets in use, as lines for a shell. */
     madeUp: missing.map(([name, value]) => `export ${name}='${value}'`)
   }
 }
+
+const SignupSchema = Type.Object({ email: Type.String({ minLength: 3 }), token: Type.String() })
+const DemoTokenSchema = Type.Object({ identifier: Type.String(), human: Type.Optional(Type.Boolean()) })
 
 /** A log to read on a terminal; elsewhere it stays JSON. */
 export function loggerFor (stream: { isTTY?: boolean }): NonNullable<FastifyServerOptions['logger']> {
@@ -52,7 +63,7 @@ export function loggerFor (stream: { isTTY?: boolean }): NonNullable<FastifyServ
 
 /** The whole server, ready to listen or to be injected into. */
 export async function build (env: Env = {}, options: FastifyServerOptions = {}): Promise<FastifyInstance> {
-  const { altdentifierSecret, aghanimSecret, identityKeys } = readEnv(env)
+  const { altdentifierSecret, aghanimSecret, identityKeys, humandetectKey, humandetectUrl, production } = readEnv(env)
   const app = Fastify({ logController: new LogController({ disableRequestLogging: true }), ...options })
 
   app.register(altdentifierPlugin, {
@@ -80,9 +91,46 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
     handleRequiredFiles: (_notification, request) => request.log.info('Identity validation: files are required')
   })
 
+  // Tokens of this process only, in place of those an SDK would make.
+  const tokenSecret = randomBytes(32).toString('base64')
+  const tokenService: HumanDetectApiOptions = {
+    apiKeys: [humandetectKey],
+    verifyToken: (token) => openToken({ secret: tokenSecret, token })
+  }
+  app.register(humandetectApiPlugin, tokenService)
+  if (!production) {
+    app.post<{ Body: Static<typeof DemoTokenSchema> }>('/humandetect/demo-token', {
+      schema: { summary: 'A token for trying things out', body: DemoTokenSchema }
+    }, ({ body: { identifier, human = true } }) => ({ token: issueToken({ secret: tokenSecret, identifier, human }) }))
+  }
+
+  await app.register(humandetectPlugin, {
+    apiKey: humandetectKey,
+    baseUrl: humandetectUrl ?? await serveTokens(app, tokenService),
+    allowHttp: true
+  })
+  app.post<{ Body: Static<typeof SignupSchema> }>('/signup', {
+    schema: { summary: 'Sign up, for humans only', body: SignupSchema },
+    preHandler: app.humandetect.requireHuman({ identifier: ({ body }) => body.email })
+  }, async (request, reply) => {
+    request.log.info('HumanDetect: a human signed up')
+    reply.code(201)
+    return { status: 'created' }
+  })
+
   app.get('/health', () => ({ status: 'ok' }))
   await app.ready()
   return app
+}
+
+/** The same service on a port of its own, to be asked from here: where this server listens is not known yet. */
+async function serveTokens (app: FastifyInstance, options: HumanDetectApiOptions): Promise<string> {
+  const service = Fastify({ forceCloseConnections: true })
+  service.register(humandetectApiPlugin, options)
+  app.addHook('onClose', () => service.close())
+  const address = await service.listen({ port: 0, host: '127.0.0.1' })
+  service.server.unref() // if nothing else runs, it has nobody to serve
+  return address
 }
 
 function tell (event: AltDentifierEvent): string {

@@ -27,7 +27,8 @@ const SECRETS = {
   ALTDENTIFIER_SECRET: 'canary of altdentifier',
   AGHANIM_SECRET: 'canary of aghanim, long enough',
   IDENTITY_API_KEY: 'canary-key',
-  IDENTITY_API_SECRET: Buffer.from('canary of identity, long enough').toString('base64')
+  IDENTITY_API_SECRET: Buffer.from('canary of identity, long enough').toString('base64'),
+  HUMANDETECT_API_KEY: 'canary-key-of-humandetect'
 }
 
 async function createServer (test: Test) {
@@ -75,8 +76,45 @@ t.test('each event is answered, and told in a readable line', async (t) => {
   t.notMatch(JSON.stringify(lines), /canary/)
 })
 
+t.test('a human signs up with a demo token, a bot or anyone else does not', async (t) => {
+  const { app, lines } = await createServer(t)
+  const post = async (url: string, payload: object, headers = {}) => {
+    const reply = await app.inject({ method: 'POST', url, payload, headers })
+    return { status: reply.statusCode, ...reply.json() }
+  }
+  const mint = async (claims: object) => (await post('/humandetect/demo-token', claims)).token
+  const token = await mint({ identifier: 'canary@example.com' })
+  t.match(await post('/v1/humandetect/verify', { token }, { 'x-api-key': SECRETS.HUMANDETECT_API_KEY }), {
+    status: 200, valid: true, identifier: 'canary@example.com'
+  })
+  t.match(await post('/v1/humandetect/verify', { token }), { status: 401, code: 'unauthorized' })
+  t.strictSame(await post('/signup', { email: 'canary@example.com', token }), { status: 'created' })
+  t.equal(lines.at(-1)?.msg, 'HumanDetect: a human signed up')
+  const bot = await mint({ identifier: 'canary@example.com', human: false })
+  const others = await mint({ identifier: 'eve@example.com' })
+  for (const refused of [token, bot, others, 'made up']) {
+    t.match(await post('/signup', { email: 'canary@example.com', token: refused }), {
+      code: 'FST_HUMANDETECT_NOT_HUMAN', statusCode: 403
+    })
+  }
+  t.match(await post('/signup', { email: 'canary@example.com' }), { statusCode: 400 })
+  t.notMatch(JSON.stringify(lines), /canary/)
+  for (const secret of [token, bot, others]) t.notOk(JSON.stringify(lines).includes(secret))
+})
+
+t.test('another token service can be asked, and production mints no tokens', async (t) => {
+  const app = await build({ ...SECRETS, NODE_ENV: 'production', HUMANDETECT_BASE_URL: 'https://localhost:1' })
+  t.teardown(() => app.close())
+  t.equal((await app.inject({ method: 'POST', url: '/humandetect/demo-token', payload: { identifier: 'a' } })).statusCode, 404)
+  const payload = { email: 'canary@example.com', token: 'any' }
+  t.equal((await app.inject({ method: 'POST', url: '/signup', payload })).statusCode, 503)
+  await t.rejects(build({ ...SECRETS, HUMANDETECT_BASE_URL: 'http://example.com' }), {
+    code: 'FST_VERIFICATION_INVALID_OPTION', message: /"baseUrl"/
+  })
+})
+
 t.test('demo secrets are for a private machine only', async (t) => {
-  t.equal(readEnv({}).madeUp.length, 4)
+  t.equal(readEnv({}).madeUp.length, 5)
   t.strictSame(readEnv(SECRETS).madeUp, [])
   t.strictSame(readEnv({ ...SECRETS, AGHANIM_SECRET: undefined }).madeUp, ["export AGHANIM_SECRET='demo-aghanim-secret-of-32-bytes!'"])
   t.throws(() => readEnv({ NODE_ENV: 'production' }), { message: /^production needs ALTDENTIFIER_SECRET, AGHANIM_SECRET/ })
@@ -109,10 +147,10 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const { AGHANIM_SECRET } = SECRETS
     const { child, output, exit } = run({ PORT: '0', AGHANIM_SECRET })
     t.teardown(() => child.kill('SIGKILL'))
-    while (!output.some((line) => line.startsWith('export IDENTITY_API_SECRET'))) await once(child.stdout, 'data')
+    while (!output.some((line) => line.startsWith('export HUMANDETECT_API_KEY'))) await once(child.stdout, 'data')
     const address = output.find((line) => line.startsWith('Listening on '))!.slice('Listening on '.length)
     t.equal((await fetch(`${address}/health`)).status, 200)
-    t.equal(output.filter((line) => line.startsWith('export ')).length, 3)
+    t.equal(output.filter((line) => line.startsWith('export ')).length, 4)
     t.notMatch(output.join('\n'), /canary/)
     child.kill(signal)
     t.strictSame(await exit, [0, null])
@@ -122,7 +160,9 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 t.test('run by itself it refuses to make secrets up in production', async (t) => {
   const { output, exit } = run({ NODE_ENV: 'production', PORT: '0' })
   t.strictSame(await exit, [1, null])
-  t.strictSame(output, ['production needs ALTDENTIFIER_SECRET, AGHANIM_SECRET, IDENTITY_API_KEY, IDENTITY_API_SECRET'])
+  t.strictSame(output, [
+    'production needs ALTDENTIFIER_SECRET, AGHANIM_SECRET, IDENTITY_API_KEY, IDENTITY_API_SECRET, HUMANDETECT_API_KEY'
+  ])
 })
 
 t.test('main listens until a signal', async (t) => {

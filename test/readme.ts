@@ -1,10 +1,11 @@
 import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import t from 'tap'
 import ts from 'typescript'
 import { build } from '../example-server.js'
-import { signAghanim } from '../plugins/index.js'
+import { issueToken, signAghanim } from '../plugins/index.js'
 import { VERIFY_EVENT } from './fixtures/deliveries.js'
 import { portOf } from './fixtures/host.js'
 
@@ -15,18 +16,22 @@ function blocks (language: string): string[] {
   return [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))].map((match) => match[1]!)
 }
 
+const shown = blocks('http')
+
+/** An answer without what differs from one to the next. */
+function essence (answer: string): string {
+  return answer.replaceAll('\r', '').split('\n')
+    .filter((line) => !/^(content-length|date|connection|keep-alive):/i.test(line)).join('\n').trim()
+}
+
 const shell = (script: string) => promisify(execFile)('bash', ['-c', script], { encoding: 'utf8' })
 
 t.test('the deliveries sent by hand are answered as shown, and refused with one byte changed', async (t) => {
   const app = await build()
   t.teardown(() => app.close())
   await app.listen({ port: 0 })
-  const deliveries = blocks('sh').filter((block) => block.includes('curl'))
-  const shown = blocks('http')
+  const deliveries = blocks('sh').filter((block) => block.includes('openssl'))
   t.equal(deliveries.length, 3)
-  t.equal(shown.length, 4)
-  const essence = (text: string) => text.replaceAll('\r', '').split('\n')
-    .filter((line) => !/^(content-length|date|connection|keep-alive):/i.test(line)).join('\n').trim()
 
   for (const [index, delivery] of deliveries.entries()) {
     const script = delivery.replaceAll('127.0.0.1:3000', `127.0.0.1:${portOf(app)}`)
@@ -37,9 +42,29 @@ t.test('the deliveries sent by hand are answered as shown, and refused with one 
   }
 })
 
+t.test('a human signs up as shown, once, and nobody else does', async (t) => {
+  const app = await build()
+  t.teardown(() => app.close())
+  await app.listen({ port: 0 })
+  const [signup, ...others] = blocks('sh').filter((block) => block.includes('/signup'))
+  t.strictSame(others, [])
+  const script = signup!.replaceAll('127.0.0.1:3000', `127.0.0.1:${portOf(app)}`)
+  t.equal(essence((await shell(script)).stdout), essence(shown[4]!))
+
+  const again = `${script}\n${script.slice(script.lastIndexOf('curl'))}`
+  const bot = script.replace('"}\'', '","human":false}\'')
+  const another = script.replace('{\\"email\\":\\"ada@', '{\\"email\\":\\"eve@')
+  const madeUp = script.replace('"$token', '"x$token').replace('\\"$token', '\\"x$token')
+  t.equal(new Set([script, again, bot, another, madeUp]).size, 5)
+  t.ok(essence((await shell(again)).stdout).endsWith(essence(shown[5]!)), 'the same token once more')
+  for (const attempt of [bot, another, madeUp]) {
+    t.equal(essence((await shell(attempt)).stdout), essence(shown[5]!), attempt)
+  }
+})
+
 t.test('its TypeScript compiles as strictly as the project itself', async (t) => {
   const files = Object.fromEntries(blocks('ts').map((block, index) => [`example-${index}.ts`, block]))
-  t.equal(Object.keys(files).length, 3)
+  t.equal(Object.keys(files).length, 5)
   const folder = t.testdir(files)
   const { config } = ts.readConfigFile(new URL('tsconfig.json', root).pathname, ts.sys.readFile)
   const { options } = ts.parseJsonConfigFileContent({ ...config, files: [] }, ts.sys, root.pathname)
@@ -66,8 +91,9 @@ async function importBlock (testdir: typeof t.testdir, block: string): Promise<R
   const { outputText } = ts.transpileModule(source, {
     compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 }
   })
-  const folder = testdir({ 'block.mjs': outputText.replace('const app', 'export const app') })
-  return import(`${folder}/block.mjs`)
+  const name = `${createHash('sha256').update(block).digest('hex')}.mjs` // a module is loaded once only
+  const folder = testdir({ [name]: outputText.replace('const app', 'export const app') })
+  return import(`${folder}/${name}`)
 }
 
 t.test('the whole example serves', async (t) => {
@@ -90,8 +116,23 @@ t.test('an event of a schema of your own is verified and typed', async (t) => {
   t.strictSame(reply.json(), { player_id: 'apple:Beebee-Ate', name: 'Beebee-Ate', attributes: { level: 1 } })
 })
 
+t.test('a guarded route and a token service of your own work together', async (t) => {
+  const secret = process.env['TOKEN_SECRET'] = 'a secret of at least 24 bytes'
+  process.env['HUMANDETECT_API_KEY'] = 'demo-humandetect-key'
+  const [, , guard, api] = blocks('ts')
+  const { app: service } = await importBlock(t.testdir, api!)
+  t.teardown(() => service.close())
+  process.env['HUMANDETECT_BASE_URL'] = await service.listen({ port: 0 })
+  const { app } = await importBlock(t.testdir, guard!.replace('BASE_URL!', 'BASE_URL!, allowHttp: true'))
+  t.teardown(() => app.close())
+  const token = issueToken({ secret, identifier: 'ada@example.com', human: true })
+  const payload = { email: 'ada@example.com', token }
+  t.strictSame((await app.inject({ method: 'POST', url: '/signup', payload })).json(), { human: true })
+  t.equal((await app.inject({ method: 'POST', url: '/signup', payload })).statusCode, 403)
+})
+
 t.test('signing and verifying come out as its comments say', async (t) => {
-  const block = blocks('ts')[2]!
+  const block = blocks('ts')[4]!
   const calls = [...block.matchAll(/^(verifyAghanim\(.*\)) \/\/ (.*)$/gm)]
   t.equal(calls.length, 2)
   const exported = calls.reduce((text, [line, call], index) => text.replace(line, `export const result${index} = ${call}`), block)

@@ -1,0 +1,110 @@
+import type { FastifyRequest } from 'fastify'
+import { inspect } from 'node:util'
+import t from 'tap'
+import { checkApiKey, createKeyCheck } from '../plugins/lib/api-keys.js'
+
+const CANARY = 'canary-key'
+const HEADER = 'x-api-key'
+const INVALID = 'must be visible ASCII without spaces or commas'
+
+/** A request as Node reads it: repeated headers joined, all of them in `rawHeaders`. */
+function requestWith (...values: string[]): FastifyRequest {
+  return {
+    headers: values.length === 0 ? {} : { [HEADER]: values.join(', ') },
+    raw: { rawHeaders: ['Host', 'localhost', ...values.flatMap((value) => ['X-Api-Key', value])] }
+  } as unknown as FastifyRequest
+}
+
+const check = (keys: unknown, ...values: string[]) =>
+  createKeyCheck('somePlugin', 'apiKeys', HEADER, keys)(requestWith(...values), undefined)
+
+function refusal (run: () => unknown): unknown {
+  try {
+    run()
+    return undefined
+  } catch (error) {
+    return error
+  }
+}
+
+t.test('every key lets in, and tells which it was', async (t) => {
+  const keys = ['first-key', 'second-key', '!"#$%&\'()*+-./:;<=>?@[\\]^_`{|}~', 'z', 'k'.repeat(5_000)]
+  keys.forEach((key, secretIndex) => {
+    t.strictSame(check(keys, key), { ok: true, secretIndex }, key.slice(0, 40))
+  })
+  t.strictSame(check(keys, 'third-key'), { ok: false, reason: 'unknown_key', header: HEADER })
+  t.strictSame(check(['z'], 'first-key'), { ok: false, reason: 'unknown_key', header: HEADER }, 'of another list')
+})
+
+t.test('nothing but a key as it is lets in', async (t) => {
+  const wrong = [
+    CANARY.slice(0, -1), CANARY.slice(1), `${CANARY}x`, `x${CANARY}`, CANARY.toUpperCase(), `${CANARY},${CANARY}`,
+    `${CANARY}, other-key`, `other-key, ${CANARY}`, ` ${CANARY}`, `${CANARY} `, `${CANARY}\0`, `${CANARY}\u00e9`,
+    CANARY.replace('a', '\u00e1'), CANARY.replace('a', '\u0430'), '__proto__', 'constructor', 'toString', '0', 'undefined',
+    'null', '*', `Bearer ${CANARY}`, Buffer.from(CANARY).toString('base64'), `"${CANARY}"`
+  ]
+  for (const key of wrong) {
+    t.strictSame(check([CANARY, 'other-key'], key), { ok: false, reason: 'unknown_key', header: HEADER }, key)
+  }
+})
+
+t.test('a key that is missing, empty or sent twice does not let in', async (t) => {
+  t.strictSame(check([CANARY]), { ok: false, reason: 'missing_header', header: HEADER })
+  t.strictSame(check([CANARY], ''), { ok: false, reason: 'missing_header', header: HEADER })
+  for (const values of [[CANARY, CANARY], [CANARY, 'x'], ['x', CANARY], ['', CANARY], [CANARY, ''], ['', '']]) {
+    t.strictSame(check([CANARY], ...values), { ok: false, reason: 'duplicate_header', header: HEADER }, values.join(' | '))
+  }
+})
+
+t.test('a key sent twice does not let in where Node keeps only one of them or makes a list of them', async (t) => {
+  const authenticate = createKeyCheck('somePlugin', 'apiKeys', HEADER, [CANARY])
+  const rawHeaders = ['X-API-KEY', CANARY, 'x-api-key', 'x']
+  for (const [value, reason] of [
+    [CANARY, 'duplicate_header'], [[CANARY, 'x'], 'duplicate_header'], [[CANARY], 'missing_header']
+  ] as const) {
+    const request = { headers: { [HEADER]: value }, raw: { rawHeaders } } as unknown as FastifyRequest
+    t.strictSame(authenticate(request, undefined), { ok: false, reason, header: HEADER }, inspect(value))
+  }
+})
+
+t.test('the keys are those of the list when it was read', async (t) => {
+  const keys = [CANARY]
+  const authenticate = createKeyCheck('somePlugin', 'apiKeys', HEADER, keys)
+  keys[0] = 'late-key'
+  keys.push('later-key')
+  t.strictSame(authenticate(requestWith(CANARY), undefined), { ok: true, secretIndex: 0 })
+  for (const late of keys) t.match(authenticate(requestWith(late), undefined), { ok: false }, late)
+})
+
+const LISTS: [what: string, keys: unknown, expected: string][] = [
+  ...[undefined, null, '', CANARY, 5, {}, { 0: CANARY, length: 1 }, new Set([CANARY]), () => [CANARY]].map(
+    (keys): [string, unknown, string] => [inspect(keys), keys, 'must be a list of keys']),
+  ['none', [], 'must be a list of keys'],
+  ...['', ' ', `${CANARY} x`, ` ${CANARY}`, `${CANARY} `, `${CANARY},x`, ',', `${CANARY}\n`, `\n${CANARY}`, `${CANARY}\r\nx: y`,
+    `${CANARY}\t`, `${CANARY}\0`, `${CANARY}\x7f`, `${CANARY}\u00e9`, `${CANARY}\u00a0`, `${CANARY}\u{1f600}`, 5, 0, null,
+    undefined, true, {}, [CANARY], Buffer.from(CANARY), Object(CANARY)].flatMap((key): [string, unknown, string][] => [
+    [inspect(key), [key], INVALID],
+    [`${inspect(key)} after another`, ['good-key', key], INVALID]
+  ]),
+  ['repeated', [CANARY, 'x', CANARY], 'must not repeat a key']
+]
+
+t.test('a list that cannot be keys is refused, and never shown', async (t) => {
+  for (const [what, keys, expected] of LISTS) {
+    const error = refusal(() => createKeyCheck('somePlugin', 'apiKeys', HEADER, keys))
+    const { code, message } = Object(error)
+    t.strictSame({ code, message }, {
+      code: 'FST_VERIFICATION_INVALID_OPTION', message: `somePlugin: option "apiKeys" ${expected}`
+    }, what)
+    t.notMatch(inspect(error, { depth: 9, showHidden: true }), CANARY, `${what}: not shown`)
+  }
+})
+
+t.test('one key is checked alike', async (t) => {
+  t.equal(checkApiKey('somePlugin', 'apiKey', CANARY), CANARY)
+  for (const key of [undefined, null, 5, '', 'a b', 'a,b', 'a\n', [CANARY]]) {
+    t.match(refusal(() => checkApiKey('somePlugin', 'apiKey', key)), {
+      code: 'FST_VERIFICATION_INVALID_OPTION', message: `somePlugin: option "apiKey" ${INVALID}`
+    }, inspect(key))
+  }
+})
