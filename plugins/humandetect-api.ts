@@ -106,6 +106,7 @@ const openerKeys = keysOf('openToken')
  */
 export function issueToken (claims: TokenClaims & { secret: string }): string {
   const { secret, identifier, timestamp = new Date(), human } = claims
+  if (typeof secret !== 'string') throw new InvalidOption('issueToken', 'secret', 'must be a string')
   const [key] = issuerKeys(secret)
   if (typeof identifier !== 'string') throw new InvalidOption('issueToken', 'identifier', 'must be a string')
   if (typeof human !== 'boolean') throw new InvalidOption('issueToken', 'human', 'must be true or false')

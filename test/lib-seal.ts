@@ -89,6 +89,12 @@ t.test('a token says what it was given, a human or a bot, to the last character'
   }
 })
 
+t.test('a token of an earlier day is still one', async (t) => {
+  const token = '5kQ3OW5CK7bK+TqOhrVMAfG/1MTECjp+gVJT3ZtLAbj6/CUXprUVBwFosGGwayngTyVeZS/gVRRgTZMDPVNvNA32V4wadIypdDRMysnpUlgWxtYffbjV//rKkgBZNXHIweHLrMw+d5y/GV2YcEtWnPNX5sdCSYNBkjcDaTI69+9q8fXBytuxx7loSBaQBUw5tppxUGbos8U13G4u4AyjS3GsTmyCvmcohTj4djBteEadQNSDn326Kdb8IIFC2JvE7k/mpFCB4UJ4/I8aPz5ynw2Gk7014kuX17Sbah50aDua'
+  const checksum = createHash('sha256').update(token).digest('hex')
+  t.strictSame(open(token), { valid: true, identifier: 'canary-1', timestamp: TIMESTAMP, checksum, version: 1 })
+})
+
 t.test('tokens of short identifiers are 300 characters long and tell nothing by it', async (t) => {
   const most = 177 - JSON.stringify(['', TIMESTAMP, false]).length
   for (const length of [0, 1, 15, 36, 64, 100, most]) {
@@ -198,7 +204,8 @@ t.test('parts of two tokens do not make a third', async (t) => {
   const b = Buffer.from(issue({ human: false }), 'base64')
   const part = (bytes: Buffer, ...[from, to]: [number, number]) => bytes.subarray(from, to)
   for (const mixed of [
-    [part(a, 0, 32), part(b, 32, 225)], [part(a, 0, 209), part(b, 209, 225)], [part(a, 0, 32), part(b, 32, 209), part(a, 209, 225)]
+    [part(a, 0, 32), part(b, 32, 225)], [part(a, 0, 209), part(b, 209, 225)],
+    [part(a, 0, 32), part(b, 32, 209), part(a, 209, 225)]
   ]) t.equal(open(Buffer.concat(mixed).toString('base64')), null)
 })
 

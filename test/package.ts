@@ -23,16 +23,21 @@ t.test('what is built holds every export, to import and to require, with types',
     t.ok(Object.keys(imported).length > 0, `${subpath} imports`)
     if (process.features.require_module) t.equal(require(file).default, imported.default, 'the same module')
   }
-  for (const name of ['altdentifier', 'aghanim', 'identity-validation', 'common']) {
+  for (const name of ['altdentifier', 'aghanim', 'identity-validation', 'humandetect', 'common']) {
     t.ok(existsSync(built(exports['./schemas/*']).replace('*', name)))
   }
 })
 
-t.test('what is built types request.rawBody for those who use it', async (t) => {
+t.test('what is built types what it adds to Fastify', async (t) => {
   const folder = t.testdir({
     'consumer.ts': `import { altdentifierPlugin } from 'fastify-verification/altdentifier'
+      import { humandetectPlugin } from 'fastify-verification/humandetect'
       import Fastify from 'fastify'
-      Fastify().register(altdentifierPlugin, { secret: '', handleEvent: (event, request) => [event.OP, request.rawBody] })`
+      const app = Fastify()
+      app.register(altdentifierPlugin, { secret: '', handleEvent: (event, request) => [event.OP, request.rawBody] })
+      app.register(humandetectPlugin, { apiKey: '' })
+      const preHandler = app.humandetect.requireHuman({ identifier: '' })
+      app.get('/', { preHandler }, (request) => request.humandetect?.valid)`
   })
   const dist = `${folder}/dist`
   const [, ...args] = scripts.build.split(' ')
@@ -51,7 +56,8 @@ t.test('what is built types request.rawBody for those who use it', async (t) => 
 
 t.test('each plugin is a named and the default export of its module, and is in the index', async (t) => {
   for (const [name, plugin] of [
-    ['altdentifier', 'altdentifierPlugin'], ['aghanim', 'aghanimPlugin'], ['identity-validation', 'identityValidationPlugin']
+    ['altdentifier', 'altdentifierPlugin'], ['aghanim', 'aghanimPlugin'], ['identity-validation', 'identityValidationPlugin'],
+    ['humandetect', 'humandetectPlugin'], ['humandetect-api', 'humandetectApiPlugin']
   ] as const) {
     const module = await import(`../plugins/${name}.js`)
     t.equal(module.default, module[plugin])

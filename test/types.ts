@@ -4,8 +4,9 @@ import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fas
 import t from 'tap'
 import { z } from 'zod'
 import {
-  aghanimOptions, aghanimPlugin, altdentifierPlugin, deny, identityValidationOptions, identityValidationPlugin,
-  type AghanimEvent, type AghanimOptions, type AltDentifierEvent, type AltDentifierOptions,
+  aghanimOptions, aghanimPlugin, altdentifierPlugin, deny, humandetectApiPlugin, humandetectPlugin,
+  identityValidationOptions, identityValidationPlugin, issueToken, openToken, type AghanimEvent, type AghanimOptions,
+  type AltDentifierEvent, type AltDentifierOptions, type HumanDetectOptions, type HumanDetectResult,
   type IdentityValidationOptions, type Player, type PlayerVerifyEvent
 } from '../plugins/index.js'
 import { API_KEY, API_SECRET, PLAYER, SECRET } from './fixtures/deliveries.js'
@@ -331,6 +332,73 @@ valid('schemas for identity validation', (app) => {
     handleRequiredFiles: (notification) => exactly<string[]>()(notification.files)
   }))
 })
+
+const humandetect: HumanDetectOptions = { apiKey: 'key', baseUrl: 'https://localhost' }
+const tokens = { secret, identifier: 'a', human: true }
+const result: HumanDetectResult = { valid: true, identifier: 'a', timestamp: '', checksum: 'a', version: 1 }
+
+valid('a guarded route', async (app) => {
+  await app.register(humandetectPlugin, { ...humandetect, timeout: undefined, reply: Login, handleResult: () => null })
+  const { verify, requireHuman } = app.humandetect
+  exactly<Promise<HumanDetectResult>>()(verify(issueToken(tokens), { identifier: 'a', onBot: 'flag' }).catch(() => openToken({
+    secret, token: issueToken(tokens)
+  })!))
+  app.post<{ Body: { email: string } }>('/inferred', {
+    preHandler: requireHuman({
+      identifier: ({ body }) => exactly<string>()(body.email) ?? body.email,
+      token: ({ body }) => exactly<string>()(body.email)
+    })
+  }, ({ humandetect }) => {
+    exactly<HumanDetectResult | null>()(humandetect)
+    exactly<boolean | undefined>()(humandetect?.valid)
+  })
+  app.route<{ Body: { email: string } }>({
+    method: 'POST',
+    url: '/route',
+    preHandler: [requireHuman({ identifier: async ({ body }) => body.email })],
+    handler: () => {}
+  })
+  app.post('/named', { preHandler: requireHuman<{ Body: { email: string } }>({ identifier: ({ body }) => body.email }) }, () => {})
+  app.addHook('preHandler', requireHuman({ identifier: 'a' }))
+  app.register(humandetectApiPlugin, { apiKeys: ['key'], verifyToken: (token) => openToken({ secret: [secret], token }) })
+})
+
+invalid(
+  // @ts-expect-error no key
+  (app) => app.register(humandetectPlugin, { baseUrl: 'https://localhost' }),
+  // @ts-expect-error a list of keys
+  (app) => app.register(humandetectPlugin, { ...humandetect, apiKey: ['key'] }),
+  // @ts-expect-error an unknown option
+  (app) => app.register(humandetectPlugin, { ...humandetect, baseURL: 'https://localhost' }),
+  // @ts-expect-error the time-out as text
+  (app) => app.register(humandetectPlugin, { ...humandetect, timeout: '3s' }),
+  // @ts-expect-error no identifier
+  (app) => app.humandetect.requireHuman({}),
+  // @ts-expect-error nor in code
+  (app) => app.humandetect.verify('token'),
+  // @ts-expect-error a number for an identifier
+  (app) => app.humandetect.requireHuman({ identifier: () => 5 }),
+  // @ts-expect-error bots are not allowed
+  (app) => app.humandetect.requireHuman({ identifier: 'a', onBot: 'allow' }),
+  (app) => app.post<{ Body: { email?: string } }>('/host', {
+    // @ts-expect-error perhaps no identifier
+    preHandler: app.humandetect.requireHuman({ identifier: ({ body }) => body.email })
+  }, () => {}),
+  // @ts-expect-error the result may not be there
+  (app) => app.get('/host', ({ humandetect }) => humandetect.valid),
+  // @ts-expect-error one key that is no list
+  (app) => app.register(humandetectApiPlugin, { apiKeys: 'key', verifyToken: () => null }),
+  // @ts-expect-error no verifyToken
+  (app) => app.register(humandetectApiPlugin, { apiKeys: ['key'] }),
+  // @ts-expect-error a verdict that is none
+  (app) => app.register(humandetectApiPlugin, { apiKeys: ['key'], verifyToken: () => true }),
+  // @ts-expect-error another version
+  (app) => app.register(humandetectApiPlugin, { apiKeys: ['key'], verifyToken: () => ({ ...result, version: 2 }) }),
+  // @ts-expect-error nobody said whether it is a human
+  () => issueToken({ secret, identifier: 'a' }),
+  // @ts-expect-error a rotation to issue with
+  () => issueToken({ ...tokens, secret: [secret] })
+)
 
 const wantsAghanim = (_event: AghanimEvent) => {}
 const wantsAltDentifier = (_event: AltDentifierEvent) => {}
