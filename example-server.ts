@@ -46,14 +46,18 @@ export function readEnv (env: Env) {
     humandetectKey: given('HUMANDETECT_API_KEY'),
     /** Undefined for the Token Verification API of this very program. */
     humandetectUrl: env['HUMANDETECT_BASE_URL'] || undefined,
-    production: env['NODE_ENV'] === 'production',
+    /** Whether anybody who can ask is given a token. */
+    mintsTokens: env['NODE_ENV'] !== 'production' && LOOPBACK.has(host),
     /** The demo secrets in use, as lines for a shell. */
     madeUp: missing.map(([name, value]) => `export ${name}='${value}'`)
   }
 }
 
 const SignupSchema = Type.Object({ email: Type.String({ minLength: 3 }), token: Type.String() })
-const DemoTokenSchema = Type.Object({ identifier: Type.String(), human: Type.Optional(Type.Boolean()) })
+const DemoTokenSchema = Type.Object({
+  identifier: Type.String({ minLength: 1, maxLength: 320 }),
+  human: Type.Optional(Type.Boolean())
+})
 
 /** A log to read on a terminal; elsewhere it stays JSON. */
 export function loggerFor (stream: { isTTY?: boolean }): NonNullable<FastifyServerOptions['logger']> {
@@ -63,7 +67,7 @@ export function loggerFor (stream: { isTTY?: boolean }): NonNullable<FastifyServ
 
 /** The whole server, ready to listen or to be injected into. */
 export async function build (env: Env = {}, options: FastifyServerOptions = {}): Promise<FastifyInstance> {
-  const { altdentifierSecret, aghanimSecret, identityKeys, humandetectKey, humandetectUrl, production } = readEnv(env)
+  const { altdentifierSecret, aghanimSecret, identityKeys, humandetectKey, humandetectUrl, mintsTokens } = readEnv(env)
   const app = Fastify({ logController: new LogController({ disableRequestLogging: true }), ...options })
 
   app.register(altdentifierPlugin, {
@@ -98,7 +102,7 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
     verifyToken: (token) => openToken({ secret: tokenSecret, token })
   }
   app.register(humandetectApiPlugin, tokenService)
-  if (!production) {
+  if (mintsTokens) {
     app.post<{ Body: Static<typeof DemoTokenSchema> }>('/humandetect/demo-token', {
       schema: { summary: 'A token for trying things out', body: DemoTokenSchema }
     }, ({ body: { identifier, human = true } }) => ({ token: issueToken({ secret: tokenSecret, identifier, human }) }))

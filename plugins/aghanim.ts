@@ -13,7 +13,9 @@ import { deny, readDenial } from './lib/deny.js'
 import { UNKNOWN_EVENT, type Answer } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/keys.js'
-import { anything, callback, checkOptions, path, readSettings, required, schema, type WebhookOptions } from './lib/options.js'
+import {
+  anything, callback, checkOptions, path, readSettings, required, schema, type Awaitable, type WebhookOptions
+} from './lib/options.js'
 import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
 import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
 import { compileReply } from './lib/reply.js'
@@ -22,8 +24,6 @@ import { decorateHandler, prepareScope } from './lib/scope.js'
 import type { Secret } from './lib/secrets.js'
 import { checkFreshness, parseUnixSeconds, type Freshness } from './lib/timestamp.js'
 import { addVerifiedRoute } from './lib/verified-route.js'
-
-type Awaitable<T> = T | Promise<T>
 
 /** A schema whose values have what the default's have, and may have more. */
 type PlayerVerifyDataLike = TSchema & { static: PlayerVerifyData }

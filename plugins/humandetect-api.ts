@@ -3,14 +3,14 @@ import { createHash } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import fp from 'fastify-plugin'
 import {
-  HumanDetectErrorSchema, HumanDetectResultSchema, TokenVerificationSchema, type HumanDetectError,
+  HumanDetectErrorSchema, HumanDetectResultSchema, TokenSchema, TokenVerificationSchema, type HumanDetectError,
   type HumanDetectResult
 } from '../schemas/humandetect.js'
 import { createKeyCheck } from './lib/api-keys.js'
-import { InvalidOption, type Answer } from './lib/errors.js'
+import { FORBIDDEN, INVALID_JSON, InvalidOption, type Answer } from './lib/errors.js'
 import { cacheKeys } from './lib/keys.js'
 import {
-  anything, callback, checkOptions, path, readRouteSettings, required, ROUTE_RULES, type RouteOptions,
+  anything, callback, checkOptions, path, readRouteSettings, required, ROUTE_RULES, type Awaitable, type RouteOptions,
   type WatchOptions
 } from './lib/options.js'
 import { compileReply } from './lib/reply.js'
@@ -20,8 +20,6 @@ import { seal, unseal } from './lib/seal.js'
 import type { Secret } from './lib/secrets.js'
 import { parseDateTime } from './lib/timestamp.js'
 import { addVerifiedRoute } from './lib/verified-route.js'
-
-type Awaitable<T> = T | Promise<T>
 
 export interface HumanDetectApiOptions extends RouteOptions, WatchOptions {
   /** The keys with which backends may ask, in `X-API-Key`. */
@@ -33,6 +31,8 @@ export interface HumanDetectApiOptions extends RouteOptions, WatchOptions {
 }
 
 const PLUGIN = 'humandetectApiPlugin'
+const errorResponses = Object.fromEntries(
+  [400, 401, 408, 413, 415, 500, 503].map((status) => [status, HumanDetectErrorSchema]))
 const API_KEY = 'x-api-key'
 const TOKEN_PURPOSE = 'fastify-verification humandetect token'
 
@@ -43,13 +43,18 @@ function error (statusCode: number, code: HumanDetectError['code'], message: str
 const BAD_TOKEN = error(400, 'badRequest', 'The token is missing or malformed')
 const UNAUTHORIZED = error(401, 'unauthorized', 'The API key is missing or wrong')
 
+const CODES = new Map<number, HumanDetectError['code']>([
+  [400, 'badRequest'], [401, 'unauthorized'], [403, 'forbidden']
+])
+
 /** In the words of the Token Verification API. */
 function rephrase (answer: Answer): Answer {
   const { statusCode } = answer
-  if (statusCode < 400) return answer
-  if (statusCode === 400) return BAD_TOKEN
-  if (statusCode === 403) return UNAUTHORIZED
-  return error(statusCode, statusCode < 500 ? 'invalidRequest' : 'internalError', STATUS_CODES[statusCode]!)
+  if (statusCode < 400 || answer === BAD_TOKEN) return answer
+  if (answer === INVALID_JSON) return BAD_TOKEN
+  if (answer === FORBIDDEN) return UNAUTHORIZED
+  const code = CODES.get(statusCode) ?? (statusCode < 500 ? 'invalidRequest' : 'internalError')
+  return error(statusCode, code, STATUS_CODES[statusCode]!)
 }
 
 async function humandetectApi (scope: FastifyInstance, options: HumanDetectApiOptions): Promise<void> {
@@ -74,10 +79,10 @@ async function humandetectApi (scope: FastifyInstance, options: HumanDetectApiOp
     schema: {
       summary: 'HumanDetect: whether a token was made by a human',
       body: TokenVerificationSchema,
-      response: { 200: HumanDetectResultSchema, '4xx': HumanDetectErrorSchema, '5xx': HumanDetectErrorSchema }
+      response: { ...errorResponses, 200: HumanDetectResultSchema }
     },
     authenticate,
-    check,
+    check: (payload) => check(payload) && BAD_TOKEN,
     handle: ({ token }, request) => verifyToken(token, request),
     answer: (result) => result === null ? BAD_TOKEN : writeResult(result, undefined)
   })
@@ -114,7 +119,9 @@ export function issueToken (claims: TokenClaims & { secret: string }): string {
   if (typeof text !== 'string' || parseDateTime(text) === undefined) {
     throw new InvalidOption('issueToken', 'timestamp', 'must be a Date, or a date and time with an offset')
   }
-  return seal(key!, TOKEN_PURPOSE, [identifier, text, human])
+  const token = seal(key!, TOKEN_PURPOSE, [identifier, text, human])
+  if (token.length > TokenSchema.maxLength!) throw new InvalidOption('issueToken', 'identifier', 'is too long')
+  return token
 }
 
 /**
@@ -126,6 +133,7 @@ export function issueToken (claims: TokenClaims & { secret: string }): string {
 export function openToken ({ secret, token }: { secret: Secret, token: string }): HumanDetectResult | null {
   const keys = openerKeys(secret)
   if (typeof token !== 'string') throw new InvalidOption('openToken', 'token', 'must be a string')
+  if (token.length > TokenSchema.maxLength!) return null
   for (const key of keys) {
     const claims = unseal(key, TOKEN_PURPOSE, token)
     if (claims === undefined) continue

@@ -6,7 +6,8 @@ import { Type, type TSchema } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
 import { ErrorResponses, NoContentSchema } from '../schemas/common.js'
 import {
-  HumanDetectRequestSchema, HumanDetectResultSchema, type HumanDetectRequest, type HumanDetectResult
+  HumanDetectRequestSchema, HumanDetectResultSchema, UnknownTokenSchema, type HumanDetectRequest,
+  type HumanDetectResult
 } from '../schemas/humandetect.js'
 import { RETRY_AFTER_SECONDS } from './lib/answer.js'
 import { checkApiKey } from './lib/api-keys.js'
@@ -14,16 +15,14 @@ import { readBaseUrl } from './lib/base-url.js'
 import { errorBody, InvalidOption, NO_CONTENT, type Answer } from './lib/errors.js'
 import { createJsonClient } from './lib/json-client.js'
 import {
-  anything, callback, checkOptions, FRESHNESS_RULES, flag, milliseconds, oneOf, path, readRouteSettings, required,
-  ROUTE_RULES, schema, text, type RouteOptions, type Rule
+  anything, callback, checkOptions, flag, milliseconds, mostAge, mostLead, oneOf, path, readRouteSettings, required,
+  ROUTE_RULES, schema, text, type Awaitable, type RouteOptions, type Rule
 } from './lib/options.js'
 import { compileReply } from './lib/reply.js'
 import { compileCheck, compileOptionCheck } from './lib/schema-check.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import { createExaminer, isToken, LONGEST_TOKEN, type Examine, type Refusal } from './lib/verdict.js'
 import { addVerifiedRoute } from './lib/verified-route.js'
-
-type Awaitable<T> = T | Promise<T>
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -48,7 +47,10 @@ export interface HumanDetectOptions extends RouteOptions {
   skew?: number | undefined
   /** Allow `http:` for a `baseUrl` on this machine. Default false. */
   allowHttp?: boolean | undefined
-  /** Called with every result of the plugin's own route, which exists only with it. What it returns is the answer. */
+  /**
+   * Called with every result of the plugin's own route, which exists only with it. What it returns is the answer. The
+   * client has named the identifier itself: see that it is somebody you expect.
+   */
   handleResult?: ((result: HumanDetectResult, request: FastifyRequest) => unknown) | undefined
   /** The TypeBox schema of that answer. Default: anything, or nothing (204). */
   reply?: TSchema | undefined
@@ -100,18 +102,18 @@ const IDENTIFIER_RULE: Rule = {
 }
 
 // Without a stack: they are answers, and anyone can cause them.
-const refusal = (statusCode: number, code: string, message: string) =>
+const coded = (statusCode: number, code: string, message: string) =>
   createError<[]>(`FST_HUMANDETECT_${code}`, message, statusCode, Error, false)
 
 const REFUSALS = {
-  token_required: refusal(400, 'TOKEN_REQUIRED', `A token of at most ${LONGEST_TOKEN} bytes is required`),
-  refused: refusal(403, 'NOT_HUMAN', 'The token does not show that this comes from a human'),
-  unavailable: refusal(503, 'UNAVAILABLE', 'Tokens cannot be verified at the moment')
+  token_required: coded(400, 'TOKEN_REQUIRED', `A token of at most ${LONGEST_TOKEN} bytes is required`),
+  not_human: coded(403, 'NOT_HUMAN', 'The token does not show that this comes from a human'),
+  unavailable: coded(503, 'UNAVAILABLE', 'Tokens cannot be verified at the moment')
 }
 
 function answerOf (refusal: Refusal): Answer {
-  const { statusCode = 500, code, message } = new REFUSALS[refusal]()
-  return { statusCode, body: errorBody(statusCode, code, message) }
+  const { statusCode, code, message } = new REFUSALS[refusal]()
+  return { statusCode: statusCode!, body: errorBody(statusCode!, code, message) }
 }
 
 const bodyToken = ({ body }: { body: unknown }): unknown => (body as { token?: unknown } | null | undefined)?.token
@@ -121,8 +123,8 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
     apiKey: required(anything),
     baseUrl: anything,
     timeout: milliseconds,
-    maxAge: FRESHNESS_RULES['tolerance']!,
-    skew: FRESHNESS_RULES['futureTolerance']!,
+    maxAge: mostAge,
+    skew: mostLead,
     allowHttp: flag,
     handleResult: callback,
     reply: schema,
@@ -136,13 +138,22 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
   app.addHook('onClose', service.close)
   if (baseUrl === PUBLIC_SERVICE) app.log.warn({ plugin: PLUGIN }, 'the public service may be retired: set "baseUrl"')
   const examine = createExaminer<HumanDetectResult>({
-    provider: PROVIDER, service, schema: HumanDetectResultSchema, maxAge, skew, now
+    provider: PROVIDER,
+    service,
+    schema: HumanDetectResultSchema,
+    unknownToken: UnknownTokenSchema,
+    maxAge,
+    skew,
+    now
   })
 
+  // Where an outer instance has done so, the decorator is inherited.
+  if (!app.hasDecorator('humandetect')) app.decorateRequest('humandetect', null)
   app.decorate('humandetect', {
     async verify (token, options) {
-      checkOptions('verify', Object(options), { identifier: required(text), onBot: BOT_RULE }, {})
-      const { identifier, onBot } = options
+      // An identifier that is none is an answer, not a misuse: it may be what a client has sent.
+      checkOptions('verify', Object(options), { identifier: anything, onBot: BOT_RULE }, {})
+      const { identifier, onBot } = Object(options) as VerifyTokenOptions
       const outcome = await examine({ token, identify: () => identifier, onBot, log: app.log })
       if ('refusal' in outcome) throw new REFUSALS[outcome.refusal]()
       return outcome.verdict
@@ -166,27 +177,23 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
       }
     }
   })
-  if (!app.hasRequestDecorator('humandetect')) app.decorateRequest('humandetect', null)
 
-  const { handleResult } = options
-  if (handleResult !== undefined) {
-    app.register(async (scope) => addOwnRoute(scope, { ...options, handleResult }, examine), options)
+  if (options.handleResult !== undefined) {
+    app.register(async (scope) => addOwnRoute(scope, options, examine), options)
     return
   }
-  for (const option of ['reply', 'path'] as const) {
+  for (const option of ['reply', 'path', 'bodyLimit', 'bodyTimeout', 'handlerTimeout'] as const) {
     if (options[option] !== undefined) throw new InvalidOption(PLUGIN, option, 'needs "handleResult"')
   }
 }
 
 /** The plugin's own route: verified as by the guard, then the user's callback. */
 function addOwnRoute (
-  scope: FastifyInstance, options: HumanDetectOptions & Required<Pick<HumanDetectOptions, 'handleResult'>>,
-  examine: Examine<HumanDetectResult>
+  scope: FastifyInstance, options: HumanDetectOptions, examine: Examine<HumanDetectResult>
 ): void {
   const settings = readRouteSettings(options)
   const { reply = Type.Unknown() } = options
-  compileOptionCheck(PLUGIN, 'reply', reply)
-  const writeReply = compileReply(reply)
+  const writeReply = compileReply(reply, undefined, compileOptionCheck(PLUGIN, 'reply', reply))
   const check = compileCheck(HumanDetectRequestSchema)
   const send = prepareScope(scope, settings)
   const handleResult = decorateHandler(scope, 'handleResult', options.handleResult!)

@@ -26,6 +26,11 @@ export const HumanDetectErrorSchema = Type.Object({
 }, { description: 'An error of the Token Verification API' })
 export type HumanDetectError = Static<typeof HumanDetectErrorSchema>
 
+/** The errors that mean: this is no token of ours. */
+export const UnknownTokenSchema = Type.Object({
+  code: Type.Union([Type.Literal('badRequest'), Type.Literal('invalidRequest')])
+}, { description: 'The token is missing or malformed' })
+
 /** What the guard's own route takes: a token, and who it is expected to be about. */
 export const HumanDetectRequestSchema = Type.Object({
   token: TokenSchema,

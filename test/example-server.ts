@@ -102,10 +102,14 @@ t.test('a human signs up with a demo token, a bot or anyone else does not', asyn
   for (const secret of [token, bot, others]) t.notOk(JSON.stringify(lines).includes(secret))
 })
 
-t.test('another token service can be asked, and production mints no tokens', async (t) => {
+t.test('tokens are minted on a private machine only, and another token service can be asked', async (t) => {
+  const mint = { method: 'POST', url: '/humandetect/demo-token', payload: { identifier: 'a' } } as const
+  const reachable = await build({ ...SECRETS, HOST: '0.0.0.0' })
+  t.teardown(() => reachable.close())
+  t.equal((await reachable.inject(mint)).statusCode, 404)
   const app = await build({ ...SECRETS, NODE_ENV: 'production', HUMANDETECT_BASE_URL: 'https://localhost:1' })
   t.teardown(() => app.close())
-  t.equal((await app.inject({ method: 'POST', url: '/humandetect/demo-token', payload: { identifier: 'a' } })).statusCode, 404)
+  t.equal((await app.inject(mint)).statusCode, 404)
   const payload = { email: 'canary@example.com', token: 'any' }
   t.equal((await app.inject({ method: 'POST', url: '/signup', payload })).statusCode, 503)
   await t.rejects(build({ ...SECRETS, HUMANDETECT_BASE_URL: 'http://example.com' }), {

@@ -48,6 +48,13 @@ t.test('nothing but a key as it is lets in', async (t) => {
   }
 })
 
+t.test('none of 50,000 other keys lets in, as some would if only a part of a digest was compared', async (t) => {
+  const authenticate = createKeyCheck('somePlugin', 'apiKeys', HEADER, [CANARY])
+  const letIn = Array.from({ length: 50_000 }, (_, index) => `${CANARY}-${index}`)
+    .filter((key) => (authenticate(requestWith(key), undefined) as { ok: boolean }).ok)
+  t.strictSame(letIn, [])
+})
+
 t.test('a key that is missing, empty or sent twice does not let in', async (t) => {
   t.strictSame(check([CANARY]), { ok: false, reason: 'missing_header', header: HEADER })
   t.strictSame(check([CANARY], ''), { ok: false, reason: 'missing_header', header: HEADER })
@@ -86,6 +93,7 @@ const LISTS: [what: string, keys: unknown, expected: string][] = [
     [inspect(key), [key], INVALID],
     [`${inspect(key)} after another`, ['good-key', key], INVALID]
   ]),
+  ['a hole', Object.assign([], { length: 1 }), INVALID],
   ['repeated', [CANARY, 'x', CANARY], 'must not repeat a key']
 ]
 

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { Pool } from 'undici'
 import type { BaseUrl } from './base-url.js'
 import { parseJsonObject } from './json.js'
+import { createSlots } from './slots.js'
 
 const MOST_BYTES = 65_536
 const MOST_CONNECTIONS = 128
@@ -32,15 +33,20 @@ export interface JsonClient {
  * no content encoding, which could inflate without bound; tries a second time after a broken connection or a 5xx.
  */
 export function createJsonClient ({ origin, prefix, headers, timeout }: Service, path: string): JsonClient {
-  const pool = new Pool(origin, {
+  const options: Pool.Options = {
     connections: MOST_CONNECTIONS,
     maxResponseSize: MOST_BYTES,
     // Said, so that no environment variable of Node's can say otherwise.
     connect: { timeout, rejectUnauthorized: true }
-  })
+  }
+  const pool = new Pool(origin, options)
+  // For a second try: whatever made one kept-alive connection stale may have made all of them so.
+  const freshPool = new Pool(origin, { ...options, pipelining: 0 })
+  // Never more than there are connections, since undici heeds no signal in its own queue.
+  const takeSlot = createSlots(MOST_CONNECTIONS)
 
-  async function attempt (body: string, signal: AbortSignal): Promise<JsonAnswer> {
-    const reply = await pool.request({
+  async function attempt (connections: Pool, body: string, signal: AbortSignal): Promise<JsonAnswer> {
+    const reply = await connections.request({
       method: 'POST',
       path: prefix + path,
       headers: { ...headers, 'content-type': 'application/json', accept: 'application/json', 'accept-encoding': 'identity' },
@@ -53,20 +59,35 @@ export function createJsonClient ({ origin, prefix, headers, timeout }: Service,
     return { statusCode: reply.statusCode, body: plain ? parseJsonObject(bytes) : undefined }
   }
 
+  async function twice (body: string, signal: AbortSignal): Promise<JsonAnswer> {
+    try {
+      const answer = await attempt(pool, body, signal)
+      if (answer.statusCode < 500) return answer
+    } catch (error) {
+      const tooLarge = (error as { code?: unknown }).code === 'UND_ERR_RES_EXCEEDED_MAX_SIZE'
+      if (signal.aborted || tooLarge) throw error
+    }
+    await delay(RETRY_DELAY.least + Math.random() * RETRY_DELAY.spread, undefined, { signal })
+    return attempt(freshPool, body, signal)
+  }
+
   return {
     async post (value) {
       const body = JSON.stringify(value)
       const signal = AbortSignal.timeout(timeout)
-      try {
-        const answer = await attempt(body, signal)
-        if (answer.statusCode < 500) return answer
-      } catch (error) {
-        const tooLarge = (error as { code?: unknown }).code === 'UND_ERR_RES_EXCEEDED_MAX_SIZE'
-        if (signal.aborted || tooLarge) throw error
-      }
-      await delay(RETRY_DELAY.least + Math.random() * RETRY_DELAY.spread, undefined, { signal })
-      return attempt(body, signal)
+      const release = await takeSlot(signal)
+      const answer = twice(body, signal).finally(release)
+      // Nor does undici heed it while it connects.
+      return Promise.race([answer, aborted(signal)])
     },
-    close: () => pool.close()
+    async close () {
+      await Promise.all([pool.close(), freshPool.close()])
+    }
   }
+}
+
+function aborted (signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
 }

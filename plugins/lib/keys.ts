@@ -1,9 +1,8 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { InvalidOption } from './errors.js'
 import type { MacKey } from './mac.js'
+import type { Awaitable } from './options.js'
 import { deriveKeys, isWeak, type Secret, type SecretRules } from './secrets.js'
-
-type Awaitable<T> = T | Promise<T>
 
 /** Finds the secret for a request that is **not verified yet**: trust nothing in it. It has one second. */
 export type SecretResolver<Args extends unknown[] = [request: FastifyRequest]> =

@@ -3,6 +3,9 @@ import { InvalidOption } from './errors.js'
 import { freshnessOf, type Freshness, type FreshnessInput } from './timestamp.js'
 import type { RejectedDelivery } from './rejection.js'
 
+/** What a user's callback may return. */
+export type Awaitable<T> = T | Promise<T>
+
 type Maybe<T> = { -readonly [K in keyof T]?: T[K] | undefined }
 
 declare module 'fastify' {
@@ -92,18 +95,15 @@ export const oneOf = (...values: string[]): Rule => ({
   expects: `must be one of ${values.map((value) => `"${value}"`).join(', ')}`
 })
 
+const seconds = (least: number): Rule => ({
+  accepts: (value) => within(value, least, WEEK),
+  expects: `must be a number of seconds from ${least} to ${WEEK}`
+})
+export const mostAge = seconds(1)
+export const mostLead = seconds(0)
+
 /** What decides whether a timestamp is fresh, for plugins and pure functions alike. */
-export const FRESHNESS_RULES: Rules = {
-  tolerance: {
-    accepts: (value) => within(value, 1, WEEK),
-    expects: `must be a number of seconds from 1 to ${WEEK}`
-  },
-  futureTolerance: {
-    accepts: (value) => within(value, 0, WEEK),
-    expects: `must be a number of seconds from 0 to ${WEEK}`
-  },
-  now: callback
-}
+export const FRESHNESS_RULES: Rules = { tolerance: mostAge, futureTolerance: mostLead, now: callback }
 
 export const ROUTE_RULES: Rules = {
   bodyLimit: whole(2 ** 30),
@@ -129,14 +129,12 @@ export function checkOptions (plugin: string, options: object, own: Rules, commo
   const rules = new Map(Object.entries({ ...common, ...own }))
   const given = options as Record<string, unknown>
   for (const name in given) { // inherited ones count, for they are read
-    const rule = rules.get(name)
-    if (rule === undefined) throw new InvalidOption(plugin, name, 'is not known')
-    checkOption(plugin, name, given[name], rule)
+    if (!rules.has(name)) throw new InvalidOption(plugin, name, 'is not known')
   }
   for (const [name, rule] of rules) {
-    if (rule.required && given[name] === undefined) {
-      throw new InvalidOption(plugin, name, 'is required')
-    }
+    const value = given[name]
+    if (rule.required && value === undefined) throw new InvalidOption(plugin, name, 'is required')
+    checkOption(plugin, name, value, rule)
   }
 }
 

@@ -11,9 +11,8 @@ export type ReplyWriter<Event> = (value: unknown, event: Event) => Answer | { pr
  * to the client. `fits` says what is wrong with a reply for this event.
  */
 export function compileReply<Event, Schema extends TSchema> (
-  schema: Schema, fits?: (reply: Static<Schema>, event: Event) => string | undefined
+  schema: Schema, fits?: (reply: Static<Schema>, event: Event) => string | undefined, check = compileCheck(schema)
 ): ReplyWriter<Event> {
-  const check = compileCheck(schema)
   const keys = Object.keys(schema['properties'] ?? {})
   return (value, event) => {
     let body: string | undefined
@@ -22,10 +21,10 @@ export function compileReply<Event, Schema extends TSchema> (
     } catch {
       return { problem: '/: cannot be written as JSON' }
     }
-    if (body === undefined) return { problem: '/: Expected a value' }
-    const reply: unknown = JSON.parse(body)
+    const reply: unknown = body === undefined ? undefined : JSON.parse(body)
     const problem = check(reply) ?? fits?.(reply as Static<Schema>, event)
-    return problem === undefined ? { statusCode: 200, body } : { problem }
+    if (problem !== undefined) return { problem }
+    return body === undefined ? { problem: '/: Expected a value' } : { statusCode: 200, body }
   }
 }
 

@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { timingSafeEqual } from 'node:crypto'
-import type { TObject } from '@sinclair/typebox'
+import type { TObject, TSchema } from '@sinclair/typebox'
 import { describeError } from './errors.js'
 import type { JsonClient } from './json-client.js'
 import { tell } from './log.js'
@@ -17,12 +17,13 @@ export interface Verdict {
   readonly checksum: string
 }
 
-/** Why nobody is let in: no token to ask about, not the one who was expected, or nobody to ask. */
-export type Refusal = 'token_required' | 'refused' | 'unavailable'
+/** Why nobody is let in: no token to ask about, not the human who was expected, or nobody to ask. */
+export type Refusal = 'token_required' | 'not_human' | 'unavailable'
 
 export type Outcome<V extends Verdict> = { readonly verdict: V } | { readonly refusal: Refusal }
 
-export interface Question {
+/** What a token must show. */
+export interface Inquiry {
   readonly token: unknown
   /** What the token must be about; asked once there is a token. */
   readonly identify: () => unknown
@@ -31,13 +32,15 @@ export interface Question {
   readonly log: FastifyBaseLogger
 }
 
-export type Examine<V extends Verdict> = (question: Question) => Promise<Outcome<V>>
+export type Examine<V extends Verdict> = (inquiry: Inquiry) => Promise<Outcome<V>>
 
 interface Rules {
   readonly provider: string
   readonly service: JsonClient
-  /** Of the service's answer; what it does not name is dropped. */
+  /** Of the service's verdict; what it does not name is dropped. */
   readonly schema: TObject
+  /** Of what the service answers with 400 if it does not know a token. Any other 400 is a failure. */
+  readonly unknownToken: TSchema
   /** In seconds. */
   readonly maxAge: number
   /** In seconds. */
@@ -47,18 +50,21 @@ interface Rules {
 }
 
 export const LONGEST_TOKEN = 8192 // bytes
+// How far this server's clock may be set back before a token that is forgotten is fresh again, in seconds.
+const CLOCK_STEP = 60
 
 /** Asks a service about tokens, and checks what it leaves to the one who asks: whose, how old, and used before. */
 export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
   const { provider, service, schema, maxAge, skew, now } = rules
+  const checkUnknown = compileCheck(rules.unknownToken)
   const check = compileCheck(schema)
   const fields = Object.keys(schema.properties)
-  const takeOnce = createSingleUse((maxAge + skew) * 1000)
+  const takeOnce = createSingleUse((maxAge + skew + CLOCK_STEP) * 1000)
 
   return async ({ token, identify, onBot, log }) => {
     const refuse = (reason: string): Outcome<V> => {
       tell(log, 'info', { provider, reason }, 'token refused')
-      return { refusal: 'refused' }
+      return { refusal: 'not_human' }
     }
     const fail = (details: object): Outcome<V> => {
       tell(log, 'error', { provider, ...details }, 'token could not be verified')
@@ -72,7 +78,7 @@ export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
     const answer = await service.post({ token }).catch((error: unknown) => ({ failure: describeError(error) }))
     if ('failure' in answer) return fail(answer)
     const { statusCode, body } = answer
-    if (statusCode === 400) return refuse('malformed_token')
+    if (statusCode === 400 && checkUnknown(body) === undefined) return refuse('malformed_token')
     if (statusCode !== 200) return fail({ statusCode })
     const problem = check(body)
     if (problem !== undefined) return fail({ problem })
@@ -82,12 +88,22 @@ export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
 
     if (!verdict.valid && onBot !== 'flag') return refuse('bot')
     if (!isSame(verdict.identifier, expected)) return refuse('other_identifier')
-    const age = (now() - time) / 1000
-    if (!(age <= maxAge)) return refuse('stale')
-    if (!(age >= -skew)) return refuse('future')
+    const age = (readClock(now) - time) / 1000
+    if (Number.isNaN(age)) return fail({ problem: 'the clock is broken' })
+    if (age > maxAge) return refuse('stale')
+    if (age < -skew) return refuse('future')
     const first = takeOnce(verdict.checksum) // last, so that only a use that is granted counts
     if (first === undefined) return fail({ problem: 'too many tokens to remember' })
     return first ? { verdict } : refuse('replayed')
+  }
+}
+
+function readClock (now: () => unknown): number {
+  try {
+    const time = now()
+    return typeof time === 'number' ? time : Number.NaN
+  } catch {
+    return Number.NaN
   }
 }
 

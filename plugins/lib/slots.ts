@@ -1,0 +1,33 @@
+/** Waits for a slot and resolves to what frees it; rejects with the signal's reason once that is aborted. */
+export type TakeSlot = (signal: AbortSignal) => Promise<() => void>
+
+/** So many pieces of work at a time; the others wait in turn, and leave the queue when their time is up. */
+export function createSlots (count: number): TakeSlot {
+  const waiting = new Set<() => void>()
+  let free = count
+
+  function release (): void {
+    const [next] = waiting
+    if (next === undefined) free++
+    else next()
+  }
+
+  return (signal) => new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(signal.reason)
+    if (free > 0) {
+      free--
+      return resolve(release)
+    }
+    const enter = (): void => {
+      waiting.delete(enter)
+      signal.removeEventListener('abort', giveUp)
+      resolve(release)
+    }
+    const giveUp = (): void => {
+      waiting.delete(enter)
+      reject(signal.reason)
+    }
+    waiting.add(enter)
+    signal.addEventListener('abort', giveUp, { once: true })
+  })
+}

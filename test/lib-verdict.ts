@@ -1,0 +1,86 @@
+import { Type } from '@sinclair/typebox'
+import type { FastifyBaseLogger } from 'fastify'
+import t from 'tap'
+import { createExaminer, type Verdict } from '../plugins/lib/verdict.js'
+
+const schema = Type.Object({
+  valid: Type.Boolean(), identifier: Type.String(), timestamp: Type.String(), checksum: Type.String()
+})
+const unknownToken = Type.Object({ code: Type.Literal('unknown') })
+const NOW = Date.parse('2026-11-22T12:00:00Z')
+const VERDICT: Verdict = { valid: true, identifier: 'ada', timestamp: '2026-11-22T12:00:00Z', checksum: 'a' }
+
+/** Asks a service that says of every token what `answer` says. */
+function createExam (answer: (token: string) => object, now: () => unknown = () => NOW) {
+  const lines: object[] = []
+  const note = (details: object) => { lines.push(details) }
+  const log = { info: note, error: note } as unknown as FastifyBaseLogger
+  const examine = createExaminer({
+    provider: 'test',
+    service: {
+      post: async (body) => ({ statusCode: 200, body: answer((body as { token: string }).token) }),
+      async close () {}
+    },
+    schema,
+    unknownToken,
+    maxAge: 300,
+    skew: 60,
+    now: now as () => number
+  })
+  return { lines, exam: (token: string) => examine({ token, identify: () => 'ada', log }) }
+}
+
+t.test('what the schema does not name is dropped', async (t) => {
+  const { exam } = createExam(() => ({ ...VERDICT, more: 1 }))
+  t.strictSame(await exam('token'), { verdict: VERDICT })
+})
+
+t.test('of two tokens with one checksum the second is refused', async (t) => {
+  const { exam, lines } = createExam(() => VERDICT)
+  t.ok('verdict' in await exam('first'))
+  t.strictSame(await exam('second'), { refusal: 'not_human' })
+  t.strictSame(lines, [{ provider: 'test', reason: 'replayed' }])
+})
+
+t.test('a token that is refused for another reason is not used up', async (t) => {
+  let identifier = 'eve'
+  const { exam } = createExam(() => ({ ...VERDICT, identifier }))
+  t.strictSame(await exam('token'), { refusal: 'not_human' })
+  identifier = 'ada'
+  t.ok('verdict' in await exam('token'))
+})
+
+t.test('a used token stays used where the clock is set back', async (t) => {
+  let wall = NOW
+  let passed = 0
+  t.intercept(performance, 'now', { value: () => passed })
+  const { exam } = createExam(() => VERDICT, () => wall)
+  t.ok('verdict' in await exam('token'))
+  for (const [elapsed, clock] of [[0, 300], [360, 300], [361, 300], [419, 300]] as const) {
+    passed = elapsed * 1000
+    wall = NOW + clock * 1000
+    t.strictSame(await exam('token'), { refusal: 'not_human' }, `after ${elapsed} s`)
+  }
+})
+
+t.test('a clock that is broken lets nobody in, and is told as what it is', async (t) => {
+  const values = [Number.NaN, String(NOW), BigInt(NOW), undefined, new Date(NOW)]
+  const fail = () => { throw new Error('canary') }
+  for (const clock of [fail, ...values.map((value) => () => value)]) {
+    const { exam, lines } = createExam(() => VERDICT, clock)
+    t.strictSame(await exam('token'), { refusal: 'unavailable' })
+    t.strictSame(lines, [{ provider: 'test', problem: 'the clock is broken' }])
+  }
+  for (const clock of [Infinity, -Infinity]) {
+    t.strictSame(await createExam(() => VERDICT, () => clock).exam('token'), { refusal: 'not_human' })
+  }
+})
+
+t.test('with no room to remember more tokens nobody is let in', async (t) => {
+  const { exam, lines } = createExam((token) => ({ ...VERDICT, checksum: token }))
+  for (let index = 0; index < 100_000; index++) await exam(`token ${index}`)
+  t.strictSame(lines, [])
+  t.strictSame(await exam('one more'), { refusal: 'unavailable' })
+  t.strictSame(lines, [{ provider: 'test', problem: 'too many tokens to remember' }])
+  t.strictSame(await exam('token 0'), { refusal: 'not_human' }, 'what is used stays used')
+})
