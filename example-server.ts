@@ -53,7 +53,10 @@ export function readEnv (env: Env) {
   }
 }
 
-const SignupSchema = Type.Object({ email: Type.String({ minLength: 3 }), token: Type.String() })
+const SignupSchema = Type.Object({
+  email: Type.String({ minLength: 3 }),
+  token: Type.Optional(Type.Unknown({ description: 'Checked by the guard; a string here would be coerced first' }))
+})
 const DemoTokenSchema = Type.Object({
   identifier: Type.String({ minLength: 1, maxLength: 320 }),
   human: Type.Optional(Type.Boolean())

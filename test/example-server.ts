@@ -97,7 +97,11 @@ t.test('a human signs up with a demo token, a bot or anyone else does not', asyn
       code: 'FST_HUMANDETECT_NOT_HUMAN', statusCode: 403
     })
   }
-  t.match(await post('/signup', { email: 'canary@example.com' }), { statusCode: 400 })
+  for (const none of [{}, { token: '' }, { token: 5 }, { token: 'x'.repeat(8193) }]) {
+    t.match(await post('/signup', { email: 'canary@example.com', ...none }), {
+      statusCode: 400, code: 'FST_HUMANDETECT_TOKEN_REQUIRED'
+    })
+  }
   t.notMatch(JSON.stringify(lines), /canary/)
   for (const secret of [token, bot, others]) t.notOk(JSON.stringify(lines).includes(secret))
 })
