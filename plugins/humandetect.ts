@@ -193,6 +193,7 @@ function addOwnRoute (
 ): void {
   const settings = readRouteSettings(options)
   const { reply = Type.Unknown() } = options
+  const needsReply = options.reply !== undefined
   const writeReply = compileReply(reply, undefined, compileOptionCheck(PLUGIN, 'reply', reply))
   const check = compileCheck(HumanDetectRequestSchema)
   const send = prepareScope(scope, settings)
@@ -215,7 +216,7 @@ function addOwnRoute (
       return undefined
     },
     handle: (_event, request) => handleResult(request.humandetect!, request),
-    answer: (result) => result === undefined && options.reply === undefined ? NO_CONTENT : writeReply(result, undefined)
+    answer: (result) => result === undefined && !needsReply ? NO_CONTENT : writeReply(result, undefined)
   })
 }
 

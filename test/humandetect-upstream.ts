@@ -491,11 +491,13 @@ t.test('1,000 questions to one that never shakes hands end in time, all of them'
   const upstream = await startUpstream(t, [])
   const host = await startHost(t, `https://127.0.0.1:${upstream.port}`, TIMEOUT)
   const verify = () => host.app.humandetect.verify(mint(), { identifier: IDENTIFIER })
+  const alone = await timed(() => t.rejects(verify(), { code: 'FST_HUMANDETECT_UNAVAILABLE' }))
+  t.ok(alone.elapsed < TIMEOUT + GRACE, `${alone.elapsed} ms`) // undici by itself takes a second
   const ends = await Promise.all([...Array(1000)].map(() => timed(() => verify().catch(({ code }) => code))))
   t.strictSame(new Set(ends.map(({ result }) => result)), new Set(['FST_HUMANDETECT_UNAVAILABLE']))
   const slowest = Math.max(...ends.map(({ elapsed }) => elapsed))
   t.ok(slowest < TIMEOUT + 4 * GRACE, `${slowest} ms`) // so many are slow in themselves
-  t.ok(upstream.connections <= 128, `${upstream.connections} connections`)
+  t.ok(upstream.connections - 1 <= 128, `${upstream.connections} connections`)
   const { elapsed } = await timed(() => host.app.close())
   t.ok(elapsed < TIMEOUT + 1000, `closed in ${elapsed} ms`)
 })
@@ -508,10 +510,9 @@ t.test('connections that have all gone stale are no failure', async (t) => {
     answered.add(socket)
   }])
   const host = await startHost(t, upstream.baseUrl)
-  const atOnce = await Promise.all([...Array(5)].map(() => signUp(host)))
-  t.strictSame(atOnce.map(({ statusCode }) => statusCode), [201, 201, 201, 201, 201])
-  t.equal(upstream.connections, 5)
-  for (let count = 0; count < 5; count++) t.equal((await signUp(host)).statusCode, 201)
+  const atOnce = await Promise.all([...Array(20)].map(() => signUp(host)))
+  t.strictSame(new Set(atOnce.map(({ statusCode }) => statusCode)), new Set([201]))
+  for (let count = 0; count < 10; count++) t.equal((await signUp(host)).statusCode, 201)
 })
 
 t.test('a service that comes back is asked again', async (t) => {

@@ -67,7 +67,7 @@ export function createJsonClient ({ origin, prefix, headers, timeout }: Service,
       const tooLarge = (error as { code?: unknown }).code === 'UND_ERR_RES_EXCEEDED_MAX_SIZE'
       if (signal.aborted || tooLarge) throw error
     }
-    await delay(RETRY_DELAY.least + Math.random() * RETRY_DELAY.spread, undefined, { signal })
+    await delay(RETRY_DELAY.least + Math.random() * RETRY_DELAY.spread)
     return attempt(freshPool, body, signal)
   }
 

@@ -20,14 +20,12 @@ export function createSlots (count: number): TakeSlot {
     }
     const enter = (): void => {
       waiting.delete(enter)
-      signal.removeEventListener('abort', giveUp)
       resolve(release)
     }
-    const giveUp = (): void => {
+    waiting.add(enter)
+    signal.addEventListener('abort', () => {
       waiting.delete(enter)
       reject(signal.reason)
-    }
-    waiting.add(enter)
-    signal.addEventListener('abort', giveUp, { once: true })
+    }, { once: true })
   })
 }
