@@ -1,5 +1,5 @@
 import type {
-  FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest, RouteGenericInterface
+  FastifyBaseLogger, FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest, RouteGenericInterface
 } from 'fastify'
 import createError from '@fastify/error'
 import { Type, type TSchema } from '@sinclair/typebox'
@@ -95,6 +95,7 @@ const PLUGIN = 'humandetectPlugin'
 const PROVIDER = 'humandetect'
 const PUBLIC_SERVICE = 'https://api.unify.id'
 const VERIFY_PATH = '/v1/humandetect/verify'
+const ROUTE_OPTIONS = ['reply', 'path', 'bodyLimit', 'bodyTimeout', 'handlerTimeout'] as const
 const BOT_RULE = oneOf('deny', 'flag')
 const IDENTIFIER_RULE: Rule = {
   accepts: (value) => typeof value === 'function' || text.accepts(value),
@@ -118,43 +119,14 @@ function answerOf (refusal: Refusal): Answer {
 
 const bodyToken = ({ body }: { body: unknown }): unknown => (body as { token?: unknown } | null | undefined)?.token
 
-async function humandetect (app: FastifyInstance, options: HumanDetectOptions): Promise<void> {
-  checkOptions(PLUGIN, options, {
-    apiKey: required(anything),
-    baseUrl: anything,
-    timeout: milliseconds,
-    maxAge: mostAge,
-    skew: mostLead,
-    allowHttp: flag,
-    handleResult: callback,
-    reply: schema,
-    path,
-    now: callback
-  }, ROUTE_RULES)
-  const { baseUrl = PUBLIC_SERVICE, allowHttp = false, timeout = 3000 } = options
-  const { maxAge = 300, skew = 300, now = Date.now } = options
-  const headers = { 'x-api-key': checkApiKey(PLUGIN, 'apiKey', options.apiKey) }
-  const service = createJsonClient({ ...readBaseUrl(PLUGIN, baseUrl, allowHttp), headers, timeout }, VERIFY_PATH)
-  app.addHook('onClose', service.close)
-  if (baseUrl === PUBLIC_SERVICE) app.log.warn({ plugin: PLUGIN }, 'the public service may be retired: set "baseUrl"')
-  const examine = createExaminer<HumanDetectResult>({
-    provider: PROVIDER,
-    service,
-    schema: HumanDetectResultSchema,
-    unknownToken: UnknownTokenSchema,
-    maxAge,
-    skew,
-    now
-  })
-
-  // Where an outer instance has done so, the decorator is inherited.
-  if (!app.hasDecorator('humandetect')) app.decorateRequest('humandetect', null)
-  app.decorate('humandetect', {
+/** What hosts find under `fastify.humandetect`. */
+function createDecorator (examine: Examine<HumanDetectResult>, log: FastifyBaseLogger): HumanDetect {
+  return {
     async verify (token, options) {
       // An identifier that is none is an answer, not a misuse: it may be what a client has sent.
       checkOptions('verify', Object(options), { identifier: anything, onBot: BOT_RULE }, {})
       const { identifier, onBot } = Object(options) as VerifyTokenOptions
-      const outcome = await examine({ token, identify: () => identifier, onBot, log: app.log })
+      const outcome = await examine({ token, identify: () => identifier, onBot, log })
       if ('refusal' in outcome) throw new REFUSALS[outcome.refusal]()
       return outcome.verdict
     },
@@ -176,14 +148,39 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
         request.humandetect = outcome.verdict
       }
     }
-  })
+  }
+}
 
+async function humandetect (app: FastifyInstance, options: HumanDetectOptions): Promise<void> {
+  checkOptions(PLUGIN, options, {
+    apiKey: required(anything),
+    baseUrl: anything,
+    timeout: milliseconds,
+    maxAge: mostAge,
+    skew: mostLead,
+    allowHttp: flag,
+    handleResult: callback,
+    reply: schema,
+    path,
+    now: callback
+  }, ROUTE_RULES)
+  const unused = ROUTE_OPTIONS.find((option) => options[option] !== undefined && options.handleResult === undefined)
+  if (unused !== undefined) throw new InvalidOption(PLUGIN, unused, 'needs "handleResult"')
+
+  const { baseUrl = PUBLIC_SERVICE, allowHttp = false, timeout = 3000 } = options
+  const { maxAge = 300, skew = 300, now = Date.now } = options
+  const headers = { 'x-api-key': checkApiKey(PLUGIN, 'apiKey', options.apiKey) }
+  const service = createJsonClient({ ...readBaseUrl(PLUGIN, baseUrl, allowHttp), headers, timeout }, VERIFY_PATH)
+  app.addHook('onClose', service.close)
+  if (baseUrl === PUBLIC_SERVICE) app.log.warn({ plugin: PLUGIN }, 'the public service may be retired: set "baseUrl"')
+  const schemas = { schema: HumanDetectResultSchema, unknownToken: UnknownTokenSchema }
+  const examine = createExaminer<HumanDetectResult>({ provider: PROVIDER, service, ...schemas, maxAge, skew, now })
+
+  // Where an outer instance has done so, the decorator is inherited.
+  if (!app.hasDecorator('humandetect')) app.decorateRequest('humandetect', null)
+  app.decorate('humandetect', createDecorator(examine, app.log))
   if (options.handleResult !== undefined) {
     app.register(async (scope) => addOwnRoute(scope, options, examine), options)
-    return
-  }
-  for (const option of ['reply', 'path', 'bodyLimit', 'bodyTimeout', 'handlerTimeout'] as const) {
-    if (options[option] !== undefined) throw new InvalidOption(PLUGIN, option, 'needs "handleResult"')
   }
 }
 
