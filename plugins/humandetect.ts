@@ -117,6 +117,13 @@ function answerOf (refusal: Refusal): Answer {
   return { statusCode: statusCode!, body: errorBody(statusCode!, code, message) }
 }
 
+/** The same for the plugin's own route, which throws nothing. */
+const ANSWERS: Readonly<Record<Refusal, Answer>> = {
+  token_required: answerOf('token_required'),
+  not_human: answerOf('not_human'),
+  unavailable: answerOf('unavailable')
+}
+
 const bodyToken = ({ body }: { body: unknown }): unknown => (body as { token?: unknown } | null | undefined)?.token
 
 /** What hosts find under `fastify.humandetect`. */
@@ -205,10 +212,10 @@ function addOwnRoute (
       response: { ...ErrorResponses, 200: reply, 204: NoContentSchema }
     },
     authenticate: () => ({ ok: true, secretIndex: 0 }), // who sends it is what the token is to show
-    check: (payload) => isToken((payload as HumanDetectRequest).token) ? check(payload) : answerOf('token_required'),
+    check: (payload) => isToken((payload as HumanDetectRequest).token) ? check(payload) : ANSWERS.token_required,
     async admit ({ token, identifier }, request) {
       const outcome = await examine({ token, identify: () => identifier, log: request.log })
-      if ('refusal' in outcome) return answerOf(outcome.refusal)
+      if ('refusal' in outcome) return ANSWERS[outcome.refusal]
       request.humandetect = outcome.verdict
       return undefined
     },

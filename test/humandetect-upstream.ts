@@ -336,6 +336,7 @@ t.test('any other 400 is no word on the token', async (t) => {
     assertUnavailable(t, await signUp(host), String(answer))
     t.match(reasons(host), [{ statusCode: 400 }])
     t.equal(upstream.asked.length, 1)
+    t.strictSame(host.signedUp, [])
   })
 })
 

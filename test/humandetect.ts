@@ -112,7 +112,11 @@ t.test('a bot that is flagged passes with a mark, and everything else still coun
   const host = createScannedHost(t)
   await host.app.register(humandetectPlugin, { apiKey: SERVICE_KEY, baseUrl: service.baseUrl, allowHttp: true })
   const guard = host.app.humandetect.requireHuman({ identifier: IDENTIFIER, onBot: 'flag' })
-  host.app.post('/comment', { preHandler: guard }, ({ humandetect }) => ({ valid: humandetect?.valid }))
+  let comments = 0
+  host.app.post('/comment', { preHandler: guard }, ({ humandetect }) => {
+    comments++
+    return { valid: humandetect?.valid }
+  })
   const bot = mint({ human: false })
   t.strictSame((await post(host.app, '/comment', { token: bot })).json(), { valid: false })
   t.equal((await post(host.app, '/comment', { token: bot })).statusCode, 403, 'once only')
@@ -120,6 +124,7 @@ t.test('a bot that is flagged passes with a mark, and everything else still coun
   for (const claims of [{ timestamp: at(-400) }, { identifier: 'eve' }]) {
     t.equal((await post(host.app, '/comment', { token: mint({ human: false, ...claims }) })).statusCode, 403)
   }
+  t.equal(comments, 2)
   t.equal((await post(app, '/signup', signup(mint({ human: false })))).statusCode, 403, 'elsewhere it is refused')
 })
 
@@ -127,18 +132,23 @@ t.test('the token may be elsewhere, and the identifier may take its time', async
   const { app } = createScannedHost(t)
   const { baseUrl } = await startService(t)
   await app.register(humandetectPlugin, { apiKey: SERVICE_KEY, baseUrl, allowHttp: true })
+  let shown = 0
   app.get('/profile', {
     preHandler: app.humandetect.requireHuman({
       token: (request) => request.headers['x-human-token'],
       identifier: async (request) => (request.query as { user: string }).user
     })
-  }, ({ humandetect }) => ({ user: humandetect?.identifier }))
+  }, ({ humandetect }) => {
+    shown++
+    return { user: humandetect?.identifier }
+  })
   const url = `/profile?user=${IDENTIFIER}`
   const headers = { 'x-human-token': mint() }
   t.strictSame((await app.inject({ url, headers })).json(), { user: IDENTIFIER })
   t.equal((await app.inject({ url })).statusCode, 400)
   t.equal((await app.inject({ url: '/profile?user=eve', headers: { 'x-human-token': mint() } })).statusCode, 403)
   t.equal((await app.inject({ url: '/profile', headers: { 'x-human-token': mint() } })).statusCode, 403)
+  t.equal(shown, 1)
 })
 
 t.test('callbacks that throw let nobody in', async (t) => {
@@ -146,10 +156,11 @@ t.test('callbacks that throw let nobody in', async (t) => {
   const { baseUrl } = await startService(t)
   await app.register(humandetectPlugin, { apiKey: SERVICE_KEY, baseUrl, allowHttp: true })
   const fail = () => { throw new Error('of the host') }
+  const letIn = () => t.fail('the handler ran')
   const { requireHuman } = app.humandetect
-  app.post('/token', { preHandler: requireHuman({ identifier: IDENTIFIER, token: fail }) }, () => 'in')
-  app.post('/identifier', { preHandler: requireHuman({ identifier: fail }) }, () => 'in')
-  app.post('/promise', { preHandler: requireHuman({ identifier: async () => fail() }) }, () => 'in')
+  app.post('/token', { preHandler: requireHuman({ identifier: IDENTIFIER, token: fail }) }, letIn)
+  app.post('/identifier', { preHandler: requireHuman({ identifier: fail }) }, letIn)
+  app.post('/promise', { preHandler: requireHuman({ identifier: async () => fail() }) }, letIn)
   for (const url of ['/token', '/identifier', '/promise']) {
     t.equal((await post(app, url, { token: mint() })).statusCode, 500, url)
   }
@@ -186,19 +197,21 @@ t.test('an error of the guard carries nothing but what is sent', async (t) => {
 })
 
 t.test('a service that fails is a 503 that says when to come back', async (t) => {
-  const { app, lines, service } = await createCircle(t, { timeout: 500 })
+  const { app, lines, service, signedUp } = await createCircle(t, { timeout: 500 })
   await service.app.close()
   const { statusCode, headers, body } = await post(app, '/signup', signup(mint()))
   t.equal(statusCode, 503)
   t.equal(headers['retry-after'], '5')
   t.match(JSON.parse(body), { code: 'FST_HUMANDETECT_UNAVAILABLE' })
+  t.strictSame(signedUp, [])
   t.match(lines.find(({ msg }) => msg === 'token could not be verified'), { level: 50, failure: { code: 'ECONNREFUSED' } })
 })
 
 t.test('a key that the service refuses is told as what it is, to the log', async (t) => {
   const service = await startService(t, { apiKeys: ['canary-key-of-another'] })
-  const { app, lines } = await createGuardedHost(t, service.baseUrl)
+  const { app, lines, signedUp } = await createGuardedHost(t, service.baseUrl)
   t.equal((await post(app, '/signup', signup(mint()))).statusCode, 503)
+  t.strictSame(signedUp, [])
   t.match(lines.find(({ msg }) => msg === 'token could not be verified'), { level: 50, statusCode: 401 })
 })
 
@@ -347,18 +360,24 @@ t.test('a guard for a whole scope, and instances in scopes of their own', async 
   const { app } = createScannedHost(t)
   const options = { apiKey: SERVICE_KEY, allowHttp: true }
   await app.register(humandetectPlugin, { ...options, baseUrl: service.baseUrl })
+  let entered = 0
   app.register(async (scope) => {
     scope.addHook('preHandler', scope.humandetect.requireHuman({ identifier: IDENTIFIER }))
-    scope.post('/guarded', () => 'in')
+    scope.post('/guarded', () => {
+      entered++
+      return 'in'
+    })
   })
   app.register(async (scope) => {
     await scope.register(humandetectPlugin, { ...options, baseUrl: other.baseUrl })
-    scope.post('/other', { preHandler: scope.humandetect.requireHuman({ identifier: IDENTIFIER }) }, () => 'in')
+    const preHandler = scope.humandetect.requireHuman({ identifier: IDENTIFIER })
+    scope.post('/other', { preHandler }, () => t.fail('the handler ran'))
   })
   app.post('/open', () => 'in')
   t.equal((await post(app, '/open', {})).statusCode, 200)
   t.equal((await post(app, '/guarded', { token: mint() })).statusCode, 200)
   t.equal((await post(app, '/guarded', {})).statusCode, 400)
+  t.equal(entered, 1)
   t.equal((await post(app, '/other', { token: mint() })).statusCode, 403)
 })
 
