@@ -3,9 +3,11 @@ import { randomBytes } from 'node:crypto'
 import { realpathSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Type, type Static } from '@sinclair/typebox'
+import { Redis } from 'ioredis'
 import {
   aghanimPlugin, altdentifierPlugin, humandetectApiPlugin, humandetectPlugin, identityValidationPlugin, issueToken,
-  openToken, type AltDentifierEvent, type HumanDetectApiOptions, type Player
+  memoryDeliveries, openToken, redisDeliveries, type AltDentifierEvent, type DeliveryStore, type HumanDetectApiOptions,
+  type Player
 } from './plugins/index.js'
 
 // Known to everyone, so good for trying things out on one's own machine and for nothing else.
@@ -46,6 +48,8 @@ export function readEnv (env: Env) {
     humandetectKey: given('HUMANDETECT_API_KEY'),
     /** Undefined for the Token Verification API of this very program. */
     humandetectUrl: env['HUMANDETECT_BASE_URL'] || undefined,
+    /** Undefined for this program's memory. */
+    redisUrl: env['REDIS_URL'] || undefined,
     /** Whether anybody who can ask is given a token. */
     mintsTokens: env['NODE_ENV'] !== 'production' && LOOPBACK.has(host),
     /** The demo secrets in use, as lines for a shell. */
@@ -70,18 +74,23 @@ export function loggerFor (stream: { isTTY?: boolean }): NonNullable<FastifyServ
 
 /** The whole server, ready to listen or to be injected into. */
 export async function build (env: Env = {}, options: FastifyServerOptions = {}): Promise<FastifyInstance> {
-  const { altdentifierSecret, aghanimSecret, identityKeys, humandetectKey, humandetectUrl, mintsTokens } = readEnv(env)
+  const {
+    altdentifierSecret, aghanimSecret, identityKeys, humandetectKey, humandetectUrl, redisUrl, mintsTokens
+  } = readEnv(env)
   const app = Fastify({ logController: new LogController({ disableRequestLogging: true }), ...options })
+  const deliveries = redisUrl === undefined ? memoryDeliveries() : openRedis(app, redisUrl)
 
   app.register(altdentifierPlugin, {
     prefix: '/webhooks',
     secret: altdentifierSecret,
+    deliveries,
     handleEvent: (event, request) => request.log.info(tell(event))
   })
 
   app.register(aghanimPlugin, {
     prefix: '/webhooks',
     secret: aghanimSecret,
+    deliveries,
     verifyPlayer ({ event_data: { player_id: id }, trigger }, request) {
       const player = PLAYERS.get(id) ?? null
       request.log.info(`Aghanim: ${trigger ?? 'someone'} asks for player ${id}: ${player?.name ?? 'denied'}`)
@@ -93,6 +102,7 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
   app.register(identityValidationPlugin, {
     prefix: '/webhooks',
     apiKeys: identityKeys,
+    deliveries,
     handleSession: ({ session }, request) =>
       request.log.info(`Identity validation: session ${session?.id} is ${session?.status}`),
     handleRequiredFiles: (_notification, request) => request.log.info('Identity validation: files are required')
@@ -113,6 +123,7 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
 
   await app.register(humandetectPlugin, {
     apiKey: humandetectKey,
+    deliveries,
     baseUrl: humandetectUrl ?? await serveTokens(app, tokenService),
     allowHttp: true
   })
@@ -128,6 +139,13 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
   app.get('/health', () => ({ status: 'ok' }))
   await app.ready()
   return app
+}
+
+/** What is shared by all processes that are given the same Redis. */
+function openRedis (app: FastifyInstance, url: string): DeliveryStore {
+  const client = new Redis(url, { maxRetriesPerRequest: 1 })
+  app.addHook('onClose', () => client.disconnect())
+  return redisDeliveries({ client })
 }
 
 /** The same service on a port of its own, to be asked from here: where this server listens is not known yet. */

@@ -9,19 +9,19 @@ import {
 import { ErrorResponses } from '../schemas/common.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeHex } from './lib/decode.js'
+import type { Identity } from './lib/delivery-id.js'
 import { deny, readDenial } from './lib/deny.js'
 import { UNKNOWN_EVENT, type Answer } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/keys.js'
-import {
-  anything, callback, checkOptions, path, readSettings, required, schema, type Awaitable, type WebhookOptions
-} from './lib/options.js'
+import { anything, callback, path, required, schema, type Awaitable } from './lib/options.js'
 import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
 import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
 import { compileReply } from './lib/reply.js'
 import { compileCheck, compileOptionCheck } from './lib/schema-check.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import type { Secret } from './lib/secrets.js'
+import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/settings.js'
 import { checkFreshness, parseUnixSeconds, type Freshness } from './lib/timestamp.js'
 import { addVerifiedRoute } from './lib/verified-route.js'
 
@@ -77,6 +77,13 @@ function isPlayerVerify (event: AghanimEvent | PlayerVerifyEvent): event is Play
   return event.event_type === 'player.verify'
 }
 
+/** `player.verify` asks for an answer that is fresh each time, unless Aghanim says otherwise. */
+function identify (event: AghanimEvent | PlayerVerifyEvent): Identity | undefined {
+  const { event_type: type, event_data: content, idempotency_key: key, event_id: id } = event
+  if (key) return { id: [type, 'idempotency_key', key], content }
+  return isPlayerVerify(event) || id === '' ? undefined : { id: [type, 'event_id', id], content }
+}
+
 const cachedKeys = cacheKeys({ ...SECRET_RULES, plugin: 'verifyAghanim' })
 
 /**
@@ -101,14 +108,14 @@ export function signAghanim (input: SignInput & { timestamp?: number | string | 
 }
 
 async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promise<void> {
-  checkOptions('aghanimPlugin', options, {
+  checkWebhookOptions('aghanimPlugin', options, {
     secret: required(anything),
     verifyPlayer: required(callback),
     handleEvent: callback,
     eventData: schema,
     path
   })
-  const settings = readSettings(options)
+  const settings = readSettings(scope, options)
   const { eventData = PlayerVerifyDataSchema } = options
   const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret }
   const keysFor = createKeyLookup(options.secret, rules, scope.log)
@@ -151,6 +158,7 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
     },
     handle: (event, request) => isPlayerVerify(event) ? verifyPlayer(event, request) : handleEvent!(event, request),
     denial: readDenial,
+    identify,
     question: (event) => ({
       isVerify: isPlayerVerify(event), asked: (event.event_data as PlayerVerifyData | undefined)?.player_id
     }),

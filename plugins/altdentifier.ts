@@ -10,14 +10,13 @@ import { readHeaders } from './lib/headers.js'
 import { checkHttpSignature } from './lib/http-signature.js'
 import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/keys.js'
 import { assertAlgorithm } from './lib/mac.js'
-import {
-  anything, callback, checkOptions, oneOf, path, readSettings, required, text, type WebhookOptions
-} from './lib/options.js'
+import { anything, callback, oneOf, path, required, retention, text } from './lib/options.js'
 import { readFreshness, signMac, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
 import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
 import { compileCheck } from './lib/schema-check.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import type { Secret } from './lib/secrets.js'
+import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/settings.js'
 import { addVerifiedRoute } from './lib/verified-route.js'
 
 export interface AltDentifierOptions extends WebhookOptions {
@@ -29,6 +28,11 @@ export interface AltDentifierOptions extends WebhookOptions {
   httpSignature?: 'ignore' | 'require' | undefined
   /** The only `keyId` a required `Signature` may name. Default: any. */
   keyId?: string | undefined
+  /**
+   * For how long the same body counts as the same delivery, in seconds. Off by default: nothing tells a delivery that
+   * is resent from one of something that happened again.
+   */
+  dedupe?: number | undefined
   /** Where the route is. Default `/altdentifier`. */
   path?: string | undefined
 }
@@ -66,16 +70,18 @@ export function signAltdentifier (input: SignInput) {
 }
 
 async function altdentifier (scope: FastifyInstance, options: AltDentifierOptions): Promise<void> {
-  checkOptions('altdentifierPlugin', options, {
+  checkWebhookOptions('altdentifierPlugin', options, {
     secret: required(anything),
     handleEvent: required(callback),
     httpSignature: oneOf('ignore', 'require'),
     keyId: text,
+    dedupe: retention,
     path
   })
   assertAlgorithm('altdentifierPlugin', 'md5') // a hardened OpenSSL has none
-  const settings = readSettings(options)
-  const { keyId } = options
+  const settings = readSettings(scope, options)
+  const { keyId, dedupe = 0 } = options
+  const once = { ...settings.once, replayWindow: Math.max(settings.once.replayWindow, dedupe * 1000) }
   const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret }
   const keysFor = createKeyLookup(options.secret, rules, scope.log)
   const checkOp = compileCheck(OpSchema)
@@ -86,7 +92,7 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
   const send = prepareScope(scope, settings)
   const handleEvent = decorateHandler(scope, 'handleEvent', options.handleEvent)
 
-  addVerifiedRoute<AltDentifierEvent>(scope, send, settings, {
+  addVerifiedRoute<AltDentifierEvent>(scope, send, { ...settings, once }, {
     provider: 'altdentifier',
     url: options.path ?? '/altdentifier',
     schema: {
@@ -108,7 +114,8 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
       request.log.warn({ provider: 'altdentifier', OP: event.OP }, 'unknown OP acknowledged')
       return undefined
     },
-    answer: () => NO_CONTENT
+    answer: () => NO_CONTENT,
+    identify: dedupe > 0 ? (_event, mac) => ({ id: ['mac', mac.toString('hex')] }) : undefined
   })
 }
 

@@ -9,15 +9,13 @@ import {
 import { createKeyCheck } from './lib/api-keys.js'
 import { FORBIDDEN, INVALID_JSON, InvalidOption, type Answer } from './lib/errors.js'
 import { cacheKeys } from './lib/keys.js'
-import {
-  anything, callback, checkOptions, path, readRouteSettings, required, ROUTE_RULES, type Awaitable, type RouteOptions,
-  type WatchOptions
-} from './lib/options.js'
+import { anything, callback, checkOptions, path, required, type Awaitable } from './lib/options.js'
 import { compileReply } from './lib/reply.js'
 import { compileCheck } from './lib/schema-check.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import { seal, unseal } from './lib/seal.js'
 import type { Secret } from './lib/secrets.js'
+import { readRouteSettings, ROUTE_RULES, type RouteOptions, type WatchOptions } from './lib/settings.js'
 import { parseDateTime } from './lib/timestamp.js'
 import { addVerifiedRoute } from './lib/verified-route.js'
 
@@ -59,11 +57,12 @@ function rephrase (answer: Answer): Answer {
 
 async function humandetectApi (scope: FastifyInstance, options: HumanDetectApiOptions): Promise<void> {
   checkOptions(PLUGIN, options, {
+    ...ROUTE_RULES,
     apiKeys: required(anything),
     verifyToken: required(callback),
     onRejected: callback,
     path
-  }, ROUTE_RULES)
+  })
   const settings = { ...readRouteSettings(options), onRejected: options.onRejected }
   const authenticate = createKeyCheck(PLUGIN, 'apiKeys', API_KEY, options.apiKeys)
   const check = compileCheck(TokenVerificationSchema)

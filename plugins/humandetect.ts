@@ -12,15 +12,18 @@ import {
 import { RETRY_AFTER_SECONDS } from './lib/answer.js'
 import { checkApiKey } from './lib/api-keys.js'
 import { readBaseUrl } from './lib/base-url.js'
+import { deliveryStore, openDeliveries } from './lib/deliveries.js'
+import type { DeliveryStore } from './lib/delivery-store.js'
 import { errorBody, InvalidOption, NO_CONTENT, type Answer } from './lib/errors.js'
 import { createJsonClient } from './lib/json-client.js'
 import {
-  anything, callback, checkOptions, flag, milliseconds, mostAge, mostLead, oneOf, path, readRouteSettings, required,
-  ROUTE_RULES, schema, text, type Awaitable, type RouteOptions, type Rule
+  anything, callback, checkOptions, flag, milliseconds, mostAge, mostLead, oneOf, path, required, schema, text,
+  type Awaitable, type Rule
 } from './lib/options.js'
 import { compileReply } from './lib/reply.js'
 import { compileCheck, compileOptionCheck } from './lib/schema-check.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
+import { readRouteSettings, ROUTE_RULES, type RouteOptions } from './lib/settings.js'
 import { createExaminer, isToken, LONGEST_TOKEN, type Examine, type Refusal } from './lib/verdict.js'
 import { addVerifiedRoute } from './lib/verified-route.js'
 
@@ -56,6 +59,8 @@ export interface HumanDetectOptions extends RouteOptions {
   reply?: TSchema | undefined
   /** Where the plugin's own route is. Default `/humandetect`. */
   path?: string | undefined
+  /** Where it is kept which tokens are used. Default: in memory, in a store of this registration. */
+  deliveries?: DeliveryStore | undefined
   /** The clock, in milliseconds since 1970; for tests. Default `Date.now`. */
   now?: (() => number) | undefined
 }
@@ -131,7 +136,7 @@ function createDecorator (examine: Examine<HumanDetectResult>, log: FastifyBaseL
   return {
     async verify (token, options) {
       // An identifier that is none is an answer, not a misuse: it may be what a client has sent.
-      checkOptions('verify', Object(options), { identifier: anything, onBot: BOT_RULE }, {})
+      checkOptions('verify', Object(options), { identifier: anything, onBot: BOT_RULE })
       const { identifier, onBot } = Object(options) as VerifyTokenOptions
       const outcome = await examine({ token, identify: () => identifier, onBot, log })
       if ('refusal' in outcome) throw new REFUSALS[outcome.refusal]()
@@ -139,7 +144,7 @@ function createDecorator (examine: Examine<HumanDetectResult>, log: FastifyBaseL
     },
     requireHuman (options) {
       const rules = { identifier: required(IDENTIFIER_RULE), token: callback, onBot: BOT_RULE }
-      checkOptions('requireHuman', Object(options), rules, {})
+      checkOptions('requireHuman', Object(options), rules)
       const { identifier, token = bodyToken, onBot } = options
       return async (request, reply) => {
         const outcome = await examine({
@@ -160,6 +165,7 @@ function createDecorator (examine: Examine<HumanDetectResult>, log: FastifyBaseL
 
 async function humandetect (app: FastifyInstance, options: HumanDetectOptions): Promise<void> {
   checkOptions(PLUGIN, options, {
+    ...ROUTE_RULES,
     apiKey: required(anything),
     baseUrl: anything,
     timeout: milliseconds,
@@ -169,8 +175,9 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
     handleResult: callback,
     reply: schema,
     path,
+    deliveries: deliveryStore,
     now: callback
-  }, ROUTE_RULES)
+  })
   const unused = ROUTE_OPTIONS.find((option) => options[option] !== undefined && options.handleResult === undefined)
   if (unused !== undefined) throw new InvalidOption(PLUGIN, unused, 'needs "handleResult"')
 
@@ -181,7 +188,16 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
   app.addHook('onClose', service.close)
   if (baseUrl === PUBLIC_SERVICE) app.log.warn({ plugin: PLUGIN }, 'the public service may be retired: set "baseUrl"')
   const schemas = { schema: HumanDetectResultSchema, unknownToken: UnknownTokenSchema }
-  const examine = createExaminer<HumanDetectResult>({ provider: PROVIDER, service, ...schemas, maxAge, skew, now })
+  const examine = createExaminer<HumanDetectResult>({
+    provider: PROVIDER,
+    tenant: options.apiKey,
+    service,
+    ...schemas,
+    maxAge,
+    skew,
+    now,
+    deliveries: openDeliveries(app, options.deliveries)
+  })
 
   // Where an outer instance has done so, the decorator is inherited.
   if (!app.hasDecorator('humandetect')) app.decorateRequest('humandetect', null)

@@ -9,17 +9,17 @@ import {
 } from '../schemas/identity-validation.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeBase64 } from './lib/decode.js'
+import type { Identity } from './lib/delivery-id.js'
 import { plainPath, PUBLIC_ENDPOINT, publicEndpoint } from './lib/endpoint.js'
 import { InvalidOption, NO_CONTENT } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { cacheKeys, createKeyRingLookup, findSecret, KEY_ID, type KeyRing } from './lib/keys.js'
-import {
-  anything, callback, checkGroup, checkOption, checkOptions, path, readSettings, required, schema, type WebhookOptions
-} from './lib/options.js'
+import { anything, callback, checkGroup, checkOption, path, required, schema } from './lib/options.js'
 import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
 import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
 import { compileOptionCheck } from './lib/schema-check.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
+import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/settings.js'
 import { checkFreshness, parseUnixSeconds, type Freshness } from './lib/timestamp.js'
 import { addVerifiedRoute } from './lib/verified-route.js'
 
@@ -106,6 +106,10 @@ function readMac (
   return checkFreshness(seconds, freshness) ?? { ok: true, mac, prefix: timestamp + endpoint, keyId }
 }
 
+function identify ({ idempotency_key: key, ...content }: SessionNotification, mac: Buffer): Identity {
+  return key ? { id: ['idempotency_key', key], content } : { id: ['mac', mac.toString('hex')] }
+}
+
 const NOBODY = randomBytes(32).toString('base64')
 const cachedKeys = cacheKeys({ ...SECRET_RULES, plugin: VERIFIER })
 
@@ -148,7 +152,7 @@ export function signIdentityValidation (
 }
 
 async function identityValidation (scope: FastifyInstance, options: IdentityValidationOptions): Promise<void> {
-  checkOptions(PLUGIN, options, {
+  checkWebhookOptions(PLUGIN, options, {
     apiKeys: required(anything),
     paths: anything,
     endpoints: anything,
@@ -167,7 +171,7 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
   const checks = new Map(ROUTES.map((route) =>
     [route.kind, compileOptionCheck(PLUGIN, `schemas.${route.kind}`, schemaOf(route))]))
 
-  const settings = readSettings(options, BODY_LIMIT)
+  const settings = readSettings(scope, options, BODY_LIMIT)
   const keysFor = createKeyRingLookup(apiKeys, { ...SECRET_RULES, allowWeakSecret }, scope.log)
   const send = prepareScope(scope, settings)
   const served = new Set<string>()
@@ -191,7 +195,8 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
       }),
       check: checks.get(kind)!,
       handle: decorateHandler(scope, handler, options[handler]!),
-      answer: () => NO_CONTENT
+      answer: () => NO_CONTENT,
+      identify
     })
   }
 }

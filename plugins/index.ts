@@ -12,12 +12,15 @@ export {
   identityValidationOptions, identityValidationPlugin, signIdentityValidation, verifyIdentityValidation,
   type IdentityValidationOptions
 } from './identity-validation.js'
+export { memoryDeliveries, type MemoryDeliveriesOptions } from './deliveries/memory.js'
+export { redisDeliveries, type RedisClient, type RedisDeliveriesOptions } from './deliveries/redis.js'
+export type { Claim, DeliveryStore, StoredReply } from './lib/delivery-store.js'
 export type { DenialOptions } from './lib/deny.js'
 export type { KeyRing, SecretResolver } from './lib/keys.js'
-export type { RouteOptions, WatchOptions, WebhookOptions } from './lib/options.js'
 export type { SignInput, VerifyInput } from './lib/pure.js'
 export type { RejectedDelivery, RejectionReason, VerifyResult } from './lib/rejection.js'
 export type { Secret } from './lib/secrets.js'
+export type { RouteOptions, WatchOptions, WebhookOptions } from './lib/settings.js'
 export type * from '../schemas/aghanim.js'
 export type * from '../schemas/altdentifier.js'
 export type * from '../schemas/common.js'

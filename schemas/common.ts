@@ -21,6 +21,7 @@ export const ErrorResponses = {
   408: ErrorSchema,
   413: ErrorSchema,
   415: ErrorSchema,
+  422: ErrorSchema,
   500: ErrorSchema,
   503: ErrorSchema
 }

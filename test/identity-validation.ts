@@ -121,7 +121,8 @@ t.test('several pairs are live, each key with its own secrets, from a record, a 
     const { calls, deliver } = createServer(t, { apiKeys })
     t.equal((await deliver(SESSION)).statusCode, 204)
     t.equal((await deliver(SESSION, { apiKey: 'second', secret: OTHER_SECRET })).statusCode, 204)
-    t.equal((await deliver(SESSION, { apiKey: 'second', secret: THIRD_SECRET })).statusCode, 204)
+    const another = { ...SESSION, idempotency_key: 'key-2' }
+    t.equal((await deliver(another, { apiKey: 'second', secret: THIRD_SECRET })).statusCode, 204)
     t.equal((await deliver(SESSION, { apiKey: 'second' })).statusCode, 403, 'the secret of another key')
     t.equal((await deliver(SESSION, { apiKey: 'third' })).statusCode, 403, 'an unknown key')
     t.equal(calls.length, 3)

@@ -2,7 +2,7 @@ import { EventEmitter, once } from 'node:events'
 import t from 'tap'
 import { createDeadlines } from '../plugins/lib/deadlines.js'
 
-interface Timer { at: number, run: () => void, unref: () => Timer, kept: boolean }
+interface Timer { at: number, run: () => void, ref: () => void, unref: () => void, kept: boolean }
 
 /** A clock that moves only when told. The first timer fires `early` ms before it should, as Node's may. */
 function fakeClock (test: Pick<typeof t, 'intercept'>, early = 0) {
@@ -31,7 +31,9 @@ function fakeClock (test: Pick<typeof t, 'intercept'>, early = 0) {
     test.intercept(globalThis, 'setTimeout', {
       value (run: () => void, ms: number) {
         const at = clock.now + ms - (clock.started++ === 0 ? early : 0)
-        const timer: Timer = { at, run, kept: true, unref: () => Object.assign(timer, { kept: false }) }
+        const timer: Timer = {
+          at, run, kept: true, ref: () => { timer.kept = true }, unref: () => { timer.kept = false }
+        }
         timers.push(timer)
         return timer
       }
@@ -205,7 +207,7 @@ t.test('a timer that fires early expires nothing early', async (t) => {
   }
 })
 
-t.test('ten thousand deadlines share one timer, which keeps no process alive', async (t) => {
+t.test('ten thousand deadlines share one timer, which keeps a process alive while one of them runs', async (t) => {
   const seen = onFakeClock(t, (clock) => {
     let expired = 0
     const deadlines = createDeadlines<number>(100, () => { expired++ })
@@ -216,27 +218,35 @@ t.test('ten thousand deadlines share one timer, which keeps no process alive', a
     const { length } = clock.timers
     const kept = clock.timers.some((timer) => timer.kept)
     for (const deadline of started.slice(0, 9000)) deadlines.stop(deadline)
+    const keptForSome = clock.timers.some((timer) => timer.kept)
     clock.advance(1000)
-    return { length, kept, expired, left: clock.timers.length, started: clock.started <= 11 }
+    return { length, kept, keptForSome, expired, left: clock.timers.length, started: clock.started <= 11 }
   })
-  t.strictSame(seen, { length: 1, kept: false, expired: 1000, left: 0, started: true })
+  t.strictSame(seen, { length: 1, kept: true, keptForSome: true, expired: 1000, left: 0, started: true })
 })
 
-t.test('what is re-armed keeps no process alive either', async (t) => {
+t.test('a timer keeps no process alive once no deadline runs, and does so again for the next one', async (t) => {
   const kept = onFakeClock(t, (clock) => {
+    const isKept = () => clock.timers.map((timer) => timer.kept)
     const deadlines = createDeadlines<string>(100, () => {})
-    deadlines.start('a')
+    const first = deadlines.start('a')
+    const second = deadlines.start('b')
+    deadlines.stop(first)
+    const whileOneRuns = isKept()
+    deadlines.stop(second)
+    const afterAll = isKept()
     clock.advance(50)
-    deadlines.start('b')
+    const third = deadlines.start('c')
+    const withAnother = isKept()
     clock.advance(50)
-    return clock.timers.map((timer) => timer.kept)
+    const rearmed = isKept()
+    deadlines.stop(third)
+    return [whileOneRuns, afterAll, withAnother, rearmed, isKept()]
   })
-  t.strictSame(kept, [false])
+  t.strictSame(kept, [[true], [false], [true], [true], [false]])
 })
 
 t.test('real timers: in order, and not before their time', async (t) => {
-  const alive = setInterval(() => {}, 1000) // deadlines would not keep the test running
-  t.teardown(() => clearInterval(alive))
   const events = new EventEmitter()
   const expired: string[] = []
   const ms = 20

@@ -252,8 +252,10 @@ for (const provider of PROVIDERS) {
     const calls: unknown[] = []
     provider.register(app, calls)
     const text = bodyOf(provider)
-    const send = (body: string, headers: Record<string, string> = {}) =>
-      app.inject({ method: 'POST', url: provider.url, headers: { ...provider.sign(body), ...headers }, payload: body })
+    let sent = NOW
+    const send = (body: string, headers: Record<string, string> = {}) => app.inject({
+      method: 'POST', url: provider.url, headers: { ...provider.sign(body, sent--), ...headers }, payload: body
+    })
 
     const bodies = [text, ` ${text}\r\n`, JSON.stringify(provider.event, null, 2), text.replace(/"i/, '"\\u0069')]
     for (const body of bodies) t.equal((await send(body)).statusCode, provider.success)

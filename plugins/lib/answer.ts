@@ -27,12 +27,13 @@ export function ownAnswers (scope: FastifyInstance, rephrase: Rephrase = (answer
 
   const send: Send = (reply, answer) => {
     const { request } = reply
-    const { statusCode, body } = rephrase(answer)
+    const { statusCode, body, replayed } = rephrase(answer)
     reply.code(statusCode)
     const closes = shuttingDown || CLOSING.has(statusCode) || bodyArrives(request)
     if (closes && request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
     endBodyDeadline(request)
     if (statusCode === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
+    if (replayed) reply.header('idempotency-replayed', 'true')
     if (body === undefined) reply.send()
     else reply.header('content-type', JSON_TYPE).serializer(asItIs).send(body)
   }

@@ -4,6 +4,7 @@ import { rawHeaderValues } from './headers.js'
 import type { KeyLookup } from './keys.js'
 import { createMacKey, findKey, type MacAlgorithm, type MacKey } from './mac.js'
 import { reject, type Rejection, type Verified } from './rejection.js'
+import type { NamedKey } from './secrets.js'
 
 /** A MAC a sender presents, read strictly but not verified. */
 export interface PresentedMac {
@@ -16,7 +17,20 @@ export interface PresentedMac {
 }
 
 /** The api-key or `keyId` goes along once it is known to be one of ours. */
-export type Authentication = (Verified | Rejection) & { readonly keyId?: string }
+export type Authentication = Authenticated | Rejection & { readonly keyId?: string }
+
+export interface Authenticated extends Verified {
+  readonly keyId?: string
+  /** Of a delivery with a MAC. */
+  readonly sender?: Sender
+}
+
+/** Who has made a MAC. */
+export interface Sender {
+  /** The same in all processes: its api-key or, where there is none, the name of its secret. */
+  readonly tenant: string
+  readonly mac: Buffer
+}
 
 export type Authenticate =
   (request: FastifyRequest, body: Buffer | undefined) => Authentication | Promise<Authentication>
@@ -50,13 +64,17 @@ export function createAuthenticate ({ algorithm, read, keysFor, confirm }: Steps
   }
 
   function decide (
-    request: FastifyRequest, body: Buffer, presented: PresentedMac, keys: readonly MacKey[] | undefined
+    request: FastifyRequest, body: Buffer, presented: PresentedMac, keys: readonly NamedKey[] | undefined
   ): Authentication {
-    let outcome = matchKeys(presented, keys ?? noKeys, body)
+    const outcome = matchKeys(presented, keys ?? noKeys, body)
+    const { keyId, mac } = presented
     if (keys === undefined) return reject('unknown_key')
-    if (outcome.ok && confirm) outcome = confirm(request, keys[outcome.secretIndex]!) ?? outcome
-    if (!outcome.ok) outcome = preciseRejection(outcome, request)
-    return presented.keyId === undefined ? outcome : { ...outcome, keyId: presented.keyId }
+    const named = keyId === undefined ? {} : { keyId }
+    if (!outcome.ok) return { ...preciseRejection(outcome, request), ...named }
+    const key = keys[outcome.secretIndex]!
+    const rejection = confirm?.(request, key)
+    if (rejection !== undefined) return { ...preciseRejection(rejection, request), ...named }
+    return { ...outcome, ...named, sender: { tenant: keyId ?? key.name, mac } }
   }
 }
 

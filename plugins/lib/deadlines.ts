@@ -11,14 +11,14 @@ export interface Deadlines<Item> {
 
 /**
  * Deadlines that all last `ms`, so the first one started is the first one due: one timer serves them all, which is
- * cheaper than a timer a request. The timer keeps no process alive.
+ * cheaper than a timer a request. The timer keeps a process alive while a deadline runs, and no longer.
  */
 export function createDeadlines<Item> (ms: number, expire: (item: Item) => void): Deadlines<Item> {
   const running = new Set<Deadline<Item>>()
   let timer: NodeJS.Timeout | undefined
 
   function arm (delay: number): void {
-    timer = setTimeout(tick, delay).unref()
+    timer = setTimeout(tick, delay)
   }
 
   function tick (): void {
@@ -41,10 +41,12 @@ export function createDeadlines<Item> (ms: number, expire: (item: Item) => void)
       const deadline = { item, due: performance.now() + ms }
       running.add(deadline)
       if (timer === undefined) arm(ms)
+      else if (running.size === 1) timer.ref()
       return deadline
     },
     stop (deadline) {
       running.delete(deadline)
+      if (running.size === 0) timer?.unref()
     }
   }
 }

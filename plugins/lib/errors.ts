@@ -16,7 +16,9 @@ export const BodyTimeout = createError<[]>(
 /** What is sent: a status and, but for 204, a JSON text. */
 export interface Answer {
   readonly statusCode: number
-  readonly body?: string
+  readonly body?: string | undefined
+  /** It was given before, to the same delivery. */
+  readonly replayed?: true
 }
 
 /** The JSON text of an error in Fastify's own shape. */
@@ -36,6 +38,9 @@ export const UNKNOWN_EVENT = refusal(400, 'UNKNOWN_EVENT', 'No handler takes thi
 export const HANDLER_FAILED = refusal(500, 'HANDLER_FAILED', 'The handler failed')
 export const INVALID_REPLY = refusal(500, 'INVALID_REPLY', 'The handler returned an invalid reply')
 export const TIMEOUT = refusal(503, 'TIMEOUT', 'The handler did not finish in time')
+export const IN_PROGRESS = refusal(503, 'IN_PROGRESS', 'This delivery is being handled')
+export const ID_REUSED = refusal(422, 'ID_REUSED', 'The id of this delivery was used for other content')
+export const STORE_UNAVAILABLE = refusal(503, 'STORE_UNAVAILABLE', 'Deliveries cannot be taken at the moment')
 export const SECRET_UNAVAILABLE = refusal(503, 'SECRET_UNAVAILABLE', 'The secret cannot be had at the moment')
 
 /** 400 for a signed payload outside its schema; `problem` names a path and a rule, never a value. */

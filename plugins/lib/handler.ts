@@ -1,8 +1,8 @@
 import type { FastifyRequest } from 'fastify'
-import { AsyncResource } from 'node:async_hooks'
-import { createDeadlines } from './deadlines.js'
 import { describeError, HANDLER_FAILED, INVALID_REPLY, TIMEOUT, type Answer } from './errors.js'
 import { tell } from './log.js'
+import { isThenable, outcomeOf } from './thenable.js'
+import { createTimeLimit } from './time-limit.js'
 
 /** A user's handler and how what comes of it is answered. */
 export interface Work<Event, Question = unknown> {
@@ -16,15 +16,18 @@ export interface Work<Event, Question = unknown> {
   readonly denial?: (thrown: unknown) => Answer | undefined
 }
 
-export type RunHandler<Event> =
-  (event: Event, request: FastifyRequest, answered: (answer: Answer) => void) => void
+/** Calls `ended` once. `late` says that `timedOut` was called before. */
+export type RunHandler<Event> = (
+  event: Event, request: FastifyRequest, ended: (answer: Answer, late: boolean) => void,
+  timedOut: (answer: Answer) => void
+) => void
 
-/** Runs the handler and calls `answered` once: with its outcome, or after `handlerTimeout` ms without one. */
+/** Runs the handler and gives its outcome as an answer. One that takes longer than `handlerTimeout` (ms) goes on. */
 export function createHandlerRunner<Event, Question> (
   work: Work<Event, Question>, handlerTimeout: number
 ): RunHandler<Event> {
   const { provider } = work
-  const overdue = createDeadlines<() => void>(handlerTimeout, (timeOut) => timeOut())
+  const inTime = createTimeLimit(handlerTimeout)
 
   function succeeded (result: unknown, question: Question, request: FastifyRequest): Answer {
     const answer = work.answer(result, question)
@@ -40,7 +43,7 @@ export function createHandlerRunner<Event, Question> (
     return HANDLER_FAILED
   }
 
-  return (event, request, answered) => {
+  return (event, request, ended, timedOut) => {
     const question = work.question?.(event) as Question
     let result: unknown
     let pending: boolean
@@ -48,34 +51,18 @@ export function createHandlerRunner<Event, Question> (
       result = work.handle(event, request)
       pending = isThenable(result)
     } catch (error) {
-      return answered(failed(error, request))
+      return ended(failed(error, request), false)
     }
-    if (!pending) return answered(succeeded(result, question, request))
+    if (!pending) return ended(succeeded(result, question, request), false)
 
-    let late = false
-    // Bound, since one timer serves many requests: it runs in the context of the one that armed it.
-    const deadline = overdue.start(AsyncResource.bind(() => {
-      late = true
-      tell(request.log, 'error', { provider }, 'handler timed out')
-      answered(TIMEOUT)
-    }))
-    const settle = (answer: Answer): void => {
-      overdue.stop(deadline)
-      if (!late) return answered(answer)
+    const outcome = outcomeOf(result as PromiseLike<unknown>).then(
+      (value) => succeeded(value, question, request), (error: unknown) => failed(error, request))
+    inTime(outcome, (answer) => {
       tell(request.log, 'warn', { provider, statusCode: answer.statusCode }, 'handler ended after its time-out')
-    }
-    outcomeOf(result).then(
-      (value) => settle(succeeded(value, question, request)),
-      (error: unknown) => settle(failed(error, request))
-    )
+      ended(answer, true)
+    }).then((answer) => ended(answer, false), () => {
+      tell(request.log, 'error', { provider }, 'handler timed out')
+      timedOut(TIMEOUT)
+    })
   }
-}
-
-/** A promise of our own, whatever the handler's is like. */
-async function outcomeOf (result: unknown): Promise<unknown> {
-  return await result
-}
-
-function isThenable (value: unknown): boolean {
-  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function'
 }

@@ -1,15 +1,16 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { InvalidOption } from './errors.js'
-import type { MacKey } from './mac.js'
 import type { Awaitable } from './options.js'
-import { deriveKeys, isWeak, type Secret, type SecretRules } from './secrets.js'
+import { deriveKeys, isWeak, type NamedKey, type Secret, type SecretRules } from './secrets.js'
+import { isThenable } from './thenable.js'
+import { createTimeLimit } from './time-limit.js'
 
 /** Finds the secret for a request that is **not verified yet**: trust nothing in it. It has one second. */
 export type SecretResolver<Args extends unknown[] = [request: FastifyRequest]> =
   (...args: Args) => Awaitable<Secret | undefined>
 
 /** The keys that may have signed a request; undefined if there are none for it. */
-export type KeyLookup<Args extends unknown[]> = (...args: Args) => Awaitable<readonly MacKey[] | undefined>
+export type KeyLookup<Args extends unknown[]> = (...args: Args) => Awaitable<readonly NamedKey[] | undefined>
 
 const MOST_CACHED = 1000
 const RESOLVER_TIMEOUT = 1000
@@ -18,8 +19,8 @@ const RESOLVER_TIMEOUT = 1000
  * Derives keys once for secrets that arrive with every call, be it from a resolver or as an argument. Bounded: the
  * oldest goes first.
  */
-export function cacheKeys (rules: SecretRules): (secret: unknown) => readonly MacKey[] {
-  const cache = new Map<string, readonly MacKey[]>()
+export function cacheKeys (rules: SecretRules): (secret: unknown) => readonly NamedKey[] {
+  const cache = new Map<string, readonly NamedKey[]>()
   return (secret) => {
     const name = nameOf(secret)
     if (name === undefined) return deriveKeys(secret, rules) // which throws
@@ -40,7 +41,7 @@ function nameOf (secret: unknown): string | undefined {
 }
 
 /** The keys of a secret from the options. Warns of a weak one, which only `allowWeakSecret` lets through. */
-function deriveOptionKeys (secret: unknown, rules: SecretRules, log: FastifyBaseLogger): readonly MacKey[] {
+function deriveOptionKeys (secret: unknown, rules: SecretRules, log: FastifyBaseLogger): readonly NamedKey[] {
   const keys = deriveKeys(secret, rules)
   if (keys.some(isWeak)) log.warn({ plugin: rules.plugin, option: rules.option }, 'a secret is weak')
   return keys
@@ -98,22 +99,12 @@ export function findSecret (ring: unknown, keyId: string, caller: string, option
 /** Calls a user's resolver. Rejects if it throws, hangs, or returns what cannot be a secret. */
 function lookUpBy<Args extends unknown[]> (resolver: SecretResolver<Args>, rules: SecretRules): KeyLookup<Args> {
   const keysOf = cacheKeys(rules)
+  const inTime = createTimeLimit(RESOLVER_TIMEOUT)
   return async (...args) => {
-    const secret = await within(RESOLVER_TIMEOUT, resolver(...args))
+    const found = resolver(...args)
+    const secret = isThenable(found) ? await inTime(found) : found
     const none = secret === undefined || secret === null || secret === '' ||
       (Array.isArray(secret) && secret.length === 0)
     return none ? undefined : keysOf(secret)
-  }
-}
-
-async function within<T> (ms: number, work: Awaitable<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(reject, ms, new Error('The secret resolver did not answer in time'))
-  })
-  try {
-    return await Promise.race([work, timeout])
-  } finally {
-    clearTimeout(timer)
   }
 }

@@ -1,54 +1,7 @@
-import type { LogLevel, RegisterOptions } from 'fastify'
 import { InvalidOption } from './errors.js'
-import { freshnessOf, type Freshness, type FreshnessInput } from './timestamp.js'
-import type { RejectedDelivery } from './rejection.js'
 
 /** What a user's callback may return. */
 export type Awaitable<T> = T | Promise<T>
-
-type Maybe<T> = { -readonly [K in keyof T]?: T[K] | undefined }
-
-declare module 'fastify' {
-  interface FastifyRequest {
-    /** The bytes of the body as they arrived, on the routes of this collection. */
-    rawBody?: string | Buffer
-  }
-}
-
-/** What every plugin with a route takes. */
-export interface RouteOptions extends Maybe<RouteSettings> {
-  /** Fastify's own: put before every path of the plugin. */
-  prefix?: string
-  /** Fastify's own: the log level of the plugin's routes. */
-  logLevel?: LogLevel
-  /** Fastify's own: the log serializers of the plugin's routes. */
-  logSerializers?: NonNullable<RegisterOptions['logSerializers']>
-}
-
-/** What every plugin that is called by another company takes. */
-export interface WatchOptions {
-  /** Told of every delivery that was not authentic. It sees, and decides nothing. */
-  onRejected?: ((delivery: RejectedDelivery) => void) | undefined
-}
-
-/** What every webhook plugin takes. */
-export interface WebhookOptions extends RouteOptions, WatchOptions, FreshnessInput {
-  /** Accept secrets that are too short to withstand guessing, with a warning in the log. Default false. */
-  allowWeakSecret?: boolean | undefined
-}
-
-/** The options of a route once their defaults are in. */
-export interface RouteSettings {
-  /** The longest body, in bytes. Default 65,536, unless the plugin names another. */
-  bodyLimit: number
-  /** How long a body may take to arrive, in milliseconds. Default 5,000. */
-  bodyTimeout: number
-  /** How long a handler may take before the sender is told to come again, in milliseconds. Default 10,000. */
-  handlerTimeout: number
-}
-
-/** The options of a webhook once their defaults are in. */
-export interface Settings extends RouteSettings, WatchOptions, Freshness {}
 
 export interface Rule {
   readonly accepts: (value: unknown) => boolean
@@ -62,11 +15,12 @@ export type Rules = Readonly<Record<string, Rule>>
 // What a client can ask for: visible ASCII, no query or fragment. Fastify's own patterns are left to it.
 const PATH = /^\/[\x21\x22\x24-\x3e\x40-\x7e]*$/
 const WEEK = 7 * 24 * 3600
+const YEAR = 365 * 24 * 3600
 const LONGEST_TIMER = 2 ** 31 - 1
 
 const within = (value: unknown, least: number, most: number): boolean =>
   typeof value === 'number' && value >= least && value <= most
-const whole = (most: number): Rule => ({
+export const whole = (most: number): Rule => ({
   accepts: (value) => Number.isInteger(value) && within(value, 1, most),
   expects: `must be a whole number from 1 to ${most}`
 })
@@ -95,38 +49,24 @@ export const oneOf = (...values: string[]): Rule => ({
   expects: `must be one of ${values.map((value) => `"${value}"`).join(', ')}`
 })
 
-const seconds = (least: number): Rule => ({
-  accepts: (value) => within(value, least, WEEK),
-  expects: `must be a number of seconds from ${least} to ${WEEK}`
+const seconds = (least: number, most: number): Rule => ({
+  accepts: (value) => within(value, least, most),
+  expects: `must be a number of seconds from ${least} to ${most}`
 })
-export const mostAge = seconds(1)
-export const mostLead = seconds(0)
+export const mostAge = seconds(1, WEEK)
+export const mostLead = seconds(0, WEEK)
+export const retention = seconds(1, YEAR)
 
 /** What decides whether a timestamp is fresh, for plugins and pure functions alike. */
 export const FRESHNESS_RULES: Rules = { tolerance: mostAge, futureTolerance: mostLead, now: callback }
-
-export const ROUTE_RULES: Rules = {
-  bodyLimit: whole(2 ** 30),
-  bodyTimeout: milliseconds,
-  handlerTimeout: milliseconds,
-  prefix: { accepts: (value) => typeof value === 'string', expects: 'must be a text' },
-  logLevel: text,
-  logSerializers: {
-    accepts: (value) => typeof value === 'object' && value !== null &&
-      Object.values(value).every((serializer) => typeof serializer === 'function'),
-    expects: 'must be an object of functions'
-  }
-}
-
-const WEBHOOK_RULES: Rules = { ...ROUTE_RULES, ...FRESHNESS_RULES, onRejected: callback, allowWeakSecret: flag }
 
 export function checkOption (plugin: string, name: string, value: unknown, { accepts, expects }: Rule): void {
   if (value !== undefined && !accepts(value)) throw new InvalidOption(plugin, name, expects)
 }
 
 /** Throws `FST_VERIFICATION_INVALID_OPTION` for an option that is unknown, missing or of the wrong kind. */
-export function checkOptions (plugin: string, options: object, own: Rules, common: Rules = WEBHOOK_RULES): void {
-  const rules = new Map(Object.entries({ ...common, ...own }))
+export function checkOptions (plugin: string, options: object, known: Rules): void {
+  const rules = new Map(Object.entries(known))
   const given = options as Record<string, unknown>
   for (const name in given) { // inherited ones count, for they are read
     if (!rules.has(name)) throw new InvalidOption(plugin, name, 'is not known')
@@ -148,19 +88,5 @@ export function checkGroup (
   }
   const rules = members.map((member) => [`${option}.${member}`, rule])
   const named = Object.entries(group).map(([member, value]) => [`${option}.${member}`, value])
-  checkOptions(plugin, Object.fromEntries(named), Object.fromEntries(rules), {})
-}
-
-/** A route's options with their defaults, read once: what the caller does to the object later changes nothing. */
-export function readRouteSettings (options: RouteOptions, bodyLimit = 65_536): RouteSettings {
-  return {
-    bodyLimit: options.bodyLimit ?? bodyLimit,
-    bodyTimeout: options.bodyTimeout ?? 5_000,
-    handlerTimeout: options.handlerTimeout ?? 10_000
-  }
-}
-
-/** The same for a webhook. */
-export function readSettings (options: WebhookOptions, bodyLimit?: number): Settings {
-  return { ...readRouteSettings(options, bodyLimit), ...freshnessOf(options), onRejected: options.onRejected }
+  checkOptions(plugin, Object.fromEntries(named), Object.fromEntries(rules))
 }

@@ -16,9 +16,16 @@ export interface SecretRules {
   readonly allowWeakSecret?: boolean | undefined
 }
 
+/** A key and what tells it from others, in all processes, without showing it. */
+export interface NamedKey extends MacKey {
+  readonly name: string
+}
+
 const MOST_SECRETS = 4
 const LEAST_BYTES: Readonly<Record<MacAlgorithm, number>> = { md5: 16, sha256: 24 }
 const NOTHING = new Uint8Array()
+
+const nameOf = (key: MacKey): string => hmac(key, 'fastify-verification key', NOTHING).toString('hex')
 
 /** The bytes of a secret; throws for one that cannot be a secret, however weak. */
 export function secretBytes (secret: unknown, { plugin, option, encoding }: Omit<SecretRules, 'algorithm'>): Buffer {
@@ -36,7 +43,7 @@ export function isWeak ({ algorithm, key }: MacKey): boolean {
 }
 
 /** The keys of a secret or a rotation of them; throws `FST_VERIFICATION_INVALID_OPTION`. */
-export function deriveKeys (secret: unknown, rules: SecretRules): MacKey[] {
+export function deriveKeys (secret: unknown, rules: SecretRules): NamedKey[] {
   const { plugin, option, algorithm, allowWeakSecret } = rules
   const secrets: unknown[] = Array.isArray(secret) ? secret : [secret]
   if (secrets.length === 0 || secrets.length > MOST_SECRETS) {
@@ -47,12 +54,13 @@ export function deriveKeys (secret: unknown, rules: SecretRules): MacKey[] {
     if (isWeak(key) && allowWeakSecret !== true) {
       throw new InvalidOption(plugin, option, `must be at least ${LEAST_BYTES[algorithm]} bytes long`)
     }
-    return key
+    return { ...key, name: nameOf(key) }
   })
   // RFC 2104 pads a key with zeros and hashes a long one: different texts can be one key, and zeros are none.
-  const prints = keys.map((key) => hmac(key, '', NOTHING).toString('hex'))
-  const zeros = hmac(createMacKey(algorithm, Buffer.alloc(1)), '', NOTHING).toString('hex')
-  if (prints.includes(zeros)) throw new InvalidOption(plugin, option, 'must not be all zeros')
-  if (new Set(prints).size !== prints.length) throw new InvalidOption(plugin, option, 'must not repeat a secret')
+  const names = keys.map(({ name }) => name)
+  if (names.includes(nameOf(createMacKey(algorithm, Buffer.alloc(1))))) {
+    throw new InvalidOption(plugin, option, 'must not be all zeros')
+  }
+  if (new Set(names).size !== names.length) throw new InvalidOption(plugin, option, 'must not repeat a secret')
   return keys
 }

@@ -45,6 +45,11 @@ export function parseDateTime (text: string): number | undefined {
   return time + Number(`0${fraction}`) * 1000 - (sign === '-' ? -offset : offset)
 }
 
+/** For how long a signed timestamp can be fresh, in milliseconds: its seconds are whole, the clock's are not. */
+export function replayWindow ({ tolerance, futureTolerance }: Freshness): number {
+  return (tolerance + futureTolerance + 1) * 1000
+}
+
 /** A rejection unless the timestamp is within the tolerances, both ends included. A broken clock rejects. */
 export function checkFreshness (
   seconds: number, { tolerance, futureTolerance, now }: Freshness

@@ -1,12 +1,13 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { timingSafeEqual } from 'node:crypto'
 import type { TObject, TSchema } from '@sinclair/typebox'
+import { deliveryId } from './delivery-id.js'
+import type { DeliveryStore } from './delivery-store.js'
 import { describeError } from './errors.js'
 import type { JsonClient } from './json-client.js'
 import { tell } from './log.js'
 import { pick } from './reply.js'
 import { compileCheck } from './schema-check.js'
-import { createSingleUse } from './single-use.js'
 import { parseDateTime } from './timestamp.js'
 
 /** What a service says of a genuine token. */
@@ -36,6 +37,8 @@ export type Examine<V extends Verdict> = (inquiry: Inquiry) => Promise<Outcome<V
 
 interface Rules {
   readonly provider: string
+  /** With whose key the service is asked. */
+  readonly tenant: string
   readonly service: JsonClient
   /** Of the service's verdict; what it does not name is dropped. */
   readonly schema: TObject
@@ -47,6 +50,8 @@ interface Rules {
   readonly skew: number
   /** The clock, in milliseconds since 1970. */
   readonly now: () => number
+  /** Where it is kept which verdicts were used. */
+  readonly deliveries: DeliveryStore
 }
 
 export const LONGEST_TOKEN = 8192 // bytes
@@ -55,11 +60,12 @@ const CLOCK_STEP = 60
 
 /** Asks a service about tokens, and checks what it leaves to the one who asks: whose, how old, and used before. */
 export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
-  const { provider, service, schema, maxAge, skew, now } = rules
+  const { provider, tenant, service, schema, maxAge, skew, now, deliveries } = rules
   const checkUnknown = compileCheck(rules.unknownToken)
   const check = compileCheck(schema)
   const fields = Object.keys(schema.properties)
-  const takeOnce = createSingleUse((maxAge + skew + CLOCK_STEP) * 1000)
+  const namespace = [provider, tenant]
+  const freshFor = (maxAge + skew + CLOCK_STEP) * 1000
 
   return async ({ token, identify, onBot, log }) => {
     const refuse = (reason: string): Outcome<V> => {
@@ -92,9 +98,14 @@ export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
     if (Number.isNaN(age)) return fail({ problem: 'the clock is broken' })
     if (age > maxAge) return refuse('stale')
     if (age < -skew) return refuse('future')
-    const first = takeOnce(verdict.checksum) // last, so that only a use that is granted counts
-    if (first === undefined) return fail({ problem: 'too many tokens to remember' })
-    return first ? { verdict } : refuse('replayed')
+    // Last, so that only a use that is granted counts. Held for as long as the token is fresh, never to be given back.
+    const { key, fingerprint } = deliveryId(namespace, { id: ['checksum', verdict.checksum] })
+    try {
+      const { state } = await deliveries.claim(key, fingerprint, freshFor)
+      return state === 'claimed' ? { verdict } : refuse('replayed')
+    } catch (error) {
+      return fail({ failure: describeError(error) })
+    }
   }
 }
 

@@ -1,15 +1,17 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, HookHandlerDoneFunction } from 'fastify'
 import type { Send } from './answer.js'
-import type { Authenticate, Authentication } from './authenticate.js'
+import type { Authenticate, Authentication, Sender } from './authenticate.js'
+import { deliveryId, type Identity } from './delivery-id.js'
 import { describeError, FORBIDDEN, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, type Answer } from './errors.js'
 import { createHandlerRunner, type Work } from './handler.js'
 import { parseJsonObject } from './json.js'
 import { tell } from './log.js'
-import type { RouteSettings, WatchOptions } from './options.js'
+import { createOnce, type OnceRules } from './once.js'
 import { reject, type Rejection } from './rejection.js'
+import type { RouteSettings, WatchOptions } from './settings.js'
 
-const kEvent = Symbol('fastify-verification.event')
-type Checked = FastifyRequest & { [kEvent]: object | undefined }
+const kChecked = Symbol('fastify-verification.checked')
+type Checked = FastifyRequest & { [kChecked]?: { event: object, sender: Sender | undefined } }
 
 /** One provider's part in the way of a delivery. */
 export interface VerifiedRoute<Event, Question = unknown> extends Work<Event, Question> {
@@ -21,15 +23,20 @@ export interface VerifiedRoute<Event, Question = unknown> extends Work<Event, Qu
   readonly check: (payload: object) => string | Answer | undefined
   /** May it come in? Asked last, of who else has to be asked; if not, how that is answered. */
   readonly admit?: (event: Event, request: FastifyRequest) => Promise<Answer | undefined>
+  /** As what it is to be handled once; undefined for one that is handled as often as it comes. */
+  readonly identify?: ((event: Event, mac: Buffer) => Identity | undefined) | undefined
 }
 
-/** The one place that knows the order: verify, decode, validate, handle, check the reply, answer. */
+/** The one place that knows the order: verify, decode, validate, claim, handle, check the reply, complete, answer. */
 export function addVerifiedRoute<Event, Question = unknown> (
-  scope: FastifyInstance, send: Send, settings: RouteSettings & WatchOptions, route: VerifiedRoute<Event, Question>
+  scope: FastifyInstance, send: Send, settings: RouteSettings & WatchOptions & { once?: OnceRules },
+  route: VerifiedRoute<Event, Question>
 ): void {
   const { provider } = route
   const { bodyLimit, handlerTimeout, onRejected } = settings
   const runHandler = createHandlerRunner(route, handlerTimeout)
+  const handleOnce = settings.once && createOnce(runHandler, provider, settings.once)
+  const path = scope.prefix + route.url
 
   scope.route({
     method: 'POST',
@@ -61,23 +68,34 @@ export function addVerifiedRoute<Event, Question = unknown> (
     if (payload === undefined) return send(reply, INVALID_JSON)
     const problem = route.check(payload)
     if (problem !== undefined) return send(reply, typeof problem === 'string' ? invalidPayload(problem) : problem)
-    if (route.admit === undefined) return accept(request, payload, next)
+    if (route.admit === undefined) return accept(request, payload, outcome.sender, next)
     route.admit(payload as Event, request).then((refusal) => {
-      if (refusal === undefined) accept(request, payload, next)
+      if (refusal === undefined) accept(request, payload, outcome.sender, next)
       else send(reply, refusal)
     }).catch(next)
   }
 
-  function accept (request: FastifyRequest, payload: object, next: HookHandlerDoneFunction): void {
-    request.body = (request as Checked)[kEvent] = payload
+  function accept (
+    request: FastifyRequest, event: object, sender: Sender | undefined, next: HookHandlerDoneFunction
+  ): void {
+    request.body = event;
+    (request as Checked)[kChecked] = { event, sender }
     next()
   }
 
   function deliver (request: FastifyRequest, reply: FastifyReply): void {
     // Without it the hook above did not run: a host's onRoute hook has put another in its place.
-    const event = (request as Checked)[kEvent]
-    if (event === undefined) return refuse(request, reply, reject('mismatch'))
-    runHandler(event as Event, request, (answer) => send(reply, answer))
+    const checked = (request as Checked)[kChecked]
+    if (checked === undefined) return refuse(request, reply, reject('mismatch'))
+    const event = checked.event as Event
+    const sender = checked.sender!
+    const answered = (answer: Answer): void => send(reply, answer)
+    const identity = route.identify?.(event, sender.mac)
+    if (identity !== undefined) {
+      const id = deliveryId([provider, path, sender.tenant], identity)
+      return handleOnce!(id, event, request, answered)
+    }
+    runHandler(event, request, (answer, late) => { if (!late) answered(answer) }, answered)
   }
 
   function refuse (request: FastifyRequest, reply: FastifyReply, rejection: Rejection & { keyId?: string }): void {

@@ -1,0 +1,157 @@
+import createError from '@fastify/error'
+import { createHash, randomUUID } from 'node:crypto'
+import type { Claim, DeliveryStore, StoredReply } from '../lib/delivery-store.js'
+import { describeError } from '../lib/errors.js'
+import { tell } from '../lib/log.js'
+import { checkOptions, milliseconds, required, retention, type Rule } from '../lib/options.js'
+import { createTimeLimit } from '../lib/time-limit.js'
+
+/** What is used of an `ioredis` client or cluster. */
+export interface RedisClient {
+  readonly status: string
+  eval: (script: string, numkeys: number, ...args: string[]) => Promise<unknown>
+  evalsha: (sha1: string, numkeys: number, ...args: string[]) => Promise<unknown>
+  info: (section: string) => Promise<string>
+  on: (event: 'ready' | 'error', listener: (error?: unknown) => void) => unknown
+}
+
+export interface RedisDeliveriesOptions {
+  /** An `ioredis` client or cluster, to be closed by whoever made it. */
+  client: RedisClient
+  /** Put before every key. Default `fastify-verification:`. */
+  prefix?: string | undefined
+  /** How long a delivery is remembered, in seconds. Default 345,600: 96 hours, longer than senders try. */
+  ttl?: number | undefined
+  /** How long one call may take, in milliseconds. Default 250. */
+  timeout?: number | undefined
+}
+
+/** There is no connection, or nobody answers on it. */
+const StoreUnreachable = createError<[]>(
+  'FST_VERIFICATION_STORE_UNREACHABLE', 'The delivery store cannot be reached')
+
+interface Script { readonly text: string, readonly sha1: string }
+
+function script (text: string): Script {
+  return { text, sha1: createHash('sha1').update(text).digest('hex') }
+}
+
+// A value is the claim's token, the fingerprint and, once it is done, the reply: JSON texts, which hold no line feed.
+// It is written together with its expiry. A verb that a client sends again, on a new connection, does the same again.
+const READ = `
+  local value = redis.call('GET', KEYS[1])
+  local token, fingerprint, reply
+  if value then
+    token, fingerprint, reply = string.match(value, '^([^\\n]+)\\n([^\\n]+)\\n([^\\n]*)$')
+    if not token then return redis.error_reply('NODELIVERY the key holds something else') end
+  end`
+
+const CLAIM = script(`${READ}
+  if not value or (token == ARGV[1] and reply == '') then
+    redis.call('SET', KEYS[1], ARGV[1] .. '\\n' .. ARGV[2] .. '\\n', 'PX', ARGV[3])
+    return {'claimed'}
+  end
+  if fingerprint ~= ARGV[2] then return {'conflict'} end
+  if reply == '' then return {'running'} end
+  return {'done', reply}`)
+
+const COMPLETE = script(`${READ}
+  if token ~= ARGV[1] then return 0 end
+  redis.call('SET', KEYS[1], token .. '\\n' .. fingerprint .. '\\n' .. ARGV[2], 'PX', ARGV[3])
+  return 1`)
+
+const RELEASE = script(`${READ}
+  if token ~= ARGV[1] or reply ~= '' then return 0 end
+  return redis.call('DEL', KEYS[1])`)
+
+const DISCONNECTED: ReadonlySet<string> = new Set(['close', 'reconnecting', 'disconnecting', 'end'])
+// Calls that nobody has answered in time, and may never: no more are sent until some of them are settled.
+const MOST_OVERDUE = 100
+
+const redisClient: Rule = {
+  accepts: (value) => typeof value === 'object' && value !== null &&
+    ['eval', 'evalsha', 'info', 'on'].every((name) => typeof (value as Record<string, unknown>)[name] === 'function'),
+  expects: 'must be an ioredis client'
+}
+
+/**
+ * Remembers deliveries in Redis, for any number of processes. One round trip a verb; a call that Redis does not answer
+ * within `timeout` fails. What it promises holds for as long as Redis keeps what it is given: set
+ * `maxmemory-policy noeviction` (it warns of any other), and persistence if deliveries are to survive its restart.
+ *
+ * @example app.register(altdentifierPlugin, { secret, handleEvent, deliveries: redisDeliveries({ client }) })
+ */
+export function redisDeliveries (options: RedisDeliveriesOptions): DeliveryStore {
+  checkOptions('redisDeliveries', options, {
+    client: required(redisClient),
+    prefix: { accepts: (value) => typeof value === 'string', expects: 'must be a text' },
+    ttl: retention,
+    timeout: milliseconds
+  })
+  const { client, prefix = 'fastify-verification:', ttl = 96 * 3600, timeout = 250 } = options
+  const inTime = createTimeLimit(timeout)
+  let overdue = 0
+  let watched = false
+
+  async function run ({ text, sha1 }: Script, key: string, args: string[], late?: (reply: unknown) => void) {
+    if (DISCONNECTED.has(client.status) || overdue >= MOST_OVERDUE) throw new StoreUnreachable()
+    const call = client.evalsha(sha1, 1, prefix + key, ...args).catch((error: unknown) => {
+      if (!String((error as Error).message).startsWith('NOSCRIPT')) throw error
+      return client.eval(text, 1, prefix + key, ...args) // which makes the server remember it
+    })
+    try {
+      return await inTime(call, late)
+    } catch (error) {
+      overdue++
+      const settled = (): void => { overdue-- }
+      call.then(settled, settled)
+      throw error
+    }
+  }
+
+  return {
+    async claim (key, fingerprint, leaseMs): Promise<Claim> {
+      const token = JSON.stringify(randomUUID())
+      const args = [token, JSON.stringify(fingerprint), duration(leaseMs)]
+      const reply = await run(CLAIM, key, args, () => {
+        // Nobody waits for it any more. If it is claimed, it is so for nothing.
+        run(RELEASE, key, [token]).catch(() => {})
+      })
+      const [state, stored] = reply as [Claim['state'], string]
+      if (state === 'claimed') return { state, token }
+      return state === 'done' ? { state, reply: JSON.parse(stored) as StoredReply } : { state }
+    },
+
+    async complete (key, token, reply, ttlMs) {
+      return await run(COMPLETE, key, [token, JSON.stringify(reply), duration(Math.max(ttlMs, ttl * 1000))]) === 1
+    },
+
+    async release (key, token) {
+      return await run(RELEASE, key, [token]) === 1
+    },
+
+    watch (log) {
+      if (watched) return
+      watched = true
+      client.on('error', (error) => {
+        tell(log, 'warn', { failure: describeError(error) }, 'delivery store: the connection to Redis failed')
+      })
+      const warn = (): void => {
+        client.info('memory').then((text) => {
+          const policy = /^maxmemory_policy:(\S+)/m.exec(text)?.[1]
+          if (policy === undefined || policy === 'noeviction') return
+          tell(log, 'warn', { policy }, 'delivery store: Redis may drop claims, set maxmemory-policy to noeviction')
+        }).catch((error: unknown) => {
+          tell(log, 'warn', { failure: describeError(error) }, 'delivery store: the eviction policy of Redis is unknown')
+        })
+      }
+      client.on('ready', warn)
+      if (client.status === 'ready') warn()
+    }
+  }
+}
+
+/** Whole milliseconds, which is all that Redis takes. */
+function duration (ms: number): string {
+  return String(Math.ceil(ms))
+}

@@ -1,0 +1,68 @@
+import type { FastifyInstance } from 'fastify'
+import createError from '@fastify/error'
+import { memoryDeliveries } from '../deliveries/memory.js'
+import type { Claim, DeliveryStore, StoredReply } from './delivery-store.js'
+import { describeError } from './errors.js'
+import { tell } from './log.js'
+import type { Awaitable, Rule } from './options.js'
+import { isThenable, outcomeOf } from './thenable.js'
+import { createTimeLimit } from './time-limit.js'
+
+const InvalidClaim = createError<[]>('FST_VERIFICATION_INVALID_CLAIM', 'The delivery store answered with no claim')
+const STORE_TIMEOUT = 1000
+
+export const deliveryStore: Rule = {
+  accepts: (value) => typeof value === 'object' && value !== null &&
+    ['claim', 'complete', 'release'].every((verb) => typeof (value as Record<string, unknown>)[verb] === 'function'),
+  expects: 'must be a delivery store'
+}
+
+/**
+ * The store of a plugin, by default one of its own in memory. Made safe to rely on: no verb takes longer than a second,
+ * and a claim is one or an error. A claim that comes after its time is given back.
+ */
+export function openDeliveries (scope: FastifyInstance, store: DeliveryStore = memoryDeliveries()): DeliveryStore {
+  const inTime = createTimeLimit(STORE_TIMEOUT)
+  const wait = <T>(result: Awaitable<T>): Awaitable<T> => isThenable(result) ? inTime(result) : result
+
+  scope.addHook('onReady', (done) => {
+    try {
+      store.watch?.(scope.log)
+    } catch (error) {
+      tell(scope.log, 'warn', { failure: describeError(error) }, 'delivery store cannot be watched')
+    }
+    done()
+  })
+
+  async function giveBack (key: string, token: string): Promise<void> {
+    try {
+      await store.release(key, token)
+    } catch {} // then its lease ends it
+  }
+
+  return {
+    claim (key, fingerprint, leaseMs) {
+      const claim = store.claim(key, fingerprint, leaseMs)
+      if (!isThenable(claim)) return readClaim(claim)
+      return inTime(outcomeOf(claim).then(readClaim), (late) => {
+        if (late.state === 'claimed') giveBack(key, late.token)
+      })
+    },
+    complete: (key, token, reply, ttlMs) => wait(store.complete(key, token, reply, ttlMs)),
+    release: (key, token) => wait(store.release(key, token))
+  }
+}
+
+function readClaim (claim: unknown): Claim {
+  const { state, token, reply } = Object(claim) as { state?: unknown, token?: unknown, reply?: unknown }
+  const valid = state === 'running' || state === 'conflict' ||
+    (state === 'claimed' && typeof token === 'string') || (state === 'done' && isReply(reply))
+  if (!valid) throw new InvalidClaim()
+  return claim as Claim
+}
+
+function isReply (reply: unknown): reply is StoredReply {
+  const { statusCode, body } = Object(reply) as Record<string, unknown>
+  return Number.isInteger(statusCode) && (statusCode as number) >= 200 && (statusCode as number) < 300 &&
+    (body === undefined || typeof body === 'string')
+}

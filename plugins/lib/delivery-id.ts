@@ -1,0 +1,30 @@
+import { hash } from 'node:crypto'
+import { canonicalJson } from './canonical-json.js'
+
+/** What of a delivery tells it from others. All of it is signed. */
+export interface Identity {
+  /** Its id, and what kind of id that is. */
+  readonly id: readonly string[]
+  /** What must be the same wherever the id is; absent where the id covers it. */
+  readonly content?: unknown
+}
+
+/** How a store knows a delivery. */
+export interface DeliveryId {
+  /** The same for copies of one delivery. */
+  readonly key: string
+  /** The same for the same content. */
+  readonly fingerprint: string
+}
+
+/** Ids that are equal in two namespaces are not the same delivery. */
+export function deliveryId (namespace: readonly string[], { id, content }: Identity): DeliveryId {
+  return {
+    key: digest(JSON.stringify([namespace, id])), // lists: however texts are split, no two are the same
+    fingerprint: content === undefined ? '' : digest(canonicalJson(content))
+  }
+}
+
+function digest (text: string): string {
+  return hash('sha256', text, 'base64url')
+}

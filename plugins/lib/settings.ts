@@ -1,0 +1,121 @@
+import type { FastifyInstance, LogLevel, RegisterOptions } from 'fastify'
+import { deliveryStore, openDeliveries } from './deliveries.js'
+import type { DeliveryStore } from './delivery-store.js'
+import { InvalidOption } from './errors.js'
+import {
+  callback, checkOptions, flag, FRESHNESS_RULES, milliseconds, text, whole, type Rules
+} from './options.js'
+import type { OnceRules } from './once.js'
+import type { RejectedDelivery } from './rejection.js'
+import { freshnessOf, replayWindow, type Freshness, type FreshnessInput } from './timestamp.js'
+
+type Maybe<T> = { -readonly [K in keyof T]?: T[K] | undefined }
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The bytes of the body as they arrived, on the routes of this collection. */
+    rawBody?: string | Buffer
+  }
+}
+
+/** What every plugin with a route takes. */
+export interface RouteOptions extends Maybe<RouteSettings> {
+  /** Fastify's own: put before every path of the plugin. */
+  prefix?: string
+  /** Fastify's own: the log level of the plugin's routes. */
+  logLevel?: LogLevel
+  /** Fastify's own: the log serializers of the plugin's routes. */
+  logSerializers?: NonNullable<RegisterOptions['logSerializers']>
+}
+
+/** What every plugin that is called by another company takes. */
+export interface WatchOptions {
+  /** Told of every delivery that was not authentic. It sees, and decides nothing. */
+  onRejected?: ((delivery: RejectedDelivery) => void) | undefined
+}
+
+/** What every webhook plugin takes. */
+export interface WebhookOptions extends RouteOptions, WatchOptions, FreshnessInput {
+  /** Where it is kept which deliveries are handled. Default: in memory, in a store of this registration. */
+  deliveries?: DeliveryStore | undefined
+  /**
+   * After how long a delivery may be handled anew where nothing is heard of the handler that took it, as after a crash;
+   * in milliseconds, more than `handlerTimeout`. Default 60,000, or twice `handlerTimeout` if that is more.
+   */
+  lease?: number | undefined
+  /** Accept secrets that are too short to withstand guessing, with a warning in the log. Default false. */
+  allowWeakSecret?: boolean | undefined
+}
+
+/** The options of a route once their defaults are in. */
+export interface RouteSettings {
+  /** The longest body, in bytes. Default 65,536, unless the plugin names another. */
+  bodyLimit: number
+  /** How long a body may take to arrive, in milliseconds. Default 5,000. */
+  bodyTimeout: number
+  /** How long a handler may take before the sender is told to come again, in milliseconds. Default 10,000. */
+  handlerTimeout: number
+}
+
+/** The options of a webhook once their defaults are in. */
+export interface Settings extends RouteSettings, WatchOptions, Freshness {
+  readonly once: OnceRules
+}
+
+export const ROUTE_RULES: Rules = {
+  bodyLimit: whole(2 ** 30),
+  bodyTimeout: milliseconds,
+  handlerTimeout: milliseconds,
+  prefix: { accepts: (value) => typeof value === 'string', expects: 'must be a text' },
+  logLevel: text,
+  logSerializers: {
+    accepts: (value) => typeof value === 'object' && value !== null &&
+      Object.values(value).every((serializer) => typeof serializer === 'function'),
+    expects: 'must be an object of functions'
+  }
+}
+
+const WEBHOOK_RULES: Rules = {
+  ...ROUTE_RULES,
+  ...FRESHNESS_RULES,
+  onRejected: callback,
+  allowWeakSecret: flag,
+  deliveries: deliveryStore,
+  lease: milliseconds
+}
+
+/** Throws `FST_VERIFICATION_INVALID_OPTION` unless the options are those of a webhook and the plugin's `own`. */
+export function checkWebhookOptions (plugin: string, options: WebhookOptions, own: Rules): void {
+  checkOptions(plugin, options, { ...WEBHOOK_RULES, ...own })
+  const route = readRouteSettings(options)
+  if (leaseOf(options, route) <= route.handlerTimeout) throw new InvalidOption(plugin, 'lease', 'must be longer than "handlerTimeout"')
+}
+
+/** A route's options with their defaults, read once: what the caller does to the object later changes nothing. */
+export function readRouteSettings (options: RouteOptions, bodyLimit = 65_536): RouteSettings {
+  return {
+    bodyLimit: options.bodyLimit ?? bodyLimit,
+    bodyTimeout: options.bodyTimeout ?? 5_000,
+    handlerTimeout: options.handlerTimeout ?? 10_000
+  }
+}
+
+/** The same for a webhook. */
+export function readSettings (scope: FastifyInstance, options: WebhookOptions, bodyLimit?: number): Settings {
+  const route = readRouteSettings(options, bodyLimit)
+  const freshness = freshnessOf(options)
+  return {
+    ...route,
+    ...freshness,
+    onRejected: options.onRejected,
+    once: {
+      deliveries: openDeliveries(scope, options.deliveries),
+      lease: leaseOf(options, route),
+      replayWindow: replayWindow(freshness)
+    }
+  }
+}
+
+function leaseOf ({ lease }: WebhookOptions, { handlerTimeout }: RouteSettings): number {
+  return lease ?? Math.max(60_000, 2 * handlerTimeout)
+}
