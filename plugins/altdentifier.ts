@@ -81,7 +81,7 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
   assertAlgorithm('altdentifierPlugin', 'md5') // a hardened OpenSSL has none
   const settings = readSettings(scope, options)
   const { keyId, dedupe = 0 } = options
-  const once = { ...settings.once, replayWindow: Math.max(settings.once.replayWindow, dedupe * 1000) }
+  const once = { ...settings.once, replayWindow: dedupe * 1000, exactly: true }
   const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret }
   const keysFor = createKeyLookup(options.secret, rules, scope.log)
   const checkOp = compileCheck(OpSchema)

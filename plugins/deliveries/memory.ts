@@ -15,12 +15,14 @@ export interface MemoryDeliveriesOptions {
 /** There is no room for another delivery, and none may be forgotten yet. */
 const StoreFull = createError<[]>('FST_VERIFICATION_STORE_FULL', 'The delivery store is full')
 
-interface Delivery {
+interface Delivery extends Kept {
   readonly key: string
   readonly fingerprint: string
   readonly token: string
   /** Undefined until it is done. */
-  readonly reply?: StoredReply
+  reply: StoredReply | undefined
+  /** Whether it is forgotten as soon as it may be. */
+  exactly: boolean
 }
 
 /**
@@ -32,69 +34,78 @@ interface Delivery {
 export function memoryDeliveries (options: MemoryDeliveriesOptions = {}): DeliveryStore {
   checkOptions('memoryDeliveries', options, { maxEntries: whole(2 ** 24), ttl: retention, now: callback })
   const { maxEntries = 100_000, ttl = 3600, now = () => performance.now() } = options
-  const deliveries = new Map<string, Kept<Delivery>>()
+  const deliveries = new Map<string, Delivery>()
   const queues = createRetentionQueues<Delivery>()
   let claims = 0
 
-  const mayGo = ({ since, atLeast }: Kept<Delivery>, time: number): boolean => time - since >= atLeast
-  const mustGo = ({ since, atLeast }: Kept<Delivery>, time: number): boolean =>
-    time - since >= Math.max(atLeast, ttl * 1000)
+  const mayGo = ({ since, atLeast }: Delivery, time: number): boolean => time - since >= atLeast
+  const mustGo = ({ since, atLeast, exactly }: Delivery, time: number): boolean =>
+    time - since >= (exactly ? atLeast : Math.max(atLeast, ttl * 1000))
 
-  function remember (delivery: Delivery, atLeast: number, time: number): void {
-    deliveries.set(delivery.key, queues.put(delivery, atLeast, time))
+  function forget (delivery: Delivery): void {
+    queues.take(delivery)
+    deliveries.delete(delivery.key)
   }
 
-  function forget (kept: Kept<Delivery>): void {
-    queues.take(kept)
-    deliveries.delete(kept.item.key)
+  function forgetOld (time: number): void {
+    queues.eachOldest((delivery) => { if (mustGo(delivery, time)) forget(delivery) })
   }
 
-  /** For each new delivery two old ones are forgotten, so that a busy hour does not stay in memory. */
   function makeRoom (time: number): void {
-    for (let times = 0; times < 2; times++) {
-      for (const kept of queues.oldest()) if (mustGo(kept, time)) forget(kept)
-    }
+    // Two old ones for each new one, so that a busy hour does not stay in memory.
+    forgetOld(time)
+    forgetOld(time)
     if (deliveries.size < maxEntries) return
-    const [first] = queues.oldest().filter((kept) => mayGo(kept, time)).sort((one, other) => one.since - other.since)
+    let first: Delivery | undefined
+    queues.eachOldest((delivery) => {
+      if (mayGo(delivery, time) && (first === undefined || delivery.since < first.since)) first = delivery
+    })
     if (first === undefined) throw new StoreFull()
     forget(first)
   }
 
   /** The delivery, while its claim is the token's. */
-  function claimed (key: string, token: string): Kept<Delivery> | undefined {
-    const kept = deliveries.get(key)
-    return kept?.item.token === token ? kept : undefined
+  function claimed (key: string, token: string): Delivery | undefined {
+    const delivery = deliveries.get(key)
+    return delivery?.token === token ? delivery : undefined
   }
 
   return {
     claim (key, fingerprint, leaseMs) {
       const time = now()
-      const kept = deliveries.get(key)
-      if (kept !== undefined) {
-        const { item: { reply, fingerprint: known } } = kept
-        const over = reply === undefined ? mayGo(kept, time) : mustGo(kept, time)
-        if (over) forget(kept)
-        else if (known !== fingerprint) return { state: 'conflict' }
+      const known = deliveries.get(key)
+      if (known !== undefined) {
+        const { reply } = known
+        const over = reply === undefined ? mayGo(known, time) : mustGo(known, time)
+        if (over) forget(known)
+        else if (known.fingerprint !== fingerprint) return { state: 'conflict' }
         else return reply === undefined ? { state: 'running' } : { state: 'done', reply }
       }
       makeRoom(time)
       const token = String(++claims)
-      remember({ key, fingerprint, token }, leaseMs, time)
+      const delivery = {
+        key, fingerprint, token, reply: undefined, exactly: false,
+        since: time, atLeast: leaseMs, previous: undefined, next: undefined
+      }
+      queues.put(delivery, leaseMs, time)
+      deliveries.set(key, delivery)
       return { state: 'claimed', token }
     },
 
-    complete (key, token, reply, ttlMs) {
-      const kept = claimed(key, token)
-      if (kept === undefined) return false
-      queues.take(kept)
-      remember({ ...kept.item, reply }, ttlMs, now())
+    complete (key, token, reply, ttlMs, exactly = false) {
+      const delivery = claimed(key, token)
+      if (delivery === undefined) return false
+      queues.take(delivery)
+      delivery.reply = reply
+      delivery.exactly = exactly
+      queues.put(delivery, ttlMs, now())
       return true
     },
 
     release (key, token) {
-      const kept = claimed(key, token)
-      if (kept === undefined || kept.item.reply !== undefined) return false
-      forget(kept)
+      const delivery = claimed(key, token)
+      if (delivery === undefined || delivery.reply !== undefined) return false
+      forget(delivery)
       return true
     }
   }

@@ -122,8 +122,9 @@ export function redisDeliveries (options: RedisDeliveriesOptions): DeliveryStore
       return state === 'done' ? { state, reply: JSON.parse(stored) as StoredReply } : { state }
     },
 
-    async complete (key, token, reply, ttlMs) {
-      return await run(COMPLETE, key, [token, JSON.stringify(reply), duration(Math.max(ttlMs, ttl * 1000))]) === 1
+    async complete (key, token, reply, ttlMs, exactly = false) {
+      const keep = exactly ? ttlMs : Math.max(ttlMs, ttl * 1000)
+      return await run(COMPLETE, key, [token, JSON.stringify(reply), duration(keep)]) === 1
     },
 
     async release (key, token) {

@@ -48,7 +48,7 @@ export function openDeliveries (scope: FastifyInstance, store: DeliveryStore = m
         if (late.state === 'claimed') giveBack(key, late.token)
       })
     },
-    complete: (key, token, reply, ttlMs) => wait(store.complete(key, token, reply, ttlMs)),
+    complete: (key, token, reply, ttlMs, exactly) => wait(store.complete(key, token, reply, ttlMs, exactly)),
     release: (key, token) => wait(store.release(key, token))
   }
 }

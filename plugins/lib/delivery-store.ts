@@ -26,10 +26,12 @@ export interface DeliveryStore {
    */
   claim: (key: string, fingerprint: string, leaseMs: number) => Awaitable<Claim>
   /**
-   * Remembers the reply for `ttlMs` or longer: until then the same delivery may come again. False if `token` does not
-   * hold the claim any more.
+   * Remembers the reply for `ttlMs` or longer: until then the same delivery may come again. With `exactly`, for no
+   * longer: from then on what looks the same is another delivery. False if `token` does not hold the claim any more.
    */
-  complete: (key: string, token: string, reply: StoredReply, ttlMs: number) => Awaitable<boolean>
+  complete: (
+    key: string, token: string, reply: StoredReply, ttlMs: number, exactly?: boolean
+  ) => Awaitable<boolean>
   /** Gives a claim back, to be taken again. False if `token` does not hold it, or it is done. */
   release: (key: string, token: string) => Awaitable<boolean>
   /** Called when a server that uses the store is ready: what its operator should know goes to this log. */

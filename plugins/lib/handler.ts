@@ -44,10 +44,11 @@ export function createHandlerRunner<Event, Question> (
   }
 
   return (event, request, ended, timedOut) => {
-    const question = work.question?.(event) as Question
+    let question: Question
     let result: unknown
     let pending: boolean
     try {
+      question = work.question?.(event) as Question
       result = work.handle(event, request)
       pending = isThenable(result)
     } catch (error) {

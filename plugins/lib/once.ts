@@ -13,7 +13,11 @@ export interface OnceRules {
   readonly lease: number
   /** How long the same delivery may come again, in milliseconds. */
   readonly replayWindow: number
+  /** Whether what comes after that is another one, even if it looks the same. */
+  readonly exactly?: boolean
 }
+
+interface About { readonly provider: string, readonly delivery: string }
 
 export type HandleOnce<Event> =
   (id: DeliveryId, event: Event, request: FastifyRequest, answered: (answer: Answer) => void) => void
@@ -23,46 +27,48 @@ export type HandleOnce<Event> =
  * 2xx completes the claim before it is sent, anything else gives the claim back for the sender's next try.
  */
 export function createOnce<Event> (run: RunHandler<Event>, provider: string, rules: OnceRules): HandleOnce<Event> {
-  const { deliveries, lease, replayWindow } = rules
+  const { deliveries, lease, replayWindow, exactly } = rules
 
-  return (id, event, request, answered) => {
+  return ({ key, fingerprint }, event, request, answered) => {
     const { log } = request
-    consult(() => deliveries.claim(id.key, id.fingerprint, lease), (claim) => {
-      if (claim.state !== 'claimed') return answered(answerTo(claim, log))
+    const about = { provider, delivery: key }
+    consult(() => deliveries.claim(key, fingerprint, lease), (claim) => {
+      if (claim.state !== 'claimed') return answered(answerTo(claim, about, log))
       run(event, request, (answer, late) => {
-        settle(id.key, claim.token, answer, log, () => { if (!late) answered(answer) })
+        settle(claim.token, answer, about, log, () => { if (!late) answered(answer) })
       }, answered)
     }, (error) => {
-      tell(log, 'error', { provider, failure: describeError(error) }, 'delivery store unavailable')
+      tell(log, 'error', { ...about, failure: describeError(error) }, 'delivery store unavailable')
       answered(STORE_UNAVAILABLE)
     })
   }
 
-  function answerTo (claim: Exclude<Claim, { state: 'claimed' }>, log: FastifyBaseLogger): Answer {
-    if (claim.state === 'done') {
-      tell(log, 'info', { provider }, 'delivery was handled before')
-      return { ...claim.reply, replayed: true }
+  function answerTo (claim: Exclude<Claim, { state: 'claimed' }>, about: About, log: FastifyBaseLogger): Answer {
+    switch (claim.state) {
+      case 'done':
+        tell(log, 'info', about, 'delivery was handled before')
+        return { ...claim.reply, replayed: true }
+      case 'running':
+        tell(log, 'info', about, 'delivery is being handled')
+        return IN_PROGRESS
+      case 'conflict':
+        tell(log, 'warn', about, 'id of a delivery was used for other content')
+        return ID_REUSED
     }
-    if (claim.state === 'running') {
-      tell(log, 'info', { provider }, 'delivery is being handled')
-      return IN_PROGRESS
-    }
-    tell(log, 'warn', { provider }, 'id of a delivery was used for other content')
-    return ID_REUSED
   }
 
-  /** Whatever the store says to it, the work is done or undone: the sender is told so. */
-  function settle (key: string, token: string, answer: Answer, log: FastifyBaseLogger, settled: () => void): void {
+  /** Whatever the store says to it, the work is done or it is not, and that is what the sender is told. */
+  function settle (token: string, answer: Answer, about: About, log: FastifyBaseLogger, settled: () => void): void {
     const { statusCode, body } = answer
     const done = statusCode < 300
     consult(() => done
-      ? deliveries.complete(key, token, { statusCode, body }, replayWindow)
-      : deliveries.release(key, token), (held) => {
-      if (!held) tell(log, 'warn', { provider, statusCode }, 'delivery was handled for longer than its lease')
+      ? deliveries.complete(about.delivery, token, { statusCode, body }, replayWindow, exactly)
+      : deliveries.release(about.delivery, token), (held) => {
+      if (!held) tell(log, 'warn', { ...about, statusCode }, 'delivery was handled for longer than its lease')
       settled()
     }, (error) => {
       const message = done ? 'delivery was handled, but this cannot be stored' : 'claim cannot be given back'
-      tell(log, 'error', { provider, statusCode, failure: describeError(error) }, message)
+      tell(log, 'error', { ...about, statusCode, failure: describeError(error) }, message)
       settled()
     })
   }

@@ -1,48 +1,49 @@
-/** What is kept. All but `item` is the queue's own. */
-export interface Kept<Item> {
-  readonly item: Item
+/** What is kept. These fields are the queues' own. */
+export interface Kept {
   /** When it was put in, in milliseconds. */
-  readonly since: number
+  since: number
   /** How long it must be kept, in milliseconds. */
-  readonly atLeast: number
-  previous: Kept<Item> | undefined
-  next: Kept<Item> | undefined
+  atLeast: number
+  previous: Kept | undefined
+  next: Kept | undefined
 }
 
-interface Queue<Item> { first: Kept<Item> | undefined, last: Kept<Item> | undefined }
-
-export interface RetentionQueues<Item> {
-  put: (item: Item, atLeast: number, time: number) => Kept<Item>
-  take: (kept: Kept<Item>) => void
-  /** The oldest of each queue. */
-  oldest: () => Kept<Item>[]
+export interface RetentionQueues<Item extends Kept> {
+  put: (item: Item, atLeast: number, time: number) => void
+  take: (item: Item) => void
+  /** Shows the oldest of each queue; it may be taken meanwhile. */
+  eachOldest: (visit: (item: Item) => void) => void
 }
 
 /**
  * A queue for each length of time for which items must be kept, so that in each the first one in is the first that may
  * go. A `Map` does not do: the more of its first entries are deleted, the longer it takes to find the first one left.
  */
-export function createRetentionQueues<Item> (): RetentionQueues<Item> {
-  const queues = new Map<number, Queue<Item>>()
+export function createRetentionQueues<Item extends Kept> (): RetentionQueues<Item> {
+  const queues = new Map<number, { first: Item | undefined, last: Item | undefined }>()
 
   return {
-    put (item, atLeast, since) {
+    put (item, atLeast, time) {
       let queue = queues.get(atLeast)
       if (queue === undefined) queues.set(atLeast, queue = { first: undefined, last: undefined })
-      const kept: Kept<Item> = { item, since, atLeast, previous: queue.last, next: undefined }
-      if (queue.last === undefined) queue.first = kept
-      else queue.last.next = kept
-      queue.last = kept
-      return kept
+      item.since = time
+      item.atLeast = atLeast
+      item.previous = queue.last
+      item.next = undefined
+      if (queue.last === undefined) queue.first = item
+      else queue.last.next = item
+      queue.last = item
     },
     take ({ atLeast, previous, next }) {
       const queue = queues.get(atLeast)!
-      if (previous === undefined) queue.first = next
+      if (previous === undefined) queue.first = next as Item | undefined
       else previous.next = next
-      if (next === undefined) queue.last = previous
+      if (next === undefined) queue.last = previous as Item | undefined
       else next.previous = previous
       if (queue.first === undefined) queues.delete(atLeast)
     },
-    oldest: () => Array.from(queues.values(), ({ first }) => first!)
+    eachOldest (visit) {
+      for (const { first } of queues.values()) visit(first!)
+    }
   }
 }
