@@ -5,15 +5,23 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import ts from 'typescript'
 import { build } from '../example-server.js'
-import { issueToken, signAghanim } from '../plugins/index.js'
+import { issueToken, signAghanim, signAltdentifier } from '../plugins/index.js'
 import { VERIFY_EVENT } from './fixtures/deliveries.js'
 import { portOf } from './fixtures/host.js'
+import { noRedis, startRedis } from './fixtures/redis.js'
 
 const root = new URL('..', import.meta.url)
 const readme = readFileSync(new URL('README.md', root), 'utf8')
 
 function blocks (language: string): string[] {
   return [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))].map((match) => match[1]!)
+}
+
+/** The block of TypeScript with this in it. */
+function example (text: string): string {
+  const [found, ...others] = blocks('ts').filter((block) => block.includes(text))
+  if (found === undefined || others.length > 0) throw new Error(`not exactly one example with ${text}`)
+  return found
 }
 
 const shown = blocks('http')
@@ -42,6 +50,16 @@ t.test('the deliveries sent by hand are answered as shown, and refused with one 
   }
 })
 
+t.test('the same delivery once more is answered as the first time, and says so', async (t) => {
+  const app = await build()
+  t.teardown(() => app.close())
+  await app.listen({ port: 0 })
+  const script = blocks('sh').find((block) => block.includes('X-Endpoint'))!
+    .replaceAll('127.0.0.1:3000', `127.0.0.1:${portOf(app)}`)
+  const { stdout } = await shell(`${script}\n${script.slice(script.lastIndexOf('curl'))}`)
+  t.match(essence(stdout), /^HTTP\/1.1 204 No Content\n+HTTP\/1.1 204 No Content\nidempotency-replayed: true$/)
+})
+
 t.test('a human signs up as shown, once, and nobody else does', async (t) => {
   const app = await build()
   t.teardown(() => app.close())
@@ -64,7 +82,7 @@ t.test('a human signs up as shown, once, and nobody else does', async (t) => {
 
 t.test('its TypeScript compiles as strictly as the project itself', async (t) => {
   const files = Object.fromEntries(blocks('ts').map((block, index) => [`example-${index}.ts`, block]))
-  t.equal(Object.keys(files).length, 5)
+  t.equal(Object.keys(files).length, 6)
   const folder = t.testdir(files)
   const { config } = ts.readConfigFile(new URL('tsconfig.json', root).pathname, ts.sys.readFile)
   const { options } = ts.parseJsonConfigFileContent({ ...config, files: [] }, ts.sys, root.pathname)
@@ -85,7 +103,7 @@ t.test('its TypeScript compiles as strictly as the project itself', async (t) =>
 async function importBlock (testdir: typeof t.testdir, block: string): Promise<Record<string, any>> {
   const source = block
     .replace(/'fastify-verification'/g, `'${new URL('plugins/index.ts', root)}'`)
-    .replace(/'fastify-verification\/([\w-]+)'/g, (_all, name) => `'${new URL(`plugins/${name}.ts`, root)}'`)
+    .replace(/'fastify-verification\/([\w/-]+)'/g, (_all, name) => `'${new URL(`plugins/${name}.ts`, root)}'`)
     .replace('logger: true', 'logger: false')
     .replace('port: 3000', 'port: 0')
   const { outputText } = ts.transpileModule(source, {
@@ -99,7 +117,7 @@ async function importBlock (testdir: typeof t.testdir, block: string): Promise<R
 t.test('the whole example serves', async (t) => {
   process.env['AGHANIM_SECRET'] = 'demo-aghanim-secret-of-32-bytes!'
   process.env['ALTDENTIFIER_SECRET'] = 'demo-altdentifier-secret'
-  const { app } = await importBlock(t.testdir, blocks('ts')[0]!)
+  const { app } = await importBlock(t.testdir, example('deny({'))
   t.teardown(() => app.close())
   const body = JSON.stringify(VERIFY_EVENT)
   const headers = signAghanim({ secret: process.env['AGHANIM_SECRET'], body })
@@ -107,8 +125,22 @@ t.test('the whole example serves', async (t) => {
   t.equal(reply.statusCode, 200)
 })
 
+t.test('two servers that share a Redis handle an event once', { skip: noRedis }, async (t) => {
+  process.env['REDIS_URL'] = (await startRedis(t)).url
+  const source = example('redisDeliveries')
+  const body = JSON.stringify({ OP: 5 })
+  const headers = signAltdentifier({ secret: process.env['ALTDENTIFIER_SECRET']!, body })
+  for (const replayed of [undefined, 'true']) {
+    const { app } = await importBlock(t.testdir, `${source}// server ${replayed}`)
+    t.teardown(() => app.close())
+    const reply = await app.inject({ method: 'POST', url: '/altdentifier', headers, payload: body })
+    t.equal(reply.statusCode, 204)
+    t.equal(reply.headers['idempotency-replayed'], replayed)
+  }
+})
+
 t.test('an event of a schema of your own is verified and typed', async (t) => {
-  const { app } = await importBlock(t.testdir, blocks('ts')[1]!)
+  const { app } = await importBlock(t.testdir, example('aghanimOptions'))
   t.teardown(() => app.close())
   const body = JSON.stringify({ ...VERIFY_EVENT, event_data: { provider: 'apple', subject: 'Beebee-Ate' } })
   const headers = signAghanim({ secret: process.env['AGHANIM_SECRET']!, body })
@@ -119,11 +151,10 @@ t.test('an event of a schema of your own is verified and typed', async (t) => {
 t.test('a guarded route and a token service of your own work together', async (t) => {
   const secret = process.env['TOKEN_SECRET'] = 'a secret of at least 24 bytes'
   process.env['HUMANDETECT_API_KEY'] = 'demo-humandetect-key'
-  const [, , guard, api] = blocks('ts')
-  const { app: service } = await importBlock(t.testdir, api!)
+  const { app: service } = await importBlock(t.testdir, example('humandetectApiPlugin'))
   t.teardown(() => service.close())
   process.env['HUMANDETECT_BASE_URL'] = await service.listen({ port: 0 })
-  const { app } = await importBlock(t.testdir, guard!.replace('BASE_URL!', 'BASE_URL!, allowHttp: true'))
+  const { app } = await importBlock(t.testdir, example('requireHuman').replace('BASE_URL!', 'BASE_URL!, allowHttp: true'))
   t.teardown(() => app.close())
   const token = issueToken({ secret, identifier: 'ada@example.com', human: true })
   const payload = { email: 'ada@example.com', token }
@@ -132,7 +163,7 @@ t.test('a guarded route and a token service of your own work together', async (t
 })
 
 t.test('signing and verifying come out as its comments say', async (t) => {
-  const block = blocks('ts')[4]!
+  const block = example('verifyAghanim')
   const calls = [...block.matchAll(/^(verifyAghanim\(.*\)) \/\/ (.*)$/gm)]
   t.equal(calls.length, 2)
   const exported = calls.reduce((text, [line, call], index) => text.replace(line, `export const result${index} = ${call}`), block)
