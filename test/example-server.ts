@@ -6,6 +6,7 @@ import t from 'tap'
 import { signAghanim, signAltdentifier, signIdentityValidation } from '../plugins/index.js'
 import { GUILD, MEMBER, VERIFY_EVENT } from './fixtures/deliveries.js'
 import type { Test } from './fixtures/host.js'
+import { freePort, noRedis, startRedis } from './fixtures/redis.js'
 
 // Importing it as the program that is run must run it: here into the refusal to make secrets up.
 const entry = process.argv[1]
@@ -31,10 +32,10 @@ const SECRETS = {
   HUMANDETECT_API_KEY: 'canary-key-of-humandetect'
 }
 
-async function createServer (test: Test) {
+async function createServer (test: Test, env: Record<string, string> = {}) {
   const lines: { msg: string }[] = []
   const stream = { write: (line: string) => { lines.push(JSON.parse(line)) } }
-  const app = await build(SECRETS, { logger: { stream } })
+  const app = await build({ ...SECRETS, ...env }, { logger: { stream } })
   test.teardown(() => app.close())
   const endpoint = '/webhooks/identity-validation'
   const post = (url: string, event: object) => {
@@ -74,6 +75,25 @@ t.test('each event is answered, and told in a readable line', async (t) => {
   }
   t.strictSame((await app.inject('/health')).json(), { status: 'ok' })
   t.notMatch(JSON.stringify(lines), /canary/)
+})
+
+t.test('servers that share a Redis handle a delivery once among them', { skip: noRedis }, async (t) => {
+  const { url } = await startRedis(t)
+  const event = { event_id: 'whevt_1', event_type: 'item.add', event_data: {} }
+  const servers = [await createServer(t, { REDIS_URL: url }), await createServer(t, { REDIS_URL: url })]
+  const replies = []
+  for (const { post } of servers) replies.push(await post('/webhooks/aghanim', event))
+  t.strictSame(replies.map(({ statusCode, body }) => [statusCode, body]), Array(2).fill([200, '{"status":"ok"}']))
+  t.strictSame(replies.map(({ headers }) => headers['idempotency-replayed']), [undefined, 'true'])
+})
+
+t.test('while Redis is away deliveries are refused, and its password is not told', async (t) => {
+  const { app, lines, post } = await createServer(t, { REDIS_URL: `redis://:canary@127.0.0.1:${await freePort()}` })
+  const reply = await post('/webhooks/aghanim', { event_id: 'whevt_1', event_type: 'item.add', event_data: {} })
+  t.equal(reply.statusCode, 503)
+  t.equal(reply.json().code, 'FST_VERIFICATION_STORE_UNAVAILABLE')
+  t.equal((await app.inject('/health')).statusCode, 200)
+  t.notMatch(JSON.stringify(lines) + reply.body, /canary/)
 })
 
 t.test('a human signs up with a demo token, a bot or anyone else does not', async (t) => {

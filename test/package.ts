@@ -31,10 +31,15 @@ t.test('what is built holds every export, to import and to require, with types',
 t.test('what is built types what it adds to Fastify', async (t) => {
   const folder = t.testdir({
     'consumer.ts': `import { altdentifierPlugin } from 'fastify-verification/altdentifier'
+      import { redisDeliveries } from 'fastify-verification/deliveries/redis'
       import { humandetectPlugin } from 'fastify-verification/humandetect'
       import Fastify from 'fastify'
+      import { Cluster, Redis } from 'ioredis'
+      const stores = [redisDeliveries({ client: new Redis() }), redisDeliveries({ client: new Cluster([]) })]
       const app = Fastify()
-      app.register(altdentifierPlugin, { secret: '', handleEvent: (event, request) => [event.OP, request.rawBody] })
+      app.register(altdentifierPlugin, {
+        secret: '', deliveries: stores[0], handleEvent: (event, request) => [event.OP, request.rawBody]
+      })
       app.register(humandetectPlugin, { apiKey: '' })
       const preHandler = app.humandetect.requireHuman({ identifier: '' })
       app.get('/', { preHandler }, (request) => request.humandetect?.valid)`
