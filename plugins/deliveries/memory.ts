@@ -84,8 +84,15 @@ export function memoryDeliveries (options: MemoryDeliveriesOptions = {}): Delive
       makeRoom(time)
       const token = String(++claims)
       const delivery = {
-        key, fingerprint, token, reply: undefined, exactly: false,
-        since: time, atLeast: leaseMs, previous: undefined, next: undefined
+        key,
+        fingerprint,
+        token,
+        reply: undefined,
+        exactly: false,
+        since: time,
+        atLeast: leaseMs,
+        previous: undefined,
+        next: undefined
       }
       queues.put(delivery, leaseMs, time)
       deliveries.set(key, delivery)

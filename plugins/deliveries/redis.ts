@@ -1,3 +1,4 @@
+import type { FastifyBaseLogger } from 'fastify'
 import createError from '@fastify/error'
 import { createHash, randomUUID } from 'node:crypto'
 import type { Claim, DeliveryStore, StoredReply } from '../lib/delivery-store.js'
@@ -134,21 +135,27 @@ export function redisDeliveries (options: RedisDeliveriesOptions): DeliveryStore
     watch (log) {
       if (watched) return
       watched = true
+      let down = false
       client.on('error', (error) => {
-        tell(log, 'warn', { failure: describeError(error) }, 'delivery store: the connection to Redis failed')
+        if (!down) tell(log, 'warn', { failure: describeError(error) }, 'delivery store: Redis cannot be reached')
+        down = true // until it is back, each try to connect fails like this one
       })
-      const warn = (): void => {
-        client.info('memory').then((text) => {
-          const policy = /^maxmemory_policy:(\S+)/m.exec(text)?.[1]
-          if (policy === undefined || policy === 'noeviction') return
-          tell(log, 'warn', { policy }, 'delivery store: Redis may drop claims, set maxmemory-policy to noeviction')
-        }).catch((error: unknown) => {
-          tell(log, 'warn', { failure: describeError(error) }, 'delivery store: the eviction policy of Redis is unknown')
-        })
-      }
-      client.on('ready', warn)
-      if (client.status === 'ready') warn()
+      client.on('ready', () => {
+        down = false
+        warnOfEviction(client, log)
+      })
+      if (client.status === 'ready') warnOfEviction(client, log)
     }
+  }
+}
+
+async function warnOfEviction (client: RedisClient, log: FastifyBaseLogger): Promise<void> {
+  try {
+    const policy = /^maxmemory_policy:(\S+)/m.exec(await client.info('memory'))?.[1]
+    if (policy === undefined || policy === 'noeviction') return
+    tell(log, 'warn', { policy }, 'delivery store: Redis may drop claims, set its maxmemory-policy to noeviction')
+  } catch (error) {
+    tell(log, 'warn', { failure: describeError(error) }, 'delivery store: the eviction policy of Redis is unknown')
   }
 }
 
