@@ -6,7 +6,7 @@ import { Type, type Static } from '@sinclair/typebox'
 import { Redis } from 'ioredis'
 import {
   aghanimPlugin, altdentifierPlugin, humandetectApiPlugin, humandetectPlugin, identityValidationPlugin, issueToken,
-  memoryDeliveries, openToken, redisDeliveries, type AltDentifierEvent, type DeliveryStore, type HumanDetectApiOptions,
+  openToken, redisDeliveries, type AltDentifierEvent, type DeliveryStore, type HumanDetectApiOptions,
   type Player
 } from './plugins/index.js'
 
@@ -78,7 +78,7 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
     altdentifierSecret, aghanimSecret, identityKeys, humandetectKey, humandetectUrl, redisUrl, mintsTokens
   } = readEnv(env)
   const app = Fastify({ logController: new LogController({ disableRequestLogging: true }), ...options })
-  const deliveries = redisUrl === undefined ? memoryDeliveries() : openRedis(app, redisUrl)
+  const deliveries = redisUrl === undefined ? undefined : openRedis(app, redisUrl)
 
   app.register(altdentifierPlugin, {
     prefix: '/webhooks',
@@ -172,15 +172,17 @@ function tell (event: AltDentifierEvent): string {
 
 /** Listens until a signal ends it. What stands in the way is told in one line. */
 export async function main (env: Env, signals: Pick<NodeJS.Process, 'once'> = process): Promise<void> {
+  let app: FastifyInstance | undefined
   try {
     const { host, port, madeUp } = readEnv(env)
-    const app = await build(env, { logger: loggerFor(process.stdout) })
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) signals.once(signal, () => app.close())
+    app = await build(env, { logger: loggerFor(process.stdout) })
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) signals.once(signal, () => app!.close())
     console.log(`\nListening on ${await app.listen({ host, port })}\n`)
     if (madeUp.length > 0) console.log(['Demo secrets in use:', ...madeUp, ''].join('\n'))
   } catch (error) {
     console.error((error as Error).message)
     process.exitCode = 1
+    await app?.close() // a connection to Redis keeps a process alive
   }
 }
 

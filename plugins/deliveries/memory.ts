@@ -4,7 +4,7 @@ import { callback, checkOptions, retention, whole } from '../lib/options.js'
 import { createRetentionQueues, type Kept } from '../lib/retention-queues.js'
 
 export interface MemoryDeliveriesOptions {
-  /** How many deliveries are remembered at most. Default 100,000. */
+  /** How many deliveries are remembered at most, up to 8,388,608. Default 100,000. */
   maxEntries?: number | undefined
   /** How long a delivery is remembered while there is room, in seconds. Default 3,600. */
   ttl?: number | undefined
@@ -13,7 +13,8 @@ export interface MemoryDeliveriesOptions {
 }
 
 /** There is no room for another delivery, and none may be forgotten yet. */
-const StoreFull = createError<[]>('FST_VERIFICATION_STORE_FULL', 'The delivery store is full')
+const StoreFull = createError<[]>(
+  'FST_VERIFICATION_STORE_FULL', 'The delivery store is full', 503, Error, false)
 
 interface Delivery extends Kept {
   readonly key: string
@@ -32,7 +33,7 @@ interface Delivery extends Kept {
  * @example app.register(aghanimPlugin, { secret, verifyPlayer, deliveries: memoryDeliveries({ ttl: 7200 }) })
  */
 export function memoryDeliveries (options: MemoryDeliveriesOptions = {}): DeliveryStore {
-  checkOptions('memoryDeliveries', options, { maxEntries: whole(2 ** 24), ttl: retention, now: callback })
+  checkOptions('memoryDeliveries', options, { maxEntries: whole(2 ** 23), ttl: retention, now: callback })
   const { maxEntries = 100_000, ttl = 3600, now = () => performance.now() } = options
   const deliveries = new Map<string, Delivery>()
   const queues = createRetentionQueues<Delivery>()

@@ -4,7 +4,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import type { Claim, DeliveryStore, StoredReply } from '../lib/delivery-store.js'
 import { describeError } from '../lib/errors.js'
 import { tell } from '../lib/log.js'
-import { checkOptions, milliseconds, required, retention, type Rule } from '../lib/options.js'
+import { checkOptions, required, retention, whole, type Rule } from '../lib/options.js'
 import { createTimeLimit } from '../lib/time-limit.js'
 
 /** What is used of an `ioredis` client or cluster. */
@@ -23,13 +23,13 @@ export interface RedisDeliveriesOptions {
   prefix?: string | undefined
   /** How long a delivery is remembered, in seconds. Default 345,600: 96 hours, longer than senders try. */
   ttl?: number | undefined
-  /** How long one call may take, in milliseconds. Default 250. */
+  /** How long one call may take, in milliseconds, up to 1,000. Default 250. */
   timeout?: number | undefined
 }
 
 /** There is no connection, or nobody answers on it. */
 const StoreUnreachable = createError<[]>(
-  'FST_VERIFICATION_STORE_UNREACHABLE', 'The delivery store cannot be reached')
+  'FST_VERIFICATION_STORE_UNREACHABLE', 'The delivery store cannot be reached', 503, Error, false)
 
 interface Script { readonly text: string, readonly sha1: string }
 
@@ -66,11 +66,12 @@ const RELEASE = script(`${READ}
   return redis.call('DEL', KEYS[1])`)
 
 const DISCONNECTED: ReadonlySet<string> = new Set(['close', 'reconnecting', 'disconnecting', 'end'])
-// Calls that nobody has answered in time, and may never: no more are sent until some of them are settled.
-const MOST_OVERDUE = 100
+// Calls in a row that were not answered. From then on one claim at a time is sent, to see whether Redis is back: the
+// client keeps each of them for as long as it hopes for its answer.
+const MOST_UNANSWERED = 100
 
 const redisClient: Rule = {
-  accepts: (value) => typeof value === 'object' && value !== null &&
+  accepts: (value) => typeof (value as RedisClient | undefined)?.status === 'string' &&
     ['eval', 'evalsha', 'info', 'on'].every((name) => typeof (value as Record<string, unknown>)[name] === 'function'),
   expects: 'must be an ioredis client'
 }
@@ -87,49 +88,63 @@ export function redisDeliveries (options: RedisDeliveriesOptions): DeliveryStore
     client: required(redisClient),
     prefix: { accepts: (value) => typeof value === 'string', expects: 'must be a text' },
     ttl: retention,
-    timeout: milliseconds
+    timeout: whole(1000)
   })
   const { client, prefix = 'fastify-verification:', ttl = 96 * 3600, timeout = 250 } = options
   const inTime = createTimeLimit(timeout)
-  let overdue = 0
+  let unanswered = 0
+  let probing = false
   let watched = false
 
-  async function run ({ text, sha1 }: Script, key: string, args: string[], late?: (reply: unknown) => void) {
-    if (DISCONNECTED.has(client.status) || overdue >= MOST_OVERDUE) throw new StoreUnreachable()
+  const noteReply = (): void => { unanswered = 0 }
+
+  async function run ({ text, sha1 }: Script, key: string, ...args: string[]): Promise<unknown> {
     const call = client.evalsha(sha1, 1, prefix + key, ...args).catch((error: unknown) => {
       if (!String((error as Error).message).startsWith('NOSCRIPT')) throw error
       return client.eval(text, 1, prefix + key, ...args) // which makes the server remember it
     })
     try {
-      return await inTime(call, late)
+      const reply = await inTime(call, noteReply)
+      noteReply()
+      return reply
     } catch (error) {
-      overdue++
-      const settled = (): void => { overdue-- }
-      call.then(settled, settled)
+      if (isReply(error)) noteReply()
+      else unanswered++
       throw error
     }
   }
 
+  async function claim (key: string, token: string, fingerprint: string, leaseMs: number): Promise<Claim> {
+    const args = [token, JSON.stringify(fingerprint), duration(leaseMs)]
+    const reply = await run(CLAIM, key, ...args).catch((error: unknown) => {
+      // It may have been carried out all the same, or may yet be: this comes after it.
+      if (!isReply(error)) run(RELEASE, key, token).catch(() => {})
+      throw error
+    })
+    const [state, stored] = reply as [Claim['state'], string]
+    if (state === 'claimed') return { state, token }
+    return state === 'done' ? { state, reply: JSON.parse(stored) as StoredReply } : { state }
+  }
+
   return {
-    async claim (key, fingerprint, leaseMs): Promise<Claim> {
-      const token = JSON.stringify(randomUUID())
-      const args = [token, JSON.stringify(fingerprint), duration(leaseMs)]
-      const reply = await run(CLAIM, key, args, () => {
-        // Nobody waits for it any more. If it is claimed, it is so for nothing.
-        run(RELEASE, key, [token]).catch(() => {})
-      })
-      const [state, stored] = reply as [Claim['state'], string]
-      if (state === 'claimed') return { state, token }
-      return state === 'done' ? { state, reply: JSON.parse(stored) as StoredReply } : { state }
+    async claim (key, fingerprint, leaseMs) {
+      const doubtful = unanswered >= MOST_UNANSWERED
+      if (DISCONNECTED.has(client.status) || (doubtful && probing)) throw new StoreUnreachable()
+      probing = doubtful
+      try {
+        return await claim(key, JSON.stringify(randomUUID()), fingerprint, leaseMs)
+      } finally {
+        if (doubtful) probing = false
+      }
     },
 
     async complete (key, token, reply, ttlMs, exactly = false) {
       const keep = exactly ? ttlMs : Math.max(ttlMs, ttl * 1000)
-      return await run(COMPLETE, key, [token, JSON.stringify(reply), duration(keep)]) === 1
+      return Number(await run(COMPLETE, key, token, JSON.stringify(reply), duration(keep))) === 1
     },
 
     async release (key, token) {
-      return await run(RELEASE, key, [token]) === 1
+      return Number(await run(RELEASE, key, token)) === 1
     },
 
     watch (log) {
@@ -157,6 +172,11 @@ async function warnOfEviction (client: RedisClient, log: FastifyBaseLogger): Pro
   } catch (error) {
     tell(log, 'warn', { failure: describeError(error) }, 'delivery store: the eviction policy of Redis is unknown')
   }
+}
+
+/** Whether it is Redis itself that says no, and has done nothing. */
+function isReply (error: unknown): boolean {
+  return (error as Error | undefined)?.name === 'ReplyError'
 }
 
 /** Whole milliseconds, which is all that Redis takes. */

@@ -17,13 +17,14 @@ export function canonicalJson (value: unknown): string {
       text += JSON.stringify(item)
     } else if (Array.isArray(item)) {
       pending.push(']')
-      for (let index = item.length - 1; index >= 0; index--) pending.push([item[index]], ',')
+      for (let index = item.length - 1; index >= 0; index--) pending.push([item[index]], index > 0 ? ',' : '')
       text += '['
     } else {
       pending.push('}')
       const entries = item as Record<string, unknown>
-      for (const key of Object.keys(item).sort().reverse()) {
-        pending.push([entries[key]], `,${JSON.stringify(key)}:`)
+      const keys = Object.keys(item).sort()
+      for (let index = keys.length - 1; index >= 0; index--) {
+        pending.push([entries[keys[index]!]], `${index > 0 ? ',' : ''}${JSON.stringify(keys[index])}:`)
       }
       text += '{'
     }

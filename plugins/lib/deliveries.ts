@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import createError from '@fastify/error'
 import { memoryDeliveries } from '../deliveries/memory.js'
 import type { Claim, DeliveryStore, StoredReply } from './delivery-store.js'
@@ -26,11 +26,7 @@ export function openDeliveries (scope: FastifyInstance, store: DeliveryStore = m
   const wait = <T>(result: Awaitable<T>): Awaitable<T> => isThenable(result) ? inTime(result) : result
 
   scope.addHook('onReady', (done) => {
-    try {
-      store.watch?.(scope.log)
-    } catch (error) {
-      tell(scope.log, 'warn', { failure: describeError(error) }, 'delivery store cannot be watched')
-    }
+    watch(store, scope.log)
     done()
   })
 
@@ -50,6 +46,14 @@ export function openDeliveries (scope: FastifyInstance, store: DeliveryStore = m
     },
     complete: (key, token, reply, ttlMs, exactly) => wait(store.complete(key, token, reply, ttlMs, exactly)),
     release: (key, token) => wait(store.release(key, token))
+  }
+}
+
+async function watch (store: DeliveryStore, log: FastifyBaseLogger): Promise<void> {
+  try {
+    await store.watch?.(log)
+  } catch (error) {
+    tell(log, 'warn', { failure: describeError(error) }, 'delivery store cannot be watched')
   }
 }
 

@@ -35,5 +35,5 @@ export interface DeliveryStore {
   /** Gives a claim back, to be taken again. False if `token` does not hold it, or it is done. */
   release: (key: string, token: string) => Awaitable<boolean>
   /** Called when a server that uses the store is ready: what its operator should know goes to this log. */
-  watch?: ((log: FastifyBaseLogger) => void) | undefined
+  watch?: ((log: FastifyBaseLogger) => Awaitable<void>) | undefined
 }

@@ -64,10 +64,10 @@ export function createOnce<Event> (run: RunHandler<Event>, provider: string, rul
     consult(() => done
       ? deliveries.complete(about.delivery, token, { statusCode, body }, replayWindow, exactly)
       : deliveries.release(about.delivery, token), (held) => {
-      if (!held) tell(log, 'warn', { ...about, statusCode }, 'delivery was handled for longer than its lease')
+      if (!held) tell(log, 'warn', { ...about, statusCode }, 'delivery was handled, but its claim was gone')
       settled()
     }, (error) => {
-      const message = done ? 'delivery was handled, but this cannot be stored' : 'claim cannot be given back'
+      const message = done ? 'delivery was handled, but its store does not confirm it' : 'claim cannot be given back'
       tell(log, 'error', { ...about, statusCode, failure: describeError(error) }, message)
       settled()
     })

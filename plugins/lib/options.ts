@@ -66,6 +66,7 @@ export function checkOption (plugin: string, name: string, value: unknown, { acc
 
 /** Throws `FST_VERIFICATION_INVALID_OPTION` for an option that is unknown, missing or of the wrong kind. */
 export function checkOptions (plugin: string, options: object, known: Rules): void {
+  if (typeof options !== 'object' || options === null) throw new InvalidOption(plugin, 'options', 'must be an object')
   const rules = new Map(Object.entries(known))
   const given = options as Record<string, unknown>
   for (const name in given) { // inherited ones count, for they are read

@@ -3,7 +3,7 @@ import { createDeadlines } from './deadlines.js'
 import { outcomeOf } from './thenable.js'
 
 /** What was waited for did not come in time. It may still come. */
-export const TimedOut = createError<[ms: number]>('FST_VERIFICATION_TIMED_OUT', 'No answer within %d ms')
+export const TimedOut = createError<[ms: number]>('FST_VERIFICATION_TIMED_OUT', 'No answer within %d ms', 503, Error, false)
 
 /** As `work`, or rejects once its time is up. `late` is given what `work` resolves to after that. */
 export type InTime = <T>(work: PromiseLike<T>, late?: (value: T) => void) => Promise<T>
@@ -13,16 +13,21 @@ export function createTimeLimit (ms: number): InTime {
   const running = createDeadlines<() => void>(ms, (expire) => expire())
 
   return (work, late) => new Promise((resolve, reject) => {
+    let settled = false
     let over = false
-    const deadline = running.start(() => {
+    // What came in while the process was busy is read before the time is up.
+    const deadline = running.start(() => setImmediate(() => {
+      if (settled) return
       over = true
       reject(new TimedOut(ms))
-    })
+    }))
     outcomeOf(work).then((value) => {
+      settled = true
       running.stop(deadline)
       if (over) late?.(value)
       else resolve(value)
     }, (error: unknown) => {
+      settled = true
       running.stop(deadline)
       reject(error)
     })
