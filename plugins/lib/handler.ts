@@ -30,10 +30,14 @@ export function createHandlerRunner<Event, Question> (
   const inTime = createTimeLimit(handlerTimeout)
 
   function succeeded (result: unknown, question: Question, request: FastifyRequest): Answer {
-    const answer = work.answer(result, question)
-    if (!('problem' in answer)) return answer
-    tell(request.log, 'error', { provider, problem: answer.problem }, 'handler returned an invalid reply')
-    return INVALID_REPLY
+    try {
+      const answer = work.answer(result, question)
+      if (!('problem' in answer)) return answer
+      tell(request.log, 'error', { provider, problem: answer.problem }, 'handler returned an invalid reply')
+      return INVALID_REPLY
+    } catch (error) { // by a type of the user's own in the reply's schema
+      return failed(error, request)
+    }
   }
 
   function failed (thrown: unknown, request: FastifyRequest): Answer {
