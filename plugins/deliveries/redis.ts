@@ -98,16 +98,19 @@ export function redisDeliveries (options: RedisDeliveriesOptions): DeliveryStore
 
   const noteReply = (): void => { unanswered = 0 }
 
-  async function run ({ text, sha1 }: Script, key: string, ...args: string[]): Promise<unknown> {
-    const call = client.evalsha(sha1, 1, prefix + key, ...args).catch((error: unknown) => {
-      if (!String((error as Error).message).startsWith('NOSCRIPT')) throw error
-      return client.eval(text, 1, prefix + key, ...args) // which makes the server remember it
+  async function run (script: Script, key: string, ...args: string[]): Promise<unknown> {
+    let over = false
+    const call = client.evalsha(script.sha1, 1, prefix + key, ...args).catch((error: unknown) => {
+      const unknown = String((error as Error).message).startsWith('NOSCRIPT')
+      if (!unknown || (over && script === CLAIM)) throw error // nobody waits for a claim any more
+      return client.eval(script.text, 1, prefix + key, ...args) // which makes the server remember it
     })
     try {
       const reply = await inTime(call, noteReply)
       noteReply()
       return reply
     } catch (error) {
+      over = true
       if (isReply(error)) noteReply()
       else unanswered++
       throw error

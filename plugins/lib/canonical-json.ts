@@ -1,6 +1,6 @@
 /**
- * The JSON text of a parsed JSON value, the same for every order of its keys. Keeps a stack of its own: a sender may
- * nest deeper than calls can.
+ * The JSON text of a parsed JSON value, the same for every order of its keys and different for every other value. Keeps
+ * a stack of its own: a sender may nest deeper than calls can.
  */
 export function canonicalJson (value: unknown): string {
   let text = ''
@@ -13,7 +13,9 @@ export function canonicalJson (value: unknown): string {
       continue
     }
     const [item] = next
-    if (typeof item !== 'object' || item === null) {
+    if (typeof item === 'number') {
+      text += item // also what JSON cannot write: 1e999 is parsed as infinite
+    } else if (typeof item !== 'object' || item === null) {
       text += JSON.stringify(item)
     } else if (Array.isArray(item)) {
       pending.push(']')
