@@ -96,35 +96,37 @@ export function redisDeliveries (options: RedisDeliveriesOptions): DeliveryStore
   let probing = false
   let watched = false
 
-  const noteReply = (): void => { unanswered = 0 }
-
-  async function run (script: Script, key: string, ...args: string[]): Promise<unknown> {
-    let over = false
-    const call = client.evalsha(script.sha1, 1, prefix + key, ...args).catch((error: unknown) => {
-      const unknown = String((error as Error).message).startsWith('NOSCRIPT')
-      if (!unknown || (over && script === CLAIM)) throw error // nobody waits for a claim any more
-      return client.eval(script.text, 1, prefix + key, ...args) // which makes the server remember it
+  /** `orphaned` is called where Redis may yet carry out what nobody waits for, and once it has. */
+  async function run ({ text, sha1 }: Script, key: string, args: string[], orphaned = () => {}): Promise<unknown> {
+    const call = client.evalsha(sha1, 1, prefix + key, ...args).catch((error: unknown) => {
+      if (!String((error as Error).message).startsWith('NOSCRIPT')) throw error
+      return client.eval(text, 1, prefix + key, ...args) // which makes the server remember it
     })
     try {
-      const reply = await inTime(call, noteReply)
-      noteReply()
+      const reply = await inTime(call, () => {
+        unanswered = 0
+        orphaned()
+      })
+      unanswered = 0
       return reply
     } catch (error) {
-      over = true
-      if (isReply(error)) noteReply()
-      else unanswered++
+      unanswered = isReply(error) ? 0 : unanswered + 1
+      if (!isReply(error)) orphaned()
       throw error
     }
   }
 
-  async function claim (key: string, token: string, fingerprint: string, leaseMs: number): Promise<Claim> {
+  /** In full, since Redis may not know the script; if that fails too, the lease ends the claim. */
+  async function giveBack (key: string, token: string): Promise<void> {
+    try {
+      await client.eval(RELEASE.text, 1, prefix + key, token)
+    } catch {}
+  }
+
+  async function claim (key: string, fingerprint: string, leaseMs: number): Promise<Claim> {
+    const token = JSON.stringify(randomUUID())
     const args = [token, JSON.stringify(fingerprint), duration(leaseMs)]
-    const reply = await run(CLAIM, key, ...args).catch((error: unknown) => {
-      // It may have been carried out all the same, or may yet be: this comes after it.
-      if (!isReply(error)) run(RELEASE, key, token).catch(() => {})
-      throw error
-    })
-    const [state, stored] = reply as [Claim['state'], string]
+    const [state, stored] = await run(CLAIM, key, args, () => giveBack(key, token)) as [Claim['state'], string]
     if (state === 'claimed') return { state, token }
     return state === 'done' ? { state, reply: JSON.parse(stored) as StoredReply } : { state }
   }
@@ -135,7 +137,7 @@ export function redisDeliveries (options: RedisDeliveriesOptions): DeliveryStore
       if (DISCONNECTED.has(client.status) || (doubtful && probing)) throw new StoreUnreachable()
       probing = doubtful
       try {
-        return await claim(key, JSON.stringify(randomUUID()), fingerprint, leaseMs)
+        return await claim(key, fingerprint, leaseMs)
       } finally {
         if (doubtful) probing = false
       }
@@ -143,11 +145,11 @@ export function redisDeliveries (options: RedisDeliveriesOptions): DeliveryStore
 
     async complete (key, token, reply, ttlMs, exactly = false) {
       const keep = exactly ? ttlMs : Math.max(ttlMs, ttl * 1000)
-      return Number(await run(COMPLETE, key, token, JSON.stringify(reply), duration(keep))) === 1
+      return Number(await run(COMPLETE, key, [token, JSON.stringify(reply), duration(keep)])) === 1
     },
 
     async release (key, token) {
-      return Number(await run(RELEASE, key, token)) === 1
+      return Number(await run(RELEASE, key, [token])) === 1
     },
 
     watch (log) {
