@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import createError from '@fastify/error'
-import { createHash, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
+import { CLAIM, COMPLETE, RELEASE, type Script } from '../lib/delivery-scripts.js'
 import type { Claim, DeliveryStore, StoredReply } from '../lib/delivery-store.js'
 import { describeError } from '../lib/errors.js'
 import { tell } from '../lib/log.js'
@@ -30,40 +31,6 @@ export interface RedisDeliveriesOptions {
 /** There is no connection, or nobody answers on it. */
 const StoreUnreachable = createError<[]>(
   'FST_VERIFICATION_STORE_UNREACHABLE', 'The delivery store cannot be reached', 503, Error, false)
-
-interface Script { readonly text: string, readonly sha1: string }
-
-function script (text: string): Script {
-  return { text, sha1: createHash('sha1').update(text).digest('hex') }
-}
-
-// A value is the claim's token, the fingerprint and, once it is done, the reply: JSON texts, which hold no line feed.
-// It is written together with its expiry. A verb that a client sends again, on a new connection, does the same again.
-const READ = `
-  local value = redis.call('GET', KEYS[1])
-  local token, fingerprint, reply
-  if value then
-    token, fingerprint, reply = string.match(value, '^([^\\n]+)\\n([^\\n]+)\\n([^\\n]*)$')
-    if not token then return redis.error_reply('NODELIVERY the key holds something else') end
-  end`
-
-const CLAIM = script(`${READ}
-  if not value or (token == ARGV[1] and reply == '') then
-    redis.call('SET', KEYS[1], ARGV[1] .. '\\n' .. ARGV[2] .. '\\n', 'PX', ARGV[3])
-    return {'claimed'}
-  end
-  if fingerprint ~= ARGV[2] then return {'conflict'} end
-  if reply == '' then return {'running'} end
-  return {'done', reply}`)
-
-const COMPLETE = script(`${READ}
-  if token ~= ARGV[1] then return 0 end
-  redis.call('SET', KEYS[1], token .. '\\n' .. fingerprint .. '\\n' .. ARGV[2], 'PX', ARGV[3])
-  return 1`)
-
-const RELEASE = script(`${READ}
-  if token ~= ARGV[1] or reply ~= '' then return 0 end
-  return redis.call('DEL', KEYS[1])`)
 
 const DISCONNECTED: ReadonlySet<string> = new Set(['close', 'reconnecting', 'disconnecting', 'end'])
 // Calls in a row that were not answered. From then on one claim at a time is sent, to see whether Redis is back: the
