@@ -143,7 +143,8 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
 
 /** What is shared by all processes that are given the same Redis. */
 function openRedis (app: FastifyInstance, url: string): DeliveryStore {
-  const client = new Redis(url, { maxRetriesPerRequest: 1 })
+  const client = new Redis(url, { maxRetriesPerRequest: 1, lazyConnect: true })
+  app.addHook('onReady', async () => { client.connect().catch(() => {}) }) // which the store tells of
   app.addHook('onClose', () => client.disconnect())
   return redisDeliveries({ client })
 }

@@ -221,6 +221,20 @@ t.test('main tells what stands in its way, and starts by itself only as the prog
   t.notMatch(second, /canary/)
 })
 
+t.test('a start that fails holds on to nothing', { skip: noRedis }, async (t) => {
+  const redis = await startRedis(t)
+  const print = t.capture(console, 'error', () => {})
+  const stdout = t.capture(process.stdout, 'write', () => true)
+  const env = { ...SECRETS, REDIS_URL: redis.url }
+  await main({ ...env, PORT: String(redis.port) })
+  await main({ ...env, PORT: '0', IDENTITY_API_SECRET: 'canary' })
+  stdout.restore()
+  process.exitCode = 0
+  t.match(print.args(), [[/EADDRINUSE/], [/apiKeys/]])
+  const clients = String(await redis.connect().client('LIST'))
+  t.equal(clients.trim().split('\n').length, 1, 'only the one that asks is connected')
+})
+
 t.test('the log is pretty on a terminal only', async (t) => {
   t.equal(loggerFor({}), true)
   t.match(loggerFor({ isTTY: true }), { transport: { target: 'pino-pretty' } })
