@@ -5,9 +5,9 @@ import t from 'tap'
 import { z } from 'zod'
 import {
   aghanimOptions, aghanimPlugin, altdentifierPlugin, deny, humandetectApiPlugin, humandetectPlugin,
-  identityValidationOptions, identityValidationPlugin, issueToken, openToken, type AghanimEvent, type AghanimOptions,
-  type AltDentifierEvent, type AltDentifierOptions, type HumanDetectOptions, type HumanDetectResult,
-  type IdentityValidationOptions, type Player, type PlayerVerifyEvent
+  identityValidationOptions, identityValidationPlugin, issueToken, memoryDeliveries, openToken, redisDeliveries,
+  type AghanimEvent, type AghanimOptions, type AltDentifierEvent, type AltDentifierOptions, type DeliveryStore,
+  type HumanDetectOptions, type HumanDetectResult, type IdentityValidationOptions, type Player, type PlayerVerifyEvent
 } from '../plugins/index.js'
 import { API_KEY, API_SECRET, PLAYER, SECRET } from './fixtures/deliveries.js'
 import { createHost } from './fixtures/host.js'
@@ -465,6 +465,37 @@ valid("a host with zod's type provider", (host) => {
   }))
   app.post('/host', { schema: { body: z.object({ n: z.number() }) } }, ({ body }) => exactly<number>()(body.n))
 })
+
+const store: DeliveryStore = {
+  claim: (key, fingerprint, leaseMs) => ({ state: 'claimed', token: `${key} ${fingerprint} ${leaseMs}` }),
+  complete: async (_key, _token, { statusCode }) => statusCode === 200,
+  release: () => true
+}
+
+valid('a delivery store of one\'s own, in part synchronous, and one store for all plugins', async (app) => {
+  app.register(altdentifierPlugin, { secret, handleEvent, deliveries: store, dedupe: 60, lease: 20_000 })
+  const deliveries = memoryDeliveries({ maxEntries: 1000, ttl: 60 })
+  app.register(aghanimPlugin, { secret, verifyPlayer, deliveries })
+  app.register(identityValidationPlugin, { apiKeys, handleSession, deliveries, lease: undefined })
+  await app.register(humandetectPlugin, { apiKey: 'key', baseUrl: 'https://localhost', deliveries })
+})
+
+invalid(
+  // @ts-expect-error no store
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer, deliveries: {} }),
+  // @ts-expect-error a store that cannot give claims back
+  (): DeliveryStore => ({ claim: store.claim, complete: store.complete }),
+  // @ts-expect-error a claim without a token
+  (): DeliveryStore => ({ ...store, claim: () => ({ state: 'claimed' }) }),
+  // @ts-expect-error only AltDentifier's deliveries have no ids
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer, dedupe: 60 }),
+  // @ts-expect-error no client
+  () => redisDeliveries({}),
+  // @ts-expect-error what is no client
+  () => redisDeliveries({ client: 'redis://localhost' }),
+  // @ts-expect-error an unknown option
+  () => memoryDeliveries({ max: 1000 })
+)
 
 t.test('a host of HTTP/2 compiles and starts', async (t) => {
   const app = Fastify({ http2: true })
