@@ -13,21 +13,17 @@ export function createTimeLimit (ms: number): InTime {
   const running = createDeadlines<() => void>(ms, (expire) => expire())
 
   return (work, late) => new Promise((resolve, reject) => {
-    let settled = false
     let over = false
     // What came in while the process was busy is read before the time is up.
     const deadline = running.start(() => setImmediate(() => {
-      if (settled) return
       over = true
       reject(new TimedOut(ms))
     }))
     outcomeOf(work).then((value) => {
-      settled = true
       running.stop(deadline)
       if (over) late?.(value)
       else resolve(value)
     }, (error: unknown) => {
-      settled = true
       running.stop(deadline)
       reject(error)
     })
