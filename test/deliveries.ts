@@ -204,6 +204,7 @@ for (const [name, act, succeeds] of lateEnds) {
     t.strictSame(next.json(), PLAYER)
     t.equal(events.length, succeeds ? 1 : 2)
     t.equal(lines.filter(({ msg }) => msg === 'handler ended after its time-out').length, 1)
+    t.notOk(lines.some((line) => JSON.stringify(line).includes('FST_ERR_REP_ALREADY_SENT')), 'and answered once')
     t.equal(outcomeOf(await deliver()), '200 replayed')
   })
 }
