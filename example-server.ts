@@ -83,7 +83,6 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
   app.register(altdentifierPlugin, {
     prefix: '/webhooks',
     secret: altdentifierSecret,
-    deliveries,
     handleEvent: (event, request) => request.log.info(tell(event))
   })
 

@@ -8,8 +8,9 @@ import { API_KEY, API_SECRET, PLAYER, SECRET } from './fixtures/deliveries.js'
 import { createHost, listen } from './fixtures/host.js'
 import { createGuardedHost, IDENTIFIER, mint, post, SERVICE_KEY, startService } from './fixtures/humandetect.js'
 import {
-  createReceiver, gateOf, ITEM, KEYED, outcomeOf, scriptedStore, until, VERIFY, watchRejections, type Script, type Verb
+  createReceiver, ITEM, KEYED, outcomeOf, scriptedStore, VERIFY, type Script, type Verb
 } from './fixtures/life-cycle.js'
+import { gateOf, until, watchRejections } from './fixtures/waiting.js'
 
 const rejections = watchRejections()
 const CANARY = 'canary of the store'

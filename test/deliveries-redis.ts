@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { redisDeliveries, type Claim } from '../plugins/index.js'
 import { createHost } from './fixtures/host.js'
-import { gateOf, watchRejections } from './fixtures/life-cycle.js'
+import { gateOf, watchRejections } from './fixtures/waiting.js'
 import { granted, scriptedClient, type Call } from './fixtures/stores.js'
 
 const LEASE = 60_000

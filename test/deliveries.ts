@@ -6,9 +6,10 @@ import { deny, memoryDeliveries } from '../plugins/index.js'
 import { PLAYER } from './fixtures/deliveries.js'
 import { createHost, listen, portOf, rawRequest } from './fixtures/host.js'
 import {
-  BARE_SESSION, createReceiver, gateOf, ITEM, KEYED, MEMBER_EVENT, outcomeOf, scriptedStore, SESSION, until, VERIFY,
-  watchRejections, type Answer, type Handle, type Keyed
+  BARE_SESSION, createReceiver, ITEM, KEYED, MEMBER_EVENT, outcomeOf, scriptedStore, SESSION, VERIFY, type Answer,
+  type Handle, type Keyed
 } from './fixtures/life-cycle.js'
+import { gateOf, until, watchRejections } from './fixtures/waiting.js'
 
 const rejections = watchRejections()
 const WITH_ID = KEYED.filter(({ altered }) => altered !== undefined)

@@ -11,6 +11,7 @@ import {
 } from '../plugins/index.js'
 import { API_KEY, API_SECRET, bodyOf, NOW, now, PLAYER, PROVIDERS, SECRET, SESSIONS } from './fixtures/deliveries.js'
 import { createHost, exchange, portOf, rawRequest, statusOf, type Line, type Test } from './fixtures/host.js'
+import { gateOf, until } from './fixtures/waiting.js'
 
 const AGHANIM = PROVIDERS[1]!
 const BODY = bodyOf(AGHANIM)
@@ -27,19 +28,6 @@ function createServer (test: Test, options: Partial<AghanimOptions> = {}) {
 
 const pairs = (headers: Record<string, string>): [string, string][] => Object.entries(headers)
 const warnings = (lines: Line[]): Line[] => lines.filter(({ level }) => level >= 40)
-
-/** A promise and the two ways to end it. */
-function gateOf<T> () {
-  let resolve!: (value: T) => void
-  let reject!: (reason: unknown) => void
-  const promise = new Promise<T>((_resolve, _reject) => { resolve = _resolve; reject = _reject })
-  return { promise, resolve, reject }
-}
-
-/** Resolves once `condition` holds; checked after every turn of the event loop. */
-async function until (condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 1))
-}
 
 t.test('whatever a handler throws, the answer is one fixed text and the log shows no word of it', async (t) => {
   const failure = Object.assign(new Error('canary message', { cause: new Error('canary cause') }), {

@@ -15,6 +15,7 @@ import {
 import {
   breakOff, drip, endless, json, JSON_TYPE, reply, startUpstream, verdict, type Answer
 } from './fixtures/upstream.js'
+import { until } from './fixtures/waiting.js'
 
 const TIMEOUT = 400 // ms
 const PATIENCE = 3000 // ms, for what is not about time
@@ -39,10 +40,6 @@ async function timed<T> (task: () => Promise<T>): Promise<{ result: T, elapsed: 
   const start = performance.now()
   const result = await task()
   return { result, elapsed: performance.now() - start }
-}
-
-async function until (condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 1))
 }
 
 /** Does the task for all, a few at a time, so that none is late because of the others. */

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import t from 'tap'
 import { createTimeLimit, TimedOut } from '../plugins/lib/time-limit.js'
-import { gateOf, watchRejections } from './fixtures/life-cycle.js'
+import { gateOf, watchRejections } from './fixtures/waiting.js'
 import { thenable } from './fixtures/stores.js'
 
 const rejections = watchRejections()

@@ -5,7 +5,7 @@ import { CLAIM, COMPLETE, RELEASE, type Script } from '../lib/delivery-scripts.j
 import type { Claim, DeliveryStore, StoredReply } from '../lib/delivery-store.js'
 import { describeError } from '../lib/errors.js'
 import { tell } from '../lib/log.js'
-import { checkOptions, required, retention, whole, type Rule } from '../lib/options.js'
+import { anyText, checkOptions, required, retention, whole, type Rule } from '../lib/options.js'
 import { createTimeLimit } from '../lib/time-limit.js'
 
 /** What is used of an `ioredis` client or cluster. */
@@ -53,7 +53,7 @@ const redisClient: Rule = {
 export function redisDeliveries (options: RedisDeliveriesOptions): DeliveryStore {
   checkOptions('redisDeliveries', options, {
     client: required(redisClient),
-    prefix: { accepts: (value) => typeof value === 'string', expects: 'must be a text' },
+    prefix: anyText,
     ttl: retention,
     timeout: whole(1000)
   })

@@ -36,6 +36,7 @@ export const text: Rule = {
   accepts: (value) => typeof value === 'string' && value !== '',
   expects: 'must be a text'
 }
+export const anyText: Rule = { accepts: (value) => typeof value === 'string', expects: 'must be a text' }
 /** Compiled by what reads it. */
 export const schema: Rule = {
   accepts: (value) => typeof value === 'object' && value !== null,

@@ -3,7 +3,7 @@ import { deliveryStore, openDeliveries } from './deliveries.js'
 import type { DeliveryStore } from './delivery-store.js'
 import { InvalidOption } from './errors.js'
 import {
-  callback, checkOptions, flag, FRESHNESS_RULES, milliseconds, text, whole, type Rules
+  anyText, callback, checkOptions, flag, FRESHNESS_RULES, milliseconds, text, whole, type Rules
 } from './options.js'
 import type { OnceRules } from './once.js'
 import type { RejectedDelivery } from './rejection.js'
@@ -66,7 +66,7 @@ export const ROUTE_RULES: Rules = {
   bodyLimit: whole(2 ** 30),
   bodyTimeout: milliseconds,
   handlerTimeout: milliseconds,
-  prefix: { accepts: (value) => typeof value === 'string', expects: 'must be a text' },
+  prefix: anyText,
   logLevel: text,
   logSerializers: {
     accepts: (value) => typeof value === 'object' && value !== null &&
@@ -88,7 +88,9 @@ const WEBHOOK_RULES: Rules = {
 export function checkWebhookOptions (plugin: string, options: WebhookOptions, own: Rules): void {
   checkOptions(plugin, options, { ...WEBHOOK_RULES, ...own })
   const route = readRouteSettings(options)
-  if (leaseOf(options, route) <= route.handlerTimeout) throw new InvalidOption(plugin, 'lease', 'must be longer than "handlerTimeout"')
+  if (leaseOf(options, route) <= route.handlerTimeout) {
+    throw new InvalidOption(plugin, 'lease', 'must be longer than "handlerTimeout"')
+  }
 }
 
 /** A route's options with their defaults, read once: what the caller does to the object later changes nothing. */

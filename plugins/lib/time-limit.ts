@@ -3,7 +3,8 @@ import { createDeadlines } from './deadlines.js'
 import { outcomeOf } from './thenable.js'
 
 /** What was waited for did not come in time. It may still come. */
-export const TimedOut = createError<[ms: number]>('FST_VERIFICATION_TIMED_OUT', 'No answer within %d ms', 503, Error, false)
+export const TimedOut = createError<[ms: number]>(
+  'FST_VERIFICATION_TIMED_OUT', 'No answer within %d ms', 503, Error, false)
 
 /** As `work`, or rejects once its time is up. `late` is given what `work` resolves to after that. */
 export type InTime = <T>(work: PromiseLike<T>, late?: (value: T) => void) => Promise<T>
