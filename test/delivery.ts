@@ -61,7 +61,7 @@ t.test('whatever a handler throws, the answer is one fixed text and the log show
         const { type, code, stack } = line?.['failure'] as Record<string, string>
         t.equal(type, 'Error')
         t.equal(code, 'ECONNRESET')
-        t.match(stack, /^ {4}at .*delivery\.ts/, 'and where it came from')
+        t.match(stack, /^ {4}at .*delivery\.[jt]s/, 'and where it came from')
       }
     }
   }

@@ -39,7 +39,7 @@ t.test('of an error, its type and its frames are told, never its message', async
     t.strictSame(Object.keys(told), ['type', 'stack'], what)
     t.equal(told.type, 'TypeError', what)
     t.match(told.stack, FRAMES, what)
-    t.match(told.stack, /failsWith \(.*lib-errors\.ts/, `${what}: where it came from is told`)
+    t.match(told.stack, /failsWith \(.*lib-errors\.[jt]s/, `${what}: where it came from is told`)
     t.notMatch(JSON.stringify(told), CANARY, what)
   }
 })
