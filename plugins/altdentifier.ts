@@ -9,6 +9,7 @@ import { NO_CONTENT } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { checkHttpSignature } from './lib/http-signature.js'
 import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/keys.js'
+import { tell } from './lib/log.js'
 import { assertAlgorithm } from './lib/mac.js'
 import { anything, callback, oneOf, path, required, retention, text } from './lib/options.js'
 import { readFreshness, signMac, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
@@ -111,7 +112,7 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
     check: (payload) => checkOp(payload) ?? checks.get((payload as AltDentifierEvent).OP)?.(payload),
     handle (event, request) {
       if (checks.has(event.OP)) return handleEvent(event, request)
-      request.log.warn({ provider: 'altdentifier', OP: event.OP }, 'unknown OP acknowledged')
+      tell(request.log, 'warn', { provider: 'altdentifier', OP: event.OP }, 'unknown OP acknowledged')
       return undefined
     },
     answer: () => NO_CONTENT,

@@ -16,6 +16,7 @@ import { deliveryStore, openDeliveries } from './lib/deliveries.js'
 import type { DeliveryStore } from './lib/delivery-store.js'
 import { errorBody, InvalidOption, NO_CONTENT, type Answer } from './lib/errors.js'
 import { createJsonClient } from './lib/json-client.js'
+import { tell } from './lib/log.js'
 import {
   anything, callback, checkOptions, flag, milliseconds, mostAge, mostLead, oneOf, path, required, schema, text,
   type Awaitable, type Rule
@@ -186,7 +187,9 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
   const headers = { 'x-api-key': checkApiKey(PLUGIN, 'apiKey', options.apiKey) }
   const service = createJsonClient({ ...readBaseUrl(PLUGIN, baseUrl, allowHttp), headers, timeout }, VERIFY_PATH)
   app.addHook('onClose', service.close)
-  if (baseUrl === PUBLIC_SERVICE) app.log.warn({ plugin: PLUGIN }, 'the public service may be retired: set "baseUrl"')
+  if (baseUrl === PUBLIC_SERVICE) {
+    tell(app.log, 'warn', { plugin: PLUGIN }, 'the public service may be retired: set "baseUrl"')
+  }
   const schemas = { schema: HumanDetectResultSchema, unknownToken: UnknownTokenSchema }
   const examine = createExaminer<HumanDetectResult>({
     provider: PROVIDER,

@@ -326,7 +326,7 @@ beside('a 404 handler of its own', (app) => {
 })
 
 t.test("what a host's hook throws is answered in fixed words, without its headers", async (t) => {
-  const { app } = createHost(t)
+  const { app } = createHost(t, {}, ['canary']) // by Fastify, which logs what a hook of the host throws
   const throwAt = (stage: string) => async ({ headers }: FastifyRequest) => {
     if (headers['x-throw-at'] !== stage) return
     throw Object.assign(new Error('canary'), { statusCode: 429, headers: { 'retry-after': '7', 'x-canary': 'canary' } })
@@ -407,7 +407,7 @@ beside('an onRoute hook that adds to the hooks of every route', (app) => {
 })
 
 t.test('an onSend hook that keeps throwing shows nothing of an error that can write itself as JSON', async (t) => {
-  const { app } = createHost(t)
+  const { app } = createHost(t, {}, ['canary']) // by Fastify, which logs what a hook of the host throws
   registerAll(app, [])
   app.addHook('onSend', async () => {
     throw Object.assign(new Error('x'), { toJSON: () => ({ config: 'canary' }) })

@@ -56,9 +56,13 @@ export function ownAnswers (scope: FastifyInstance, rephrase: Rephrase = (answer
 
 /** Status and code are all that a client may see of an error: no message, headers or cause. */
 function readError (error: unknown): { statusCode: number, code?: string } {
-  const { statusCode, code } = Object(error) as { statusCode?: unknown, code?: unknown }
-  return {
-    statusCode: typeof statusCode === 'number' && statusCode >= 400 && statusCode in STATUS_CODES ? statusCode : 500,
-    ...(typeof code === 'string' && code.startsWith('FST_') && { code })
+  try {
+    const { statusCode, code } = Object(error) as { statusCode?: unknown, code?: unknown }
+    return {
+      statusCode: typeof statusCode === 'number' && statusCode >= 400 && statusCode in STATUS_CODES ? statusCode : 500,
+      ...(typeof code === 'string' && code.startsWith('FST_') && { code })
+    }
+  } catch {
+    return { statusCode: 500 } // a getter or a proxy that throws
   }
 }

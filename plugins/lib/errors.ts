@@ -41,6 +41,7 @@ export const TIMEOUT = refusal(503, 'TIMEOUT', 'The handler did not finish in ti
 export const IN_PROGRESS = refusal(503, 'IN_PROGRESS', 'This delivery is being handled')
 export const ID_REUSED = refusal(422, 'ID_REUSED', 'The id of this delivery was used for other content')
 export const STORE_UNAVAILABLE = refusal(503, 'STORE_UNAVAILABLE', 'Deliveries cannot be taken at the moment')
+export const VERIFICATION_FAILED = refusal(500, 'FAILED', 'The delivery could not be verified')
 export const SECRET_UNAVAILABLE = refusal(503, 'SECRET_UNAVAILABLE', 'The secret cannot be had at the moment')
 
 /** 400 for a signed payload outside its schema; `problem` names a path and a rule, never a value. */

@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { InvalidOption } from './errors.js'
+import { tell } from './log.js'
 import type { Awaitable } from './options.js'
 import { deriveKeys, isWeak, type NamedKey, type Secret, type SecretRules } from './secrets.js'
 import { isThenable } from './thenable.js'
@@ -43,7 +44,7 @@ function nameOf (secret: unknown): string | undefined {
 /** The keys of a secret from the options. Warns of a weak one, which only `allowWeakSecret` lets through. */
 function deriveOptionKeys (secret: unknown, rules: SecretRules, log: FastifyBaseLogger): readonly NamedKey[] {
   const keys = deriveKeys(secret, rules)
-  if (keys.some(isWeak)) log.warn({ plugin: rules.plugin, option: rules.option }, 'a secret is weak')
+  if (keys.some(isWeak)) tell(log, 'warn', { plugin: rules.plugin, option: rules.option }, 'a secret is weak')
   return keys
 }
 

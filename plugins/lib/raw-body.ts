@@ -61,7 +61,14 @@ export function captureRawBody (scope: FastifyInstance, bodyTimeout: number): vo
 export function bodyArrives (request: FastifyRequest): boolean {
   if ((request as Captured)[kRawBody] !== undefined) return false
   const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers
-  return coding !== undefined || length !== '0' || request.raw.httpVersionMajor > 1 // whose frames tell, no header
+  if (coding !== undefined || length !== '0') return true
+  return request.raw.httpVersionMajor > 1 || headersAreMissing(request) // whose frames tell, no header
+}
+
+/** Node leaves out the headers beyond its limit, or the host's: one of them may have told of a body. */
+function headersAreMissing ({ raw, server: { server } }: FastifyRequest): boolean {
+  const most = server.maxHeadersCount ?? 1000
+  return most > 0 && raw.rawHeaders.length > most * 2
 }
 
 /** The body is here, or the answer is given without it. */

@@ -1,4 +1,5 @@
 import { reject, type Rejection } from './rejection.js'
+import { isThenable, outcomeOf } from './thenable.js'
 
 // Seconds since 1970 in ten digits (2001-09-09 to 2286-11-20): no sign, space, fraction, exponent or milliseconds.
 const UNIX_SECONDS = /^[1-9][0-9]{9}$/
@@ -50,11 +51,18 @@ export function replayWindow ({ tolerance, futureTolerance }: Freshness): number
   return (tolerance + futureTolerance + 1) * 1000
 }
 
+/** What a clock says, in milliseconds; NaN where that is no number. */
+export function readClock (now: () => unknown): number {
+  const time = now()
+  if (isThenable(time)) outcomeOf(time).catch(() => {})
+  return typeof time === 'number' ? time : Number.NaN
+}
+
 /** A rejection unless the timestamp is within the tolerances, both ends included. A broken clock rejects. */
 export function checkFreshness (
   seconds: number, { tolerance, futureTolerance, now }: Freshness
 ): Rejection | undefined {
-  const ageSeconds = Math.floor(now() / 1000) - seconds
+  const ageSeconds = Math.floor(readClock(now) / 1000) - seconds
   if (ageSeconds >= -futureTolerance && ageSeconds <= tolerance) return undefined
   return { ...reject(ageSeconds < 0 ? 'future' : 'stale'), ageSeconds }
 }

@@ -8,7 +8,7 @@ import type { JsonClient } from './json-client.js'
 import { tell } from './log.js'
 import { pick } from './reply.js'
 import { compileCheck } from './schema-check.js'
-import { parseDateTime } from './timestamp.js'
+import { parseDateTime, readClock } from './timestamp.js'
 
 /** What a service says of a genuine token. */
 export interface Verdict {
@@ -94,7 +94,7 @@ export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
 
     if (!verdict.valid && onBot !== 'flag') return refuse('bot')
     if (!isSame(verdict.identifier, expected)) return refuse('other_identifier')
-    const age = (readClock(now) - time) / 1000
+    const age = (timeOf(now) - time) / 1000
     if (Number.isNaN(age)) return fail({ problem: 'the clock is broken' })
     if (age > maxAge) return refuse('stale')
     if (age < -skew) return refuse('future')
@@ -109,10 +109,9 @@ export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
   }
 }
 
-function readClock (now: () => unknown): number {
+function timeOf (now: () => number): number {
   try {
-    const time = now()
-    return typeof time === 'number' ? time : Number.NaN
+    return readClock(now)
   } catch {
     return Number.NaN
   }

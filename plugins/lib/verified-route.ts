@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, Hook
 import type { Send } from './answer.js'
 import type { Authenticate, Authentication, Sender } from './authenticate.js'
 import { deliveryId, type Identity } from './delivery-id.js'
-import { describeError, FORBIDDEN, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, type Answer } from './errors.js'
+import { describeError, FORBIDDEN, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, VERIFICATION_FAILED, type Answer } from './errors.js'
 import { createHandlerRunner, type Work } from './handler.js'
 import { parseJsonObject } from './json.js'
 import { tell } from './log.js'
@@ -17,7 +17,10 @@ type Checked = FastifyRequest & { [kChecked]?: { event: object, sender: Sender |
 export interface VerifiedRoute<Event, Question = unknown> extends Work<Event, Question> {
   readonly url: string
   readonly schema: FastifySchema & { summary: string }
-  /** Is it authentic? Sees headers and bytes, nothing decoded. A rejected promise: the secret cannot be had. */
+  /**
+   * Is it authentic? Sees headers and bytes, nothing decoded. It throws where the clock does; a rejected promise: the
+   * secret cannot be had.
+   */
   readonly authenticate: Authenticate
   /** Is it what the provider sends? If not, what is wrong with it, or how that is answered. */
   readonly check: (payload: object) => string | Answer | undefined
@@ -51,7 +54,13 @@ export function addVerifiedRoute<Event, Question = unknown> (
 
   function verify (request: FastifyRequest, reply: FastifyReply, next: HookHandlerDoneFunction): void {
     const body = Buffer.isBuffer(request.body) ? request.body : undefined
-    const outcome = route.authenticate(request, body)
+    let outcome
+    try {
+      outcome = route.authenticate(request, body)
+    } catch (error) {
+      tell(request.log, 'error', { provider, failure: describeError(error) }, 'verification failed')
+      return send(reply, VERIFICATION_FAILED)
+    }
     if (!(outcome instanceof Promise)) return validate(request, reply, body, outcome, next)
     outcome.then((authentication) => validate(request, reply, body, authentication, next), (error: unknown) => {
       tell(request.log, 'error', { provider, failure: describeError(error) }, 'secret unavailable')
