@@ -1,0 +1,95 @@
+import fc from 'fast-check'
+import { forgeryProperty, hostileProperty, IMPATIENT, MOST_AT_A_TIME, socketProperty } from '../test/fixtures/fuzz/attacks.js'
+import { deriveSeed, readSeed, reportOf } from '../test/fixtures/fuzz/seed.js'
+import { createTally, serverErrors, type Tally } from '../test/fixtures/fuzz/tally.js'
+import { openTargets, type Targets } from '../test/fixtures/fuzz/target.js'
+
+const USAGE = 'npm run fuzz -- [count = 100000] [seed]'
+const BATCHES = 20
+/** On a terminal each batch has a line of its own, in a log every second one. */
+const BATCHES_A_LINE = process.stdout.isTTY ? 1 : 2
+
+/** What servers have done that nobody waited for. */
+const strays: unknown[] = []
+process.on('unhandledRejection', (reason) => { strays.push(reason) })
+process.on('uncaughtException', (error) => { strays.push(error) })
+
+/** Does its part of a batch; what breaks an invariant is returned as text. */
+type Attack = (targets: Targets, tally: Tally, seed: number, count: number) => Promise<string | undefined>
+
+const forge: Attack = async (targets, tally, seed, numRuns) =>
+  reportOf(await fc.check(forgeryProperty(targets, tally), { seed, numRuns }))
+
+const mutate: Attack = async (targets, tally, seed, count) =>
+  reportOf(await fc.check(socketProperty(targets, tally), { seed, numRuns: Math.ceil(2.2 * count / MOST_AT_A_TIME) }))
+
+const sign: Attack = async (targets, tally, seed, count) => {
+  for (const target of targets.values()) {
+    const problem = reportOf(await fc.check(hostileProperty(target, tally), { seed, numRuns: Math.ceil(count / 3) }))
+    if (problem !== undefined) return problem
+  }
+  return undefined
+}
+
+const MIX: readonly (readonly [attack: Attack, share: number])[] = [[forge, 0.8], [mutate, 0.1], [sign, 0.1]]
+
+async function runBatch (tally: Tally, seed: number, count: number): Promise<string | undefined> {
+  const teardowns: (() => unknown)[] = []
+  const targets = openTargets({ teardown: (tidy) => { teardowns.push(tidy) } }, IMPATIENT)
+  try {
+    for (const [attack, share] of MIX) {
+      const problem = await attack(targets, tally, seed, Math.ceil(count * share))
+      if (problem !== undefined) return `batch seed ${seed}: ${problem}`
+    }
+    await new Promise(setImmediate) // by when a rejection of this batch is known
+    return strays.length === 0 ? undefined : `batch seed ${seed}: unhandled ${String(strays[0])}`
+  } finally {
+    for (const tidy of teardowns) await tidy()
+  }
+}
+
+function readCount (text = '100000'): number {
+  if (!/^[1-9][0-9]{0,8}$/.test(text)) throw new TypeError(USAGE)
+  return Number(text)
+}
+
+function table (tally: Tally, seconds: number): string {
+  const statuses = [...tally.statuses].sort(([one], [other]) => one - other)
+  const rows: [string, string | number][] = [
+    ['sent', tally.sent],
+    ['forged', tally.forged],
+    ...statuses.map(([status, count]): [string, number] => [status === 0 ? 'closed without an answer' : `status ${status}`, count]),
+    ['accepted although forged', tally.accepted],
+    ['5xx', serverErrors(tally)],
+    ['unanswered', tally.unanswered],
+    ['unhandled rejections and exceptions', strays.length],
+    ['seconds', seconds.toFixed(1)],
+    ['a second', Math.round(tally.sent / seconds)],
+    ['peak RSS, MiB', Math.round(process.resourceUsage().maxRSS / 1024)]
+  ]
+  return rows.map(([name, value]) => `${name.padEnd(36)}${String(value).padStart(10)}`).join('\n')
+}
+
+async function main (): Promise<void> {
+  const count = readCount(process.argv[2])
+  const seed = readSeed(process.argv[3])
+  const tally = createTally()
+  const start = performance.now()
+  let problem: string | undefined
+  let seeds: number[] = []
+  console.log(`${count} from seed ${seed}`)
+  for (let batch = 0; batch < BATCHES && problem === undefined; batch++) {
+    const batchSeed = deriveSeed(seed, batch)
+    seeds.push(batchSeed)
+    problem = await runBatch(tally, batchSeed, Math.ceil(count / BATCHES))
+    if ((batch + 1) % BATCHES_A_LINE > 0) continue
+    console.log(`${(batch + 1) * 100 / BATCHES} %: ${tally.sent} sent, batch seeds ${seeds.join(' ')}`)
+    seeds = []
+  }
+  console.log(table(tally, (performance.now() - start) / 1000))
+  if (problem === undefined) return
+  console.error(`${problem}\n(counts include the tries at a smaller case)`)
+  process.exitCode = 1
+}
+
+main()

@@ -1,0 +1,31 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { IMPATIENT, MOST_AT_A_TIME, socketProperty } from './fixtures/fuzz/attacks.js'
+import { acceptsHonest } from './fixtures/fuzz/honest.js'
+import { readSeed, reportOf } from './fixtures/fuzz/seed.js'
+import { createTally, isSuccess, serverErrors } from './fixtures/fuzz/tally.js'
+import { openTargets } from './fixtures/fuzz/target.js'
+import { watchRejections } from './fixtures/waiting.js'
+
+const MUTATED = 5_000
+
+const seed = readSeed()
+t.comment(`FUZZ_SEED=${seed}`)
+const rejections = watchRejections()
+
+t.test('of five thousand requests with changed bytes, those are accepted in which nothing signed was changed', async (t) => {
+  const targets = openTargets(t, IMPATIENT)
+  const tally = createTally()
+  const details = await fc.check(socketProperty(targets, tally), {
+    seed, numRuns: 2.6 * MUTATED / MOST_AT_A_TIME, interruptAfterTimeLimit: 60_000
+  })
+  t.equal(reportOf(details), undefined)
+  t.ok(tally.sent >= MUTATED, `${tally.sent} sent`)
+  t.equal(tally.accepted, 0)
+  t.equal(tally.unanswered, 0)
+  t.equal(serverErrors(tally), 0)
+  t.ok([...tally.statuses].some(([status, count]) => isSuccess(status) && count > 100), 'and some are accepted')
+  for (const target of targets.values()) await acceptsHonest(t, target)
+})
+
+t.test('no promise was left to itself', async (t) => t.strictSame(rejections, []))
