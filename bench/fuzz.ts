@@ -4,7 +4,7 @@ import { deriveSeed, readSeed, reportOf } from '../test/fixtures/fuzz/seed.js'
 import { createTally, serverErrors, type Tally } from '../test/fixtures/fuzz/tally.js'
 import { openTargets, type Targets } from '../test/fixtures/fuzz/target.js'
 
-const USAGE = 'npm run fuzz -- [count = 100000] [seed]'
+const USAGE = 'usage: npm run fuzz -- [count = 100000] [seed]'
 const BATCHES = 20
 /** On a terminal each batch has a line of its own, in a log every second one. */
 const BATCHES_A_LINE = process.stdout.isTTY ? 1 : 2
@@ -48,11 +48,6 @@ async function runBatch (tally: Tally, seed: number, count: number): Promise<str
   }
 }
 
-function readCount (text = '100000'): number {
-  if (!/^[1-9][0-9]{0,8}$/.test(text)) throw new TypeError(USAGE)
-  return Number(text)
-}
-
 function table (tally: Tally, seconds: number): string {
   const statuses = [...tally.statuses].sort(([one], [other]) => one - other)
   const rows: [string, string | number][] = [
@@ -70,9 +65,7 @@ function table (tally: Tally, seconds: number): string {
   return rows.map(([name, value]) => `${name.padEnd(36)}${String(value).padStart(10)}`).join('\n')
 }
 
-async function main (): Promise<void> {
-  const count = readCount(process.argv[2])
-  const seed = readSeed(process.argv[3])
+async function main (count: number, seed: number): Promise<void> {
   const tally = createTally()
   const start = performance.now()
   let problem: string | undefined
@@ -92,4 +85,10 @@ async function main (): Promise<void> {
   process.exitCode = 1
 }
 
-main()
+const [count = '100000', seed] = process.argv.slice(2)
+if (/^[1-9][0-9]{0,8}$/.test(count) && /^-?[0-9]{1,10}$/.test(seed ?? '0')) {
+  await main(Number(count), readSeed(seed))
+} else {
+  console.error(USAGE)
+  process.exitCode = 2
+}
