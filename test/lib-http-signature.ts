@@ -112,7 +112,7 @@ const MALFORMED: [what: string, signature: string][] = [
   ['two spaces', over('date  digest', mac(`date: ${DATE}`, `digest: ${DIGEST}`))],
   ['a leading space', over(' date', OVER_DATE)], ['a trailing space', over('date ', OVER_DATE)],
   ['a tab', over('date\tdigest', OVER_DATE)], ['a comma', over('date,digest', OVER_DATE)],
-  ['a colon', over('date:', OVER_DATE)], ['a line feed', over('date\ndigest', OVER_DATE)],
+  ['a colon', over('date:', OVER_DATE)], ['a colon at the end', over('date digest:', OVER_DATE)], ['a line feed', over('date\ndigest', OVER_DATE)],
   ['é', over('date é', OVER_DATE)],
   ['unpadded base64', GOOD.replace('==', '')], ['half-padded base64', GOOD.replace('==', '=')],
   ['three pads', GOOD.replace('==', '===')],

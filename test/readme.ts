@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import t from 'tap'
 import ts from 'typescript'
@@ -172,4 +172,16 @@ t.test('signing and verifying come out as its comments say', async (t) => {
   t.strictSame(results['result1'], { ok: false, reason: 'mismatch' })
   t.match(calls[0]![2], 'ok: true, secretIndex: 0')
   t.match(calls[1]![2], "ok: false, reason: 'mismatch'")
+})
+
+t.test('what SECURITY.md and CONTRIBUTING.md point at is there', async (t) => {
+  const read = (name: string) => readFileSync(new URL(name, root), 'utf8')
+  const [security, contributing] = [read('SECURITY.md'), read('CONTRIBUTING.md')]
+  const table = /## Promised.*?(?=^## )/ms.exec(security)![0]
+  const suites = [...table.matchAll(/`([\w-]+\.ts)`/g)].map(([, name]) => `test/${name}`)
+  const links = [...(security + contributing).matchAll(/\]\(([^)#:]+)/g)].map(([, path]) => path!)
+  const scripts = [...contributing.matchAll(/npm run ([\w-]+)/g)].map(([, name]) => name!)
+  t.ok(suites.length > 20 && links.length > 3 && scripts.length > 4)
+  t.strictSame([...suites, ...links].filter((path) => !existsSync(new URL(path, root))), [])
+  t.strictSame(scripts.filter((name) => !(name in JSON.parse(read('package.json')).scripts)), [])
 })

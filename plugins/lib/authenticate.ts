@@ -17,10 +17,10 @@ export interface PresentedMac {
 }
 
 /** The api-key or `keyId` goes along once it is known to be one of ours. */
-export type Authentication = Authenticated | Rejection & { readonly keyId?: string }
+export type Authentication = Authenticated | Rejection & { readonly keyId?: string | undefined }
 
 export interface Authenticated extends Verified {
-  readonly keyId?: string
+  readonly keyId?: string | undefined
   /** Of a delivery with a MAC. */
   readonly sender?: Sender
 }
@@ -69,18 +69,16 @@ export function createAuthenticate ({ algorithm, read, keysFor, confirm }: Steps
     const outcome = matchKeys(presented, keys ?? noKeys, body)
     const { keyId, mac } = presented
     if (keys === undefined) return reject('unknown_key')
-    const named = keyId === undefined ? {} : { keyId }
-    if (!outcome.ok) return { ...preciseRejection(outcome, request), ...named }
+    if (!outcome.ok) return { ...preciseRejection(outcome, request), keyId }
     const key = keys[outcome.secretIndex]!
     const rejection = confirm?.(request, key)
-    if (rejection !== undefined) return { ...preciseRejection(rejection, request), ...named }
-    return { ...outcome, ...named, sender: { tenant: keyId ?? key.name, mac } }
+    if (rejection !== undefined) return { ...preciseRejection(rejection, request), keyId }
+    return { ...outcome, keyId, sender: { tenant: keyId ?? key.name, mac } }
   }
 }
 
 /** Node joins a repeated header into one text, which no pattern accepts: say so where that is what happened. */
 function preciseRejection (rejection: Rejection, { raw }: FastifyRequest): Rejection {
   const { header } = rejection
-  const repeated = header !== undefined && rawHeaderValues(raw.rawHeaders, header).length > 1
-  return repeated ? reject('duplicate_header', header) : rejection
+  return rawHeaderValues(raw.rawHeaders, header).length > 1 ? reject('duplicate_header', header) : rejection
 }

@@ -48,7 +48,8 @@ export function checkHttpSignature (
   const text = coveredValue(request, SIGNATURE)
   if (typeof text !== 'string') return text
   const parameters = parseParameters(text)
-  const mac = decodeBase64(parameters?.get('signature') ?? '', MAC_BYTES[algorithm])
+  const signature = parameters?.get('signature')
+  const mac = signature === undefined ? undefined : decodeBase64(signature, MAC_BYTES[algorithm])
   const sentKeyId = parameters?.get('keyid')
   const sentAlgorithm = parameters?.get('algorithm') ?? `hmac-${algorithm}`
   // Section 2.1.3: without the parameter, `date` alone is signed.

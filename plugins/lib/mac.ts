@@ -26,9 +26,7 @@ export function assertAlgorithm (plugin: string, algorithm: MacAlgorithm): void 
 
 /** HMAC (RFC 2104) of `prefix`, as bytes of its characters, followed by `body`. */
 export function hmac ({ algorithm, key }: MacKey, prefix: string, body: Uint8Array): Buffer {
-  const mac = createHmac(algorithm, key)
-  if (prefix !== '') mac.update(prefix, 'latin1')
-  return mac.update(body).digest()
+  return createHmac(algorithm, key).update(prefix, 'latin1').update(body).digest()
 }
 
 /**

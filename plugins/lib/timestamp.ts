@@ -38,8 +38,10 @@ export function parseHttpDate (text: string): number | undefined {
 
 /** Milliseconds since 1970 of a date and time with its offset; that it exists is checked by printing it again. */
 export function parseDateTime (text: string): number | undefined {
-  const [, local, fraction = '', sign, hours = '00', minutes = '00'] = DATE_TIME.exec(text) ?? []
-  if (local === undefined || hours > '23' || minutes > '59') return undefined
+  const match = DATE_TIME.exec(text)
+  if (match === null) return undefined
+  const [, local, fraction = '', sign, hours = '', minutes = ''] = match as string[] as [string, string, ...string[]]
+  if (hours > '23' || minutes > '59') return undefined
   const time = Date.parse(`${local}Z`)
   if (Number.isNaN(time) || !new Date(time).toISOString().startsWith(local)) return undefined
   const offset = (Number(hours) * 60 + Number(minutes)) * 60_000
@@ -63,6 +65,6 @@ export function checkFreshness (
   seconds: number, { tolerance, futureTolerance, now }: Freshness
 ): Rejection | undefined {
   const ageSeconds = Math.floor(readClock(now) / 1000) - seconds
-  if (ageSeconds >= -futureTolerance && ageSeconds <= tolerance) return undefined
-  return { ...reject(ageSeconds < 0 ? 'future' : 'stale'), ageSeconds }
+  if (ageSeconds < -futureTolerance) return { ...reject('future'), ageSeconds }
+  return ageSeconds <= tolerance ? undefined : { ...reject('stale'), ageSeconds }
 }

@@ -107,7 +107,9 @@ export function addVerifiedRoute<Event, Question = unknown> (
     runHandler(event, request, (answer, late) => { if (!late) answered(answer) }, answered)
   }
 
-  function refuse (request: FastifyRequest, reply: FastifyReply, rejection: Rejection & { keyId?: string }): void {
+  function refuse (
+    request: FastifyRequest, reply: FastifyReply, rejection: Rejection & { keyId?: string | undefined }
+  ): void {
     const { reason, ageSeconds, keyId } = rejection
     const delivery = {
       provider,
