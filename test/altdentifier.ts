@@ -1,3 +1,5 @@
+import Fastify, { type FastifyBaseLogger } from 'fastify'
+import { createHmac } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { altdentifierPlugin, signAltdentifier, type AltDentifierEvent, type AltDentifierOptions } from '../plugins/index.js'
@@ -175,4 +177,32 @@ t.test('an ignored Signature changes nothing, good or bad', async (t) => {
   const { calls, deliver } = createServer(t)
   t.equal((await deliver({ OP: 5 }, { signature: 'nonsense', date: 'nonsense' })).statusCode, 204)
   t.equal(calls.length, 1)
+})
+
+t.test('a clock that throws is a failure of its own, wherever the secret comes from', async (t) => {
+  const now = () => { throw new Error('canary') }
+  for (const secret of [SECRET, () => SECRET]) {
+    const { calls, deliver, lines } = createServer(t, { secret, now, httpSignature: 'require' })
+    const date = 'Tue, 22 Sep 2026 00:00:00 GMT'
+    const signature = `keyId="k",signature="${createHmac('md5', SECRET).update(`date: ${date}`).digest('base64')}"`
+    const reply = await deliver({ OP: 5 }, { date, signature })
+    t.equal(reply.statusCode, 500)
+    t.equal(reply.json().code, 'FST_VERIFICATION_FAILED')
+    t.strictSame(lines.filter(({ level }) => level >= 40).map(({ msg }) => msg), ['verification failed'])
+    t.equal(calls.length, 0)
+  }
+})
+
+t.test('a log that throws keeps no server from starting with a weak secret', async (t) => {
+  const quiet = () => {}
+  const loggerInstance = {
+    level: 'info', fatal: quiet, error: quiet, info: quiet, debug: quiet, trace: quiet, silent: quiet,
+    warn () { throw new Error('canary') },
+    child: () => loggerInstance
+  } as unknown as FastifyBaseLogger
+  const app = Fastify({ loggerInstance })
+  t.teardown(() => app.close())
+  app.register(altdentifierPlugin, { secret: 'weak', allowWeakSecret: true, handleEvent () {} })
+  await app.ready()
+  t.ok(app.hasRoute({ method: 'POST', url: '/altdentifier' }))
 })

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { randomBytes } from 'node:crypto'
+import { SecretUnavailable } from './errors.js'
 import { rawHeaderValues } from './headers.js'
 import type { KeyLookup } from './keys.js'
 import { createMacKey, findKey, type MacAlgorithm, type MacKey } from './mac.js'
@@ -32,6 +33,7 @@ export interface Sender {
   readonly mac: Buffer
 }
 
+/** Throws where the clock does; rejects then too, and with `SecretUnavailable` where that is what is missing. */
 export type Authenticate =
   (request: FastifyRequest, body: Buffer | undefined) => Authentication | Promise<Authentication>
 
@@ -58,9 +60,9 @@ export function createAuthenticate ({ algorithm, read, keysFor, confirm }: Steps
     const presented = read(request)
     if (!presented.ok) return preciseRejection(presented, request)
     const keys = keysFor(request, presented.keyId)
-    return keys instanceof Promise
-      ? keys.then((found) => decide(request, body, presented, found))
-      : decide(request, body, presented, keys)
+    if (!(keys instanceof Promise)) return decide(request, body, presented, keys)
+    return keys.then((found) => decide(request, body, presented, found),
+      (cause: unknown) => { throw new SecretUnavailable(cause) })
   }
 
   function decide (

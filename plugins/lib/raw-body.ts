@@ -68,7 +68,7 @@ export function bodyArrives (request: FastifyRequest): boolean {
 /** Node leaves out the headers beyond its limit, or the host's: one of them may have told of a body. */
 function headersAreMissing ({ raw, server: { server } }: FastifyRequest): boolean {
   const most = server.maxHeadersCount ?? 1000
-  return most > 0 && raw.rawHeaders.length > most * 2
+  return most > 0 && raw.rawHeaders.length >= most * 2
 }
 
 /** The body is here, or the answer is given without it. */

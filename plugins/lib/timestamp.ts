@@ -40,10 +40,10 @@ export function parseHttpDate (text: string): number | undefined {
 export function parseDateTime (text: string): number | undefined {
   const match = DATE_TIME.exec(text)
   if (match === null) return undefined
-  const [, local, fraction = '', sign, hours = '', minutes = ''] = match as string[] as [string, string, ...string[]]
+  const [, local, fraction = '', sign, hours = '', minutes = ''] = match
   if (hours > '23' || minutes > '59') return undefined
   const time = Date.parse(`${local}Z`)
-  if (Number.isNaN(time) || !new Date(time).toISOString().startsWith(local)) return undefined
+  if (Number.isNaN(time) || !new Date(time).toISOString().startsWith(local!)) return undefined
   const offset = (Number(hours) * 60 + Number(minutes)) * 60_000
   return time + Number(`0${fraction}`) * 1000 - (sign === '-' ? -offset : offset)
 }

@@ -2,7 +2,10 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, Hook
 import type { Send } from './answer.js'
 import type { Authenticate, Authentication, Sender } from './authenticate.js'
 import { deliveryId, type Identity } from './delivery-id.js'
-import { describeError, FORBIDDEN, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, VERIFICATION_FAILED, type Answer } from './errors.js'
+import {
+  describeError, FORBIDDEN, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, SecretUnavailable, VERIFICATION_FAILED,
+  type Answer
+} from './errors.js'
 import { createHandlerRunner, type Work } from './handler.js'
 import { parseJsonObject } from './json.js'
 import { tell } from './log.js'
@@ -17,10 +20,7 @@ type Checked = FastifyRequest & { [kChecked]?: { event: object, sender: Sender |
 export interface VerifiedRoute<Event, Question = unknown> extends Work<Event, Question> {
   readonly url: string
   readonly schema: FastifySchema & { summary: string }
-  /**
-   * Is it authentic? Sees headers and bytes, nothing decoded. It throws where the clock does; a rejected promise: the
-   * secret cannot be had.
-   */
+  /** Is it authentic? Sees headers and bytes, nothing decoded. */
   readonly authenticate: Authenticate
   /** Is it what the provider sends? If not, what is wrong with it, or how that is answered. */
   readonly check: (payload: object) => string | Answer | undefined
@@ -58,14 +58,19 @@ export function addVerifiedRoute<Event, Question = unknown> (
     try {
       outcome = route.authenticate(request, body)
     } catch (error) {
-      tell(request.log, 'error', { provider, failure: describeError(error) }, 'verification failed')
-      return send(reply, VERIFICATION_FAILED)
+      return fail(request, reply, error)
     }
     if (!(outcome instanceof Promise)) return validate(request, reply, body, outcome, next)
-    outcome.then((authentication) => validate(request, reply, body, authentication, next), (error: unknown) => {
-      tell(request.log, 'error', { provider, failure: describeError(error) }, 'secret unavailable')
-      send(reply, SECRET_UNAVAILABLE)
-    }).catch(next)
+    outcome.then((authentication) => validate(request, reply, body, authentication, next),
+      (error: unknown) => fail(request, reply, error)).catch(next)
+  }
+
+  /** Nobody can say whether it is authentic. */
+  function fail (request: FastifyRequest, reply: FastifyReply, error: unknown): void {
+    const noSecret = error instanceof SecretUnavailable
+    const failure = describeError(noSecret ? error.cause : error)
+    tell(request.log, 'error', { provider, failure }, noSecret ? 'secret unavailable' : 'verification failed')
+    send(reply, noSecret ? SECRET_UNAVAILABLE : VERIFICATION_FAILED)
   }
 
   function validate (
