@@ -196,7 +196,13 @@ t.test('a clock that throws is a failure of its own, wherever the secret comes f
 t.test('a log that throws keeps no server from starting with a weak secret', async (t) => {
   const quiet = () => {}
   const loggerInstance = {
-    level: 'info', fatal: quiet, error: quiet, info: quiet, debug: quiet, trace: quiet, silent: quiet,
+    level: 'info',
+    fatal: quiet,
+    error: quiet,
+    info: quiet,
+    debug: quiet,
+    trace: quiet,
+    silent: quiet,
     warn () { throw new Error('canary') },
     child: () => loggerInstance
   } as unknown as FastifyBaseLogger
