@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { forgeryProperty, hostileProperty, IMPATIENT, MOST_AT_A_TIME, socketProperty } from '../test/fixtures/fuzz/attacks.js'
+import { forgeryProperty, hostileProperty, IMPATIENT, AT_A_TIME, socketProperty } from '../test/fixtures/fuzz/properties.js'
 import { deriveSeed, readSeed, reportOf } from '../test/fixtures/fuzz/seed.js'
 import { createTally, serverErrors, type Tally } from '../test/fixtures/fuzz/tally.js'
 import { openTargets, type Targets } from '../test/fixtures/fuzz/target.js'
@@ -21,7 +21,7 @@ const forge: Attack = async (targets, tally, seed, numRuns) =>
   reportOf(await fc.check(forgeryProperty(targets, tally), { seed, numRuns }))
 
 const mutate: Attack = async (targets, tally, seed, count) =>
-  reportOf(await fc.check(socketProperty(targets, tally), { seed, numRuns: Math.ceil(2.2 * count / MOST_AT_A_TIME) }))
+  reportOf(await fc.check(socketProperty(targets, tally), { seed, numRuns: Math.ceil(count / AT_A_TIME) }))
 
 const sign: Attack = async (targets, tally, seed, count) => {
   for (const target of targets.values()) {

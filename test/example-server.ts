@@ -4,8 +4,8 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { signAghanim, signAltdentifier, signIdentityValidation } from '../plugins/index.js'
-import { GUILD, MEMBER, VERIFY_EVENT } from './fixtures/deliveries.js'
-import type { Test } from './fixtures/host.js'
+import { GUILD, MEMBER, PLAYER, VERIFY_EVENT } from './fixtures/deliveries.js'
+import { createLog, type Test } from './fixtures/host.js'
 import { freePort, noRedis, startRedis } from './fixtures/redis.js'
 
 // Importing it as the program that is run must run it: here into the refusal to make secrets up.
@@ -32,11 +32,16 @@ const SECRETS = {
   HUMANDETECT_API_KEY: 'canary-key-of-humandetect'
 }
 
+/** What an example tells of its deliveries: whom they are about. */
+const TOLD = [MEMBER.id, MEMBER.username, PLAYER.player_id, PLAYER.name]
+
 async function createServer (test: Test, env: Record<string, string> = {}) {
-  const lines: { msg: string }[] = []
-  const stream = { write: (line: string) => { lines.push(JSON.parse(line)) } }
+  const { lines, stream, check } = createLog(TOLD)
   const app = await build({ ...SECRETS, ...env }, { logger: { stream } })
-  test.teardown(() => app.close())
+  test.teardown(async () => {
+    await app.close()
+    check()
+  })
   const endpoint = '/webhooks/identity-validation'
   const post = (url: string, event: object) => {
     const body = JSON.stringify(event)
@@ -74,7 +79,6 @@ t.test('each event is answered, and told in a readable line', async (t) => {
     t.match(lines.at(-1)?.msg, line)
   }
   t.strictSame((await app.inject('/health')).json(), { status: 'ok' })
-  t.notMatch(JSON.stringify(lines), /canary/)
 })
 
 t.test('servers that share a Redis handle a delivery once among them', { skip: noRedis }, async (t) => {
@@ -88,12 +92,12 @@ t.test('servers that share a Redis handle a delivery once among them', { skip: n
 })
 
 t.test('while Redis is away deliveries are refused, and its password is not told', async (t) => {
-  const { app, lines, post } = await createServer(t, { REDIS_URL: `redis://:canary@127.0.0.1:${await freePort()}` })
+  const { app, post } = await createServer(t, { REDIS_URL: `redis://:canary@127.0.0.1:${await freePort()}` })
   const reply = await post('/webhooks/aghanim', { event_id: 'whevt_1', event_type: 'item.add', event_data: {} })
   t.equal(reply.statusCode, 503)
   t.equal(reply.json().code, 'FST_VERIFICATION_STORE_UNAVAILABLE')
   t.equal((await app.inject('/health')).statusCode, 200)
-  t.notMatch(JSON.stringify(lines) + reply.body, /canary/)
+  t.notMatch(reply.body, /canary/)
 })
 
 t.test('a human signs up with a demo token, a bot or anyone else does not', async (t) => {
@@ -122,7 +126,6 @@ t.test('a human signs up with a demo token, a bot or anyone else does not', asyn
       statusCode: 400, code: 'FST_HUMANDETECT_TOKEN_REQUIRED'
     })
   }
-  t.notMatch(JSON.stringify(lines), /canary/)
   for (const secret of [token, bot, others]) t.notOk(JSON.stringify(lines).includes(secret))
 })
 

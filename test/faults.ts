@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
@@ -14,7 +15,7 @@ import {
 } from './fixtures/deliveries.js'
 import { createHost, exchange, listen, portOf, rawRequest, type Test } from './fixtures/host.js'
 import { IDENTIFIER, mint, SERVICE_KEY, startService, TOKEN_SECRET } from './fixtures/humandetect.js'
-import { scriptedStore } from './fixtures/life-cycle.js'
+import { scriptedStore, warningsIn } from './fixtures/life-cycle.js'
 import { gateOf, until, watchRejections } from './fixtures/waiting.js'
 
 const rejections = watchRejections()
@@ -22,6 +23,12 @@ const [ALTDENTIFIER, AGHANIM, IDENTITY] = PROVIDERS as [ProviderCase, ProviderCa
 const FILES = '/identity-validation/required-files'
 const CANARY = 'canary of a callback'
 const turn = () => new Promise((resolve) => setImmediate(resolve))
+
+/**
+ * How long what is due at once may take, in milliseconds: far more than a busy machine needs for it, and far less than
+ * Node keeps a connection that nobody ends.
+ */
+const HELD_UP = 8000
 
 type Act = () => unknown
 type Settle = (value?: unknown) => void
@@ -368,7 +375,7 @@ for (const surface of SURFACES) {
       t.equal(state.called, 1, `${what}: called once`)
       if (logged === WATCHER.logged) await until(() => lines.some(({ msg }) => msg === logged))
       if (logged !== undefined) {
-        t.match(lines.filter(({ level }) => level >= 40), [{ level: 50, msg: logged }], `${what}: logged once`)
+        t.strictSame(warningsIn(lines), [{ level: 50, msg: logged }], `${what}: logged once`)
         t.notMatch(JSON.stringify(lines), /canary of/, `${what}: nothing of it is logged`)
       }
       state.fault = undefined
@@ -490,17 +497,22 @@ for (const surface of RESOLVERS) {
   t.test(`${surface.name}: one that hangs has a second, and holds up nobody else`, async (t) => {
     const { app, state, inject, overSocket } = await open(t, surface)
     await listen(app)
+    t.equal((await overSocket()).outcome, String(surface.good)) // the first one takes longest
+    state.called = 0
     const gate = gateOf<undefined>()
     const start = performance.now()
     state.fault = () => gate.promise.then(() => SECRET)
-    const hung = [inject(), inject(), overSocket(), overSocket()]
+    const ended: string[] = []
+    const note = async (sent: ReturnType<typeof inject>) => { ended.push((await sent).outcome) }
+    const hung = [inject(), inject(), overSocket(), overSocket()].map(note)
     await until(() => state.called === 4)
     state.fault = undefined
     t.equal((await overSocket()).outcome, String(surface.good))
-    t.ok(performance.now() - start < 950, 'while the others wait')
-    for (const { outcome } of await Promise.all(hung)) t.equal(outcome, RESOLVER.failed)
+    t.strictSame(ended, [], 'while the others wait')
+    await Promise.all(hung)
+    t.strictSame(ended, Array(4).fill(RESOLVER.failed))
     const time = performance.now() - start
-    t.ok(time > 950 && time < 3000, `${time} ms`)
+    t.ok(time > 950 && time < HELD_UP, `${time} ms`)
     gate.resolve(undefined)
     t.equal((await inject()).outcome, String(surface.good))
   })
@@ -543,6 +555,8 @@ for (const provider of PROVIDERS) {
     const chunked = rawRequest(provider.url, [...pairs(provider.sign(body)), ['transfer-encoding', 'chunked']], '')
     const bytes = Buffer.from(body)
     const starts = [head(bytes.length), head(bytes.length), chunked]
+    const lag = monitorEventLoopDelay({ resolution: 10 })
+    lag.enable()
     const slow: Client[] = []
     while (slow.length < 500) { // not all in one turn, or the first would wait for the last
       const begun = Array.from({ length: 25 }, (_, index) => begin(app, starts[(slow.length + index) % 3]!))
@@ -578,16 +592,18 @@ for (const provider of PROVIDERS) {
     t.equal(calls.length, honest, 'the handler ran for those only')
     t.ok(honest > 10)
     const longest = Math.max(...slow.map(({ closedAfter }) => closedAfter!))
-    t.ok(longest < BODY_TIMEOUT + 1000, `the last one was ended after ${longest} ms`)
+    // A second, and the few turns of a busy machine's event loop in which a socket is ended and that is seen.
+    const patience = 1000 + 10 * lag.max / 1e6
+    t.ok(longest < BODY_TIMEOUT + patience, `the last one was ended after ${longest} ms`)
     t.ok(Math.min(...slow.map(({ closedAfter }) => closedAfter!)) > BODY_TIMEOUT - 100, 'and none before its time')
     const answers = new Set(slow.map(({ text }) => text.slice(0, 12)))
     for (const answer of answers) t.ok(['', 'HTTP/1.1 408'].includes(answer), `"${answer}"`)
     t.ok(answers.has('HTTP/1.1 408'))
-    t.comment(`${honest} honest deliveries; slow clients ended after ${Math.ceil(longest)} ms at most`)
+    t.comment(`${honest} honest deliveries; slow clients ended after ${Math.ceil(longest)} ms at most, of ${Math.ceil(BODY_TIMEOUT + patience)}`)
     await pool.close()
     const start = performance.now()
     await app.close()
-    t.ok(performance.now() - start < 1000, 'and close() is not held up')
+    t.ok(performance.now() - start < HELD_UP, 'and close() is not held up')
   })
 
   t.test(`${provider.name}: 600 bodies that are cut off leave nothing behind`, async (t) => {
@@ -620,7 +636,7 @@ for (const provider of PROVIDERS) {
     t.equal(statusCode, provider.success, 'the whole of it is taken')
     const start = performance.now()
     await app.close()
-    t.ok(performance.now() - start < 1000, 'and close() is not held up')
+    t.ok(performance.now() - start < HELD_UP, 'and close() is not held up')
   })
 }
 
@@ -634,9 +650,10 @@ t.test('300 bodies parked before their last byte take what they have sent, and g
   }
   const COUNT = 300
   const LIMIT = 65_536
+  const BODY_TIMEOUT = 5000
   const { app } = createHost(t, { logger: false })
   const calls: unknown[] = []
-  AGHANIM.register(app, calls, { bodyTimeout: 5000 })
+  AGHANIM.register(app, calls, { bodyTimeout: BODY_TIMEOUT })
   const sockets: Socket[] = []
   app.server.on('connection', (socket) => { sockets.push(socket) })
   await listen(app)
@@ -661,10 +678,9 @@ t.test('300 bodies parked before their last byte take what they have sent, and g
   }).join('; '))
   t.ok(growth > 0.5 * COUNT * LIMIT, 'they are there')
   t.ok(growth < 2 * COUNT * LIMIT, 'and take no more than twice what was sent')
-  for (const { text, closedAfter } of parked) {
-    t.ok(text === '' || text.startsWith('HTTP/1.1 408'))
-    t.ok(closedAfter! < 6000, `${closedAfter} ms`)
-  }
+  t.strictSame(parked.filter(({ text }) => text !== '' && !text.startsWith('HTTP/1.1 408')), [])
+  const longest = Math.max(...parked.map(({ closedAfter }) => closedAfter!))
+  t.ok(longest < BODY_TIMEOUT + HELD_UP, `the last one was ended after ${longest} ms`)
   t.equal(calls.length, 0)
 })
 

@@ -1,6 +1,5 @@
 import type { FastifyRequest } from 'fastify'
 import { randomBytes } from 'node:crypto'
-import { SecretUnavailable } from './errors.js'
 import { rawHeaderValues } from './headers.js'
 import type { KeyLookup } from './keys.js'
 import { createMacKey, findKey, type MacAlgorithm, type MacKey } from './mac.js'
@@ -33,9 +32,15 @@ export interface Sender {
   readonly mac: Buffer
 }
 
-/** Throws where the clock does; rejects then too, and with `SecretUnavailable` where that is what is missing. */
+/** The secret cannot be had at the moment, because of what a resolver threw. */
+export interface NoSecret {
+  readonly ok: null
+  readonly cause: unknown
+}
+
+/** Throws, or rejects, where the clock throws. */
 export type Authenticate =
-  (request: FastifyRequest, body: Buffer | undefined) => Authentication | Promise<Authentication>
+  (request: FastifyRequest, body: Buffer | undefined) => Authentication | Promise<Authentication | NoSecret>
 
 /** Which of the keys made the MAC that a delivery presents. All are tried. */
 export function matchKeys (presented: PresentedMac, keys: readonly MacKey[], body: Uint8Array): Verified | Rejection {
@@ -61,8 +66,7 @@ export function createAuthenticate ({ algorithm, read, keysFor, confirm }: Steps
     if (!presented.ok) return preciseRejection(presented, request)
     const keys = keysFor(request, presented.keyId)
     if (!(keys instanceof Promise)) return decide(request, body, presented, keys)
-    return keys.then((found) => decide(request, body, presented, found),
-      (cause: unknown) => { throw new SecretUnavailable(cause) })
+    return keys.then((found) => decide(request, body, presented, found), (cause: unknown) => ({ ok: null, cause }))
   }
 
   function decide (

@@ -13,13 +13,6 @@ export const AlgorithmUnavailable = createError<[plugin: string, algorithm: stri
 export const BodyTimeout = createError<[]>(
   'FST_VERIFICATION_BODY_TIMEOUT', 'The body did not arrive in time', 408)
 
-/** The secret of a sender cannot be had at the moment; what a resolver threw is the cause. */
-export class SecretUnavailable extends Error {
-  constructor (cause: unknown) {
-    super('The secret cannot be had', { cause })
-  }
-}
-
 /** What is sent: a status and, but for 204, a JSON text. */
 export interface Answer {
   readonly statusCode: number

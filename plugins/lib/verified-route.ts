@@ -1,10 +1,9 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, HookHandlerDoneFunction } from 'fastify'
 import type { Send } from './answer.js'
-import type { Authenticate, Authentication, Sender } from './authenticate.js'
+import type { Authenticate, Authentication, NoSecret, Sender } from './authenticate.js'
 import { deliveryId, type Identity } from './delivery-id.js'
 import {
-  describeError, FORBIDDEN, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, SecretUnavailable, VERIFICATION_FAILED,
-  type Answer
+  describeError, FORBIDDEN, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, VERIFICATION_FAILED, type Answer
 } from './errors.js'
 import { createHandlerRunner, type Work } from './handler.js'
 import { parseJsonObject } from './json.js'
@@ -58,25 +57,24 @@ export function addVerifiedRoute<Event, Question = unknown> (
     try {
       outcome = route.authenticate(request, body)
     } catch (error) {
-      return fail(request, reply, error)
+      return fail(request, reply, error, VERIFICATION_FAILED, 'verification failed')
     }
     if (!(outcome instanceof Promise)) return validate(request, reply, body, outcome, next)
     outcome.then((authentication) => validate(request, reply, body, authentication, next),
-      (error: unknown) => fail(request, reply, error)).catch(next)
+      (error: unknown) => fail(request, reply, error, VERIFICATION_FAILED, 'verification failed')).catch(next)
   }
 
   /** Nobody can say whether it is authentic. */
-  function fail (request: FastifyRequest, reply: FastifyReply, error: unknown): void {
-    const noSecret = error instanceof SecretUnavailable
-    const failure = describeError(noSecret ? error.cause : error)
-    tell(request.log, 'error', { provider, failure }, noSecret ? 'secret unavailable' : 'verification failed')
-    send(reply, noSecret ? SECRET_UNAVAILABLE : VERIFICATION_FAILED)
+  function fail (request: FastifyRequest, reply: FastifyReply, error: unknown, answer: Answer, message: string): void {
+    tell(request.log, 'error', { provider, failure: describeError(error) }, message)
+    send(reply, answer)
   }
 
   function validate (
-    request: FastifyRequest, reply: FastifyReply, body: Buffer | undefined, outcome: Authentication,
+    request: FastifyRequest, reply: FastifyReply, body: Buffer | undefined, outcome: Authentication | NoSecret,
     next: HookHandlerDoneFunction
   ): void {
+    if (outcome.ok === null) return fail(request, reply, outcome.cause, SECRET_UNAVAILABLE, 'secret unavailable')
     if (!outcome.ok) return refuse(request, reply, outcome)
     const payload = body && parseJsonObject(body)
     if (payload === undefined) return send(reply, INVALID_JSON)
