@@ -480,3 +480,17 @@ t.test('a test fails whose log or reply shows a key, a secret, a token or a chec
     t.equal(await Promise.resolve(tidy()).then(() => 'passes', () => 'fails'), expected, `${what}, in a log`)
   }
 })
+
+t.test('who is refused is not told to come back', async (t) => {
+  const { app } = await createCircle(t)
+  const { statusCode, headers } = await post(app, '/signup', signup(mint({ human: false })))
+  t.equal(statusCode, 403)
+  t.notOk('retry-after' in headers)
+})
+
+t.test('that the public service is asked is said at the start', async (t) => {
+  const { app, lines } = createHost(t)
+  await app.register(humandetectPlugin, { apiKey: SERVICE_KEY })
+  t.strictSame(lines.filter(({ level }) => level >= 40).map(({ level, msg, plugin }) => [level, msg, plugin]),
+    [[40, 'the public service may be retired: set "baseUrl"', 'humandetectPlugin']])
+})
