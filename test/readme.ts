@@ -179,7 +179,7 @@ t.test('what SECURITY.md and CONTRIBUTING.md point at is there', async (t) => {
   const [security, contributing] = [read('SECURITY.md'), read('CONTRIBUTING.md')]
   const table = /## Promised.*?(?=^## )/ms.exec(security)![0]
   const suites = [...table.matchAll(/`([\w-]+\.ts)`/g)].map(([, name]) => `test/${name}`)
-  const links = [...(security + contributing).matchAll(/\]\(([^)#:]+)/g)].map(([, path]) => path!)
+  const links = [...(security + contributing).matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, path]) => path!)
   const scripts = [...contributing.matchAll(/npm run ([\w-]+)/g)].map(([, name]) => name!)
   t.ok(suites.length > 20 && links.length > 3 && scripts.length > 4)
   t.strictSame([...suites, ...links].filter((path) => !existsSync(new URL(path, root))), [])
