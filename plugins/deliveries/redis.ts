@@ -148,7 +148,7 @@ async function warnOfEviction (client: RedisClient, log: FastifyBaseLogger): Pro
 
 /** Whether it is Redis itself that says no, and has done nothing. */
 function isReply (error: unknown): boolean {
-  return (error as Error | undefined)?.name === 'ReplyError'
+  return (Object(error) as Error).name === 'ReplyError'
 }
 
 /** Whole milliseconds, which is all that Redis takes. */

@@ -12,8 +12,7 @@ const InvalidClaim = createError<[]>('FST_VERIFICATION_INVALID_CLAIM', 'The deli
 const STORE_TIMEOUT = 1000
 
 export const deliveryStore: Rule = {
-  accepts: (value) => typeof value === 'object' && value !== null &&
-    ['claim', 'complete', 'release'].every((verb) => typeof (value as Record<string, unknown>)[verb] === 'function'),
+  accepts: (value) => ['claim', 'complete', 'release'].every((verb) => typeof Object(value)[verb] === 'function'),
   expects: 'must be a delivery store'
 }
 
