@@ -9,15 +9,14 @@ import {
   type WebhookOptions
 } from '../plugins/index.js'
 import {
-  API_KEY, API_SECRET, bodyOf, NOW, now, PLAYER, PROVIDERS, SECRET, SESSIONS, VERIFY_EVENT, type ProviderCase
+  API_KEY, API_SECRET, bodyOf, FORBIDDEN, NOW, now, PLAYER, PROVIDERS, SECRET, SESSIONS, VERIFY_EVENT,
+  type ProviderCase
 } from './fixtures/deliveries.js'
 import { createHost, type Line } from './fixtures/host.js'
 
 const [ALTDENTIFIER, AGHANIM, IDENTITY] = PROVIDERS as [ProviderCase, ProviderCase, ProviderCase]
 const PREFIX = '/webhooks'
 const OTHER_SECRET = 'b3RoZXItc2VjcmV0LW90aGVyLXNlY3JldC1vdGhlci4=' // as good in base64 as it is in UTF-8
-const FORBIDDEN =
-  '{"statusCode":403,"code":"FST_VERIFICATION_FORBIDDEN","error":"Forbidden","message":"The delivery is not authentic"}'
 
 /** What hosts and handlers have noted. Each test empties it. */
 const seen: unknown[] = []

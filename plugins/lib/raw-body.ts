@@ -62,7 +62,8 @@ export function bodyArrives (request: FastifyRequest): boolean {
   if ((request as Captured)[kRawBody] !== undefined) return false
   const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers
   if (coding !== undefined || length !== '0') return true
-  return request.raw.httpVersionMajor > 1 || headersAreMissing(request) // whose frames tell, no header
+  if (request.raw.httpVersionMajor > 1) return true // whose frames tell, no header
+  return headersAreMissing(request)
 }
 
 /** Node leaves out the headers beyond its limit, or the host's: one of them may have told of a body. */
