@@ -11,7 +11,7 @@ import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeHex } from './lib/decode.js'
 import type { Identity } from './lib/delivery-id.js'
 import { deny, readDenial } from './lib/deny.js'
-import { UNKNOWN_EVENT, type Answer } from './lib/errors.js'
+import { NO_CONTENT, UNKNOWN_EVENT, type Answer } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/keys.js'
 import { anything, callback, path, required, schema, type Awaitable } from './lib/options.js'
@@ -52,9 +52,10 @@ export function aghanimOptions<EventData extends TSchema> (
   return options as AghanimOptions<TSchema> as AghanimOptions
 }
 
+const PROVIDER = 'aghanim'
 const SIGNATURE = 'x-aghanim-signature'
 const TIMESTAMP = 'x-aghanim-signature-timestamp'
-const TAKEN: Answer = { statusCode: 200, body: JSON.stringify({ status: 'ok' }) }
+const TAKEN: Answer = { ...NO_CONTENT, statusCode: 200, body: JSON.stringify({ status: 'ok' }) }
 const DENIED: Answer = readDenial(deny())!
 const SECRET_RULES = { plugin: 'aghanimPlugin', option: 'secret', algorithm: 'sha256', encoding: 'utf8' } as const
 
@@ -115,7 +116,7 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
     eventData: schema,
     path
   })
-  const settings = readSettings(scope, options)
+  const settings = readSettings(scope, PROVIDER, options)
   const { eventData = PlayerVerifyDataSchema } = options
   const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret }
   const keysFor = createKeyLookup(options.secret, rules, scope.log)
@@ -128,12 +129,12 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
       ? undefined
       : '/player_id: Expected the player that was asked for')
 
-  const send = prepareScope(scope, settings)
+  const send = prepareScope(scope, PROVIDER, settings)
   const verifyPlayer = decorateHandler(scope, 'verifyPlayer', options.verifyPlayer)
   const handleEvent = options.handleEvent && decorateHandler(scope, 'handleEvent', options.handleEvent)
 
   addVerifiedRoute<AghanimEvent | PlayerVerifyEvent, Question>(scope, send, settings, {
-    provider: 'aghanim',
+    provider: PROVIDER,
     url: options.path ?? '/aghanim',
     schema: {
       summary: 'Aghanim: verify a player, or take another event',

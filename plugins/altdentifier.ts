@@ -9,7 +9,6 @@ import { NO_CONTENT } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { checkHttpSignature } from './lib/http-signature.js'
 import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/keys.js'
-import { tell } from './lib/log.js'
 import { assertAlgorithm } from './lib/mac.js'
 import { anything, callback, oneOf, path, required, retention, text } from './lib/options.js'
 import { readFreshness, signMac, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
@@ -38,6 +37,7 @@ export interface AltDentifierOptions extends WebhookOptions {
   path?: string | undefined
 }
 
+const PROVIDER = 'altdentifier'
 const DIGEST = 'digest'
 const MD5 = /^md5=([0-9a-f]{32})$/i
 const SECRET_RULES = { plugin: 'altdentifierPlugin', option: 'secret', algorithm: 'md5', encoding: 'utf8' } as const
@@ -80,7 +80,7 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
     path
   })
   assertAlgorithm('altdentifierPlugin', 'md5') // a hardened OpenSSL has none
-  const settings = readSettings(scope, options)
+  const settings = readSettings(scope, PROVIDER, options)
   const { keyId, dedupe = 0 } = options
   const once = { ...settings.once, replayWindow: dedupe * 1000, exactly: true }
   const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret }
@@ -90,11 +90,11 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
     schema.properties.OP.const as number, compileCheck(schema)
   ]))
 
-  const send = prepareScope(scope, settings)
+  const send = prepareScope(scope, PROVIDER, settings)
   const handleEvent = decorateHandler(scope, 'handleEvent', options.handleEvent)
 
-  addVerifiedRoute<AltDentifierEvent>(scope, send, { ...settings, once }, {
-    provider: 'altdentifier',
+  addVerifiedRoute<AltDentifierEvent, number>(scope, send, { ...settings, once }, {
+    provider: PROVIDER,
     url: options.path ?? '/altdentifier',
     schema: {
       summary: 'AltDentifier: a Discord member passed or failed verification',
@@ -110,12 +110,11 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
         : undefined
     }),
     check: (payload) => checkOp(payload) ?? checks.get((payload as AltDentifierEvent).OP)?.(payload),
-    handle (event, request) {
-      if (checks.has(event.OP)) return handleEvent(event, request)
-      tell(request.log, 'warn', { provider: 'altdentifier', OP: event.OP }, 'unknown OP acknowledged')
-      return undefined
-    },
-    answer: () => NO_CONTENT,
+    question: ({ OP }) => OP,
+    handle: (event, request) => checks.has(event.OP) ? handleEvent(event, request) : undefined,
+    answer: (_result, OP) => checks.has(OP)
+      ? NO_CONTENT
+      : { ...NO_CONTENT, reason: 'acknowledged', level: 'warn', details: { OP } },
     identify: dedupe > 0 ? (_event, mac) => ({ id: ['mac', mac.toString('hex')] }) : undefined
   })
 }

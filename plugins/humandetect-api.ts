@@ -7,7 +7,7 @@ import {
   type HumanDetectResult
 } from '../schemas/humandetect.js'
 import { createKeyCheck } from './lib/api-keys.js'
-import { FORBIDDEN, INVALID_JSON, InvalidOption, type Answer } from './lib/errors.js'
+import { INVALID_JSON, InvalidOption, isForbidden, type Answer } from './lib/errors.js'
 import { cacheKeys } from './lib/keys.js'
 import { anything, callback, checkOptions, path, required, type Awaitable } from './lib/options.js'
 import { compileReply } from './lib/reply.js'
@@ -29,13 +29,14 @@ export interface HumanDetectApiOptions extends RouteOptions, WatchOptions {
 }
 
 const PLUGIN = 'humandetectApiPlugin'
+const PROVIDER = 'humandetect-api'
 const errorResponses = Object.fromEntries(
   [400, 401, 408, 413, 415, 500, 503].map((status) => [status, HumanDetectErrorSchema]))
 const API_KEY = 'x-api-key'
 const TOKEN_PURPOSE = 'fastify-verification humandetect token'
 
 function error (statusCode: number, code: HumanDetectError['code'], message: string): Answer {
-  return { statusCode, body: JSON.stringify({ code, message }) }
+  return { statusCode, body: JSON.stringify({ code, message }), outcome: 'rejected', reason: 'malformed_token' }
 }
 
 const BAD_TOKEN = error(400, 'badRequest', 'The token is missing or malformed')
@@ -46,11 +47,11 @@ const CODES = new Map<number, HumanDetectError['code']>([
 ])
 
 /** In the words of the Token Verification API. */
-function rephrase (answer: Answer): Answer {
+function rephrase (answer: Answer): Pick<Answer, 'statusCode' | 'body'> {
   const { statusCode } = answer
   if (statusCode < 400 || answer === BAD_TOKEN) return answer
   if (answer === INVALID_JSON) return BAD_TOKEN
-  if (answer === FORBIDDEN) return UNAUTHORIZED
+  if (isForbidden(answer)) return UNAUTHORIZED
   const code = CODES.get(statusCode) ?? (statusCode < 500 ? 'invalidRequest' : 'internalError')
   return error(statusCode, code, STATUS_CODES[statusCode]!)
 }
@@ -69,11 +70,11 @@ async function humandetectApi (scope: FastifyInstance, options: HumanDetectApiOp
   const writeResult = compileReply(HumanDetectResultSchema, ({ timestamp }: HumanDetectResult) =>
     parseDateTime(timestamp) === undefined ? '/timestamp: Expected a date and time with an offset' : undefined)
 
-  const send = prepareScope(scope, settings, rephrase)
+  const send = prepareScope(scope, PROVIDER, settings, rephrase)
   const verifyToken = decorateHandler(scope, 'verifyToken', options.verifyToken)
 
   addVerifiedRoute<{ token: string }>(scope, send, settings, {
-    provider: 'humandetect-api',
+    provider: PROVIDER,
     url: options.path ?? '/v1/humandetect/verify',
     schema: {
       summary: 'HumanDetect: whether a token was made by a human',

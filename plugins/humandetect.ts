@@ -22,10 +22,11 @@ import {
   type Awaitable, type Rule
 } from './lib/options.js'
 import { compileReply } from './lib/reply.js'
+import { tellOf, type DeliveryReport } from './lib/report.js'
 import { compileCheck, compileOptionCheck } from './lib/schema-check.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import { readRouteSettings, ROUTE_RULES, type RouteOptions } from './lib/settings.js'
-import { createExaminer, isToken, LONGEST_TOKEN, type Examine, type Refusal } from './lib/verdict.js'
+import { createExaminer, isToken, LONGEST_TOKEN, type Examine, type Finding, type Refused } from './lib/verdict.js'
 import { addVerifiedRoute } from './lib/verified-route.js'
 
 declare module 'fastify' {
@@ -118,17 +119,13 @@ const REFUSALS = {
   unavailable: coded(503, 'UNAVAILABLE', 'Tokens cannot be verified at the moment')
 }
 
-function answerOf (refusal: Refusal): Answer {
-  const { statusCode, code, message } = new REFUSALS[refusal]()
-  return { statusCode: statusCode!, body: errorBody(statusCode!, code, message) }
-}
-
 /** The same for the plugin's own route, which throws nothing. */
-const ANSWERS: Readonly<Record<Refusal, Answer>> = {
-  token_required: answerOf('token_required'),
-  not_human: answerOf('not_human'),
-  unavailable: answerOf('unavailable')
+function answerTo ({ refusal, reason, details }: Refused): Answer {
+  const { statusCode, code, message } = new REFUSALS[refusal]()
+  const outcome = refusal === 'unavailable' ? 'failed' : 'rejected'
+  return { statusCode: statusCode!, body: errorBody(statusCode!, code, message), outcome, reason, details }
 }
+const TOKEN_REQUIRED = answerTo({ refusal: 'token_required', reason: 'token_required' })
 
 const bodyToken = ({ body }: { body: unknown }): unknown => (body as { token?: unknown } | null | undefined)?.token
 
@@ -139,29 +136,50 @@ function createDecorator (examine: Examine<HumanDetectResult>, log: FastifyBaseL
       // An identifier that is none is an answer, not a misuse: it may be what a client has sent.
       checkOptions('verify', Object(options), { identifier: anything, onBot: BOT_RULE })
       const { identifier, onBot } = Object(options) as VerifyTokenOptions
-      const outcome = await examine({ token, identify: () => identifier, onBot, log })
-      if ('refusal' in outcome) throw new REFUSALS[outcome.refusal]()
-      return outcome.verdict
+      const since = performance.now()
+      const finding = await examine({ token, identify: () => identifier, onBot })
+      report(finding, log, { path: '', duration: performance.now() - since, bytes: 0, requestId: '' })
+      if ('refusal' in finding) throw new REFUSALS[finding.refusal]()
+      return finding.verdict
     },
     requireHuman (options) {
       const rules = { identifier: required(IDENTIFIER_RULE), token: callback, onBot: BOT_RULE }
       checkOptions('requireHuman', Object(options), rules)
       const { identifier, token = bodyToken, onBot } = options
       return async (request, reply) => {
-        const outcome = await examine({
+        const since = performance.now()
+        const finding = await examine({
           token: await token(request),
           identify: () => typeof identifier === 'function' ? identifier(request) : identifier,
-          onBot,
-          log: request.log
+          onBot
         })
-        if ('refusal' in outcome) {
-          if (outcome.refusal === 'unavailable') reply.header('retry-after', RETRY_AFTER_SECONDS)
-          throw new REFUSALS[outcome.refusal]()
+        report(finding, request.log, {
+          path: request.routeOptions.url ?? '',
+          duration: performance.now() - since,
+          bytes: Number(request.headers['content-length'] ?? 0),
+          requestId: request.id
+        })
+        if ('refusal' in finding) {
+          if (finding.refusal === 'unavailable') reply.header('retry-after', RETRY_AFTER_SECONDS)
+          throw new REFUSALS[finding.refusal]()
         }
-        request.humandetect = outcome.verdict
+        request.humandetect = finding.verdict
       }
     }
   }
+}
+
+/** What becomes of a request that is let through is for its route to say: it has no status yet. */
+function report (
+  finding: Finding<HumanDetectResult>, log: FastifyBaseLogger,
+  about: Pick<DeliveryReport, 'path' | 'duration' | 'bytes' | 'requestId'>
+): void {
+  if (!('refusal' in finding)) {
+    return tellOf({ provider: PROVIDER, outcome: 'accepted', reason: 'handled', ...about }, log, {})
+  }
+  const answer = answerTo(finding)
+  const { outcome, reason, statusCode: status } = answer
+  tellOf({ provider: PROVIDER, outcome, reason, status, ...about }, log, answer)
 }
 
 async function humandetect (app: FastifyInstance, options: HumanDetectOptions): Promise<void> {
@@ -199,7 +217,7 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
     maxAge,
     skew,
     now,
-    deliveries: openDeliveries(app, options.deliveries)
+    deliveries: openDeliveries(app, PROVIDER, options.deliveries)
   })
 
   // Where an outer instance has done so, the decorator is inherited.
@@ -219,7 +237,7 @@ function addOwnRoute (
   const needsReply = options.reply !== undefined
   const writeReply = compileReply(reply, undefined, compileOptionCheck(PLUGIN, 'reply', reply))
   const check = compileCheck(HumanDetectRequestSchema)
-  const send = prepareScope(scope, settings)
+  const send = prepareScope(scope, PROVIDER, settings)
   const handleResult = decorateHandler(scope, 'handleResult', options.handleResult!)
 
   addVerifiedRoute<HumanDetectRequest>(scope, send, settings, {
@@ -230,12 +248,12 @@ function addOwnRoute (
       body: HumanDetectRequestSchema,
       response: { ...ErrorResponses, 200: reply, 204: NoContentSchema }
     },
-    authenticate: () => ({ ok: true, secretIndex: 0 }), // who sends it is what the token is to show
-    check: (payload) => isToken((payload as HumanDetectRequest).token) ? check(payload) : ANSWERS.token_required,
+    authenticate: () => ({ ok: true }), // who sends it is what the token is to show
+    check: (payload) => isToken((payload as HumanDetectRequest).token) ? check(payload) : TOKEN_REQUIRED,
     async admit ({ token, identifier }, request) {
-      const outcome = await examine({ token, identify: () => identifier, log: request.log })
-      if ('refusal' in outcome) return ANSWERS[outcome.refusal]
-      request.humandetect = outcome.verdict
+      const finding = await examine({ token, identify: () => identifier })
+      if ('refusal' in finding) return answerTo(finding)
+      request.humandetect = finding.verdict
       return undefined
     },
     handle: (_event, request) => handleResult(request.humandetect!, request),

@@ -81,6 +81,7 @@ const ROUTES = [{
   schema: RequiredFilesNotificationSchema,
   summary: 'Identity validation: files are required'
 }] as const
+const PROVIDER = 'identity-validation'
 const PLUGIN = 'identityValidationPlugin'
 const VERIFIER = 'verifyIdentityValidation'
 const BODY_LIMIT = 262_144
@@ -171,9 +172,9 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
   const checks = new Map(ROUTES.map((route) =>
     [route.kind, compileOptionCheck(PLUGIN, `schemas.${route.kind}`, schemaOf(route))]))
 
-  const settings = readSettings(scope, options, BODY_LIMIT)
+  const settings = readSettings(scope, PROVIDER, options, BODY_LIMIT)
   const keysFor = createKeyRingLookup(apiKeys, { ...SECRET_RULES, allowWeakSecret }, scope.log)
-  const send = prepareScope(scope, settings)
+  const send = prepareScope(scope, PROVIDER, settings)
   const served = new Set<string>()
 
   for (const route of routes) {
@@ -185,7 +186,7 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
     served.add(endpoint)
 
     addVerifiedRoute<SessionNotification>(scope, send, settings, {
-      provider: 'identity-validation',
+      provider: PROVIDER,
       url,
       schema: { summary, body: schemaOf(route), response: { ...ErrorResponses, 204: NoContentSchema } },
       authenticate: createAuthenticate({

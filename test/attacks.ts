@@ -99,7 +99,7 @@ function createServer (
       outcomes: replies.map((reply) => outcomeOf(reply, reasons)),
       runs: events.length,
       asked: verbs().sort(),
-      logged: lines.filter(({ msg }) => msg === 'delivery rejected').map(({ reason, level }) =>
+      logged: lines.filter(({ msg, statusCode }) => msg === 'delivery rejected' && statusCode === 403).map(({ reason, level }) =>
         `${reason} at ${level}`),
       failures: lines.filter(({ level }) => level >= 50).length,
       leaked: /canary/.test(JSON.stringify([lines, replies]))

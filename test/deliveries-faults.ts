@@ -56,7 +56,7 @@ for (const keyed of KEYED) {
       act = claim
       t.equal(outcomeOf(await deliver()), '503 STORE_UNAVAILABLE retry', name)
       t.strictSame(verbs(), ['claim'])
-      t.strictSame(warningsIn(lines), [{ level: 50, msg: 'delivery store unavailable' }], name)
+      t.strictSame(warningsIn(lines), [{ level: 50, msg: 'delivery failed: store_unavailable' }], name)
       t.match(warnings(lines), [{ failure: { type: String } }], name)
       t.notMatch(JSON.stringify(lines), CANARY)
       asked.length = lines.length = 0
@@ -97,7 +97,7 @@ for (const keyed of KEYED) {
         act = release
         t.equal(outcomeOf(await deliver(name)), '500 HANDLER_FAILED', name)
         t.strictSame(warningsIn(lines), [
-          { level: 50, msg: 'handler failed' }, { level: 50, msg: 'claim cannot be given back' }
+          { level: 50, msg: 'claim cannot be given back' }, { level: 50, msg: 'delivery failed: handler_failed' }
         ], name)
         t.notMatch(JSON.stringify(lines), CANARY)
         t.strictSame(verbs(), ['claim', 'release'])
@@ -106,7 +106,8 @@ for (const keyed of KEYED) {
       act = () => false
       t.equal(outcomeOf(await deliver()), '500 HANDLER_FAILED')
       t.strictSame(warningsIn(lines), [
-        { level: 50, msg: 'handler failed' }, { level: 40, msg: 'delivery was handled, but its claim was gone' }
+        { level: 40, msg: 'delivery was handled, but its claim was gone' },
+        { level: 50, msg: 'delivery failed: handler_failed' }
       ])
     }
   })
@@ -380,7 +381,7 @@ t.test('behind a store that batches its answers, each handler runs in the contex
   t.strictSame(answered, requests.map((id) => [id, id]))
   const idsOf = (text: string) => lines.filter(({ msg }) => msg === text).map(({ reqId }) => reqId)
   t.strictSame(idsOf('in the handler'), requests.slice(0, 6))
-  t.strictSame(idsOf('delivery was handled before'), requests.slice(6))
+  t.strictSame(idsOf('delivery duplicate'), requests.slice(6))
 })
 
 t.test('forged deliveries never reach the store', async (t) => {

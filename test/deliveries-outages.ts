@@ -155,7 +155,7 @@ function testBefore (t: TapTest, outage: Outage, early = false): void {
     for (const answer of new Set(await answers)) t.ok(during.includes(answer), answer)
     if (!during.includes(OK)) {
       t.strictSame(ids.map(host.begun), runs, 'no handler ran')
-      const told = host.lines.slice(from).filter(({ level, msg }) => level === 50 && msg === 'delivery store unavailable')
+      const told = host.lines.slice(from).filter(({ level, reason }) => level === 50 && reason === 'store_unavailable')
       t.equal(told.length, burst, 'which the log tells of each')
     }
     await mend()

@@ -47,7 +47,7 @@ for (const keyed of KEYED) {
       t.strictSame(shown(copy), shown(first))
     }
     t.equal(events.length, 1)
-    t.equal(lines.filter(({ msg, level }) => msg === 'delivery was handled before' && level === 30).length, 3)
+    t.equal(lines.filter(({ reason, level }) => reason === 'replayed' && level === 30).length, 3)
     t.equal(outcomeOf(await deliver('id-2')), `${success}`, 'another delivery is none of its copies')
     t.equal(events.length, 2)
   })
@@ -64,7 +64,7 @@ for (const keyed of KEYED) {
     t.equal(outcomeOf(replay), `${success} replayed`)
     t.strictSame(shown(replay), shown(await first))
     t.equal(events.length, 1)
-    t.equal(lines.filter(({ msg }) => msg === 'delivery is being handled').length, 3)
+    t.equal(lines.filter(({ reason, level }) => reason === 'in_progress' && level === 30).length, 3)
   })
 }
 
@@ -83,8 +83,8 @@ for (const keyed of WITH_ID) {
     t.equal(outcomeOf(await deliver()), `${success} replayed`, 'which changes nothing for the first')
     t.equal(events.length, 1)
     t.strictSame(warningsIn(lines), [
-      { level: 40, msg: 'id of a delivery was used for other content' },
-      { level: 40, msg: 'id of a delivery was used for other content' }
+      { level: 40, msg: 'delivery rejected: id_reused' },
+      { level: 40, msg: 'delivery rejected: id_reused' }
     ])
   })
 
@@ -272,8 +272,8 @@ for (const fails of [false, true]) {
     t.strictSame(replay.json(), { by: 'next' })
     t.equal(events.length, 2)
     t.strictSame(warningsIn(lines), [
-      ...fails ? [{ level: 50, msg: 'handler failed' }] : [],
-      { level: 40, msg: 'delivery was handled, but its claim was gone' }
+      { level: 40, msg: 'delivery was handled, but its claim was gone' },
+      ...fails ? [{ level: 50, msg: 'delivery failed: handler_failed' }] : []
     ])
   })
 }

@@ -124,10 +124,10 @@ const question = () => posted('/v1/humandetect/verify', { token: mint() }, { 'x-
 const forged = (delivery: Delivery): Delivery => ({ ...delivery, body: `${delivery.body} ` })
 const otherKey = (delivery: Delivery): Delivery => ({ ...delivery, headers: { ...delivery.headers, 'x-api-key': 'other' } })
 
-const HANDLER = { failed: '500 FST_VERIFICATION_HANDLER_FAILED', logged: 'handler failed' }
-const RESOLVER = { failed: '503 FST_VERIFICATION_SECRET_UNAVAILABLE retry', logged: 'secret unavailable' }
+const HANDLER = { failed: '500 FST_VERIFICATION_HANDLER_FAILED', logged: 'delivery failed: handler_failed' }
+const RESOLVER = { failed: '503 FST_VERIFICATION_SECRET_UNAVAILABLE retry', logged: 'delivery failed: secret_unavailable' }
 const WATCHER = { failed: '403 FST_VERIFICATION_FORBIDDEN', logged: 'onRejected failed', provoke: forged }
-const CLOCK = { failed: '500 FST_VERIFICATION_FAILED', logged: 'verification failed', faults: THROWS_AT_ONCE }
+const CLOCK = { failed: '500 FST_VERIFICATION_FAILED', logged: 'delivery failed: verification_failed', faults: THROWS_AT_ONCE }
 const GUARD = { failed: '500', good: 201 }
 
 const apiKeys = { [API_KEY]: API_SECRET }
@@ -227,7 +227,7 @@ const SURFACES: readonly Surface[] = [
     delivery: question,
     failed: '500 internalError',
     good: 200,
-    logged: 'handler failed'
+    logged: 'delivery failed: handler_failed'
   },
   {
     ...RESOLVER,
@@ -317,7 +317,7 @@ const SURFACES: readonly Surface[] = [
     faults: THROWS_AT_ONCE,
     failed: '503 FST_HUMANDETECT_UNAVAILABLE retry',
     good: 204,
-    logged: 'token could not be verified'
+    logged: 'delivery failed: verification_failed'
   },
   { ...GUARD, name: "the guard's identifier", register: guarded('identifier'), delivery: signup },
   { ...GUARD, name: "the guard's token", register: guarded('token'), delivery: signup }

@@ -204,8 +204,11 @@ t.test(`${WRONG_KEYS.length} wrong keys get one and the same answer over a socke
       isError(t, answer, 401, UNAUTHORIZED, `a key ${what}, ${content}`)
       answers.add(answer.head)
       t.equal(rejected.length, 1, 'onRejected is told, once')
-      const { requestId, ...told } = rejected[0]!
-      t.strictSame(told, { provider: 'humandetect-api', path: URL, reason }, what)
+      const { requestId, duration, ...told } = rejected[0]!
+      t.ok(duration > 0)
+      t.strictSame(told, {
+        provider: 'humandetect-api', path: URL, outcome: 'rejected', reason, status: 401, bytes: Buffer.byteLength(body)
+      }, what)
       const logged = lines.filter(({ reqId, msg }) => reqId === requestId && msg === 'delivery rejected')
       t.equal(logged.length, 1)
       t.match(logged[0], { level: 30, provider: 'humandetect-api', path: URL, reason })
@@ -406,7 +409,7 @@ for (const key of [SERVICE_KEY, 'wrong']) {
       t.ok(closed, `${what}: and closes`)
     }
     t.strictSame(asked, [])
-    t.equal(lines.filter(({ msg }) => msg === 'request refused').length, unread.length)
+    t.equal(lines.filter(({ msg }) => msg === 'delivery rejected').length, unread.length)
     const fits = bodyOf('x').padEnd(100)
     t.equal((await askRaw(app, [JSON_HEADER, KEY_HEADER], fits)).body, BAD_TOKEN, 'a body of just the limit is read')
     t.strictSame(asked, ['x'])
@@ -474,7 +477,7 @@ t.test('a verifyToken that fails is an internal error, of which nothing is shown
     t.equal(reply.headers['content-type'], JSON_TYPE)
     t.notOk(reply.headers['x-canary'])
     t.strictSame(asked, [token])
-    t.strictSame(warningsIn(lines), [{ level: 50, msg: 'handler failed' }], what)
+    t.strictSame(warningsIn(lines), [{ level: 50, msg: 'delivery failed: handler_failed' }], what)
     t.match(lines.filter(({ level }) => level === 50), [{ provider: 'humandetect-api' }], what)
     expectNoCanary(JSON.stringify(reply.headers))
   }
@@ -539,7 +542,7 @@ t.test('a verifyToken that does not end in time is answered 503, and come again'
   isError(t, answer, 503, UNAVAILABLE, 'too late')
   t.match(answer.head, /\r\nretry-after: [1-9]\d*(\r\n|$)/i)
   t.strictSame(asked, ['x'])
-  t.equal(lines.filter(({ msg }) => msg === 'handler timed out').length, 1)
+  t.equal(lines.filter(({ reason, level }) => reason === 'handler_timeout' && level === 50).length, 1)
   finish(RESULT)
   await new Promise(setImmediate)
   t.match(lines.filter(({ msg }) => msg === 'handler ended after its time-out'), [{ level: 40, statusCode: 200 }])

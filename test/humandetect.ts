@@ -41,7 +41,7 @@ t.test('whoever is not known to be human gets one and the same 403', async (t) =
     ['stale', mint({ timestamp: at(-302) })],
     ['stale', mint({ timestamp: '2020-09-22T14:52:11.104-0500' })],
     ['future', mint({ timestamp: at(302) })],
-    ['replayed', used],
+    ['used', used],
     ['other_identifier', mint({ identifier: 'eve@example.com' })],
     ['other_identifier', mint({ identifier: `${IDENTIFIER} ` })],
     ['other_identifier', mint({ identifier: IDENTIFIER.toUpperCase() })],
@@ -53,7 +53,7 @@ t.test('whoever is not known to be human gets one and the same 403', async (t) =
   for (const [reason, token, email] of cases) {
     const { statusCode, headers: { date, ...headers }, body } = await post(app, '/signup', signup(token, email))
     answers.add(JSON.stringify({ statusCode, headers, body }))
-    t.match(lines.filter(({ msg }) => msg === 'token refused').at(-1), { provider: 'humandetect', reason, level: 30 }, reason)
+    t.match(lines.filter(({ msg }) => msg === 'delivery rejected').at(-1), { provider: 'humandetect', reason, level: 30 }, reason)
     t.match(JSON.parse(body), { statusCode: 403, code: 'FST_HUMANDETECT_NOT_HUMAN' })
   }
   t.equal(answers.size, 1)
@@ -201,7 +201,7 @@ t.test('a service that fails is a 503 that says when to come back', async (t) =>
   t.equal(headers['retry-after'], '5')
   t.match(JSON.parse(body), { code: 'FST_HUMANDETECT_UNAVAILABLE' })
   t.strictSame(signedUp, [])
-  t.match(lines.find(({ msg }) => msg === 'token could not be verified'), { level: 50, failure: { code: 'ECONNREFUSED' } })
+  t.match(lines.find(({ reason }) => reason === 'service_unavailable'), { level: 50, failure: { code: 'ECONNREFUSED' } })
 })
 
 t.test('a key that the service refuses is told as what it is, to the log', async (t) => {
@@ -209,7 +209,7 @@ t.test('a key that the service refuses is told as what it is, to the log', async
   const { app, lines, signedUp } = await createGuardedHost(t, service.baseUrl)
   t.equal((await post(app, '/signup', signup(mint()))).statusCode, 503)
   t.strictSame(signedUp, [])
-  t.match(lines.find(({ msg }) => msg === 'token could not be verified'), { level: 50, statusCode: 401 })
+  t.match(lines.find(({ reason }) => reason === 'service_unavailable'), { level: 50, serviceStatus: 401 })
 })
 
 t.test("the plugin's own route hands the result to the callback", async (t) => {

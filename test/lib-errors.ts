@@ -105,7 +105,7 @@ t.test('the answers that are the same for everyone', async (t) => {
     400: 'Bad Request', 403: 'Forbidden', 500: 'Internal Server Error', 503: 'Service Unavailable'
   }
   const answers: [errors.Answer, number, string][] = [
-    [errors.FORBIDDEN, 403, 'FORBIDDEN'], [errors.INVALID_JSON, 400, 'INVALID_JSON'],
+    [errors.forbidden('stale'), 403, 'FORBIDDEN'], [errors.INVALID_JSON, 400, 'INVALID_JSON'],
     [errors.UNKNOWN_EVENT, 400, 'UNKNOWN_EVENT'], [errors.HANDLER_FAILED, 500, 'HANDLER_FAILED'],
     [errors.INVALID_REPLY, 500, 'INVALID_REPLY'], [errors.TIMEOUT, 503, 'TIMEOUT'],
     [errors.SECRET_UNAVAILABLE, 503, 'SECRET_UNAVAILABLE'],

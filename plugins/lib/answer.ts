@@ -1,18 +1,25 @@
 import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
 import { STATUS_CODES } from 'node:http'
+import { deliveryOf } from './delivery.js'
 import { describeError, errorBody, type Answer } from './errors.js'
-import { tell } from './log.js'
-import { bodyArrives, endBodyDeadline } from './raw-body.js'
+import { bodyArrives } from './raw-body.js'
+import type { Reason, Report } from './report.js'
 
 const JSON_TYPE = 'application/json; charset=utf-8'
 export const RETRY_AFTER_SECONDS = '5'
 // After these the client may still be sending a body that nobody will read.
 const CLOSING: ReadonlySet<number> = new Set([408, 413, 415])
 
+/** What Fastify or a host's hook has refused; any other status of theirs is a `bad_request`. */
+const REFUSALS: ReadonlyMap<number, Reason> = new Map([
+  [408, 'body_timeout'], [413, 'body_too_large'], [415, 'unsupported_media_type']
+])
+
+/** Reports an answer and sends it. */
 export type Send = (reply: FastifyReply, answer: Answer) => void
 
 /** Puts an answer into the words of the API that a route stands for. */
-export type Rephrase = (answer: Answer) => Answer
+export type Rephrase = (answer: Answer) => Pick<Answer, 'statusCode' | 'body'>
 
 const asItIs = (text: string): string => text
 
@@ -20,20 +27,21 @@ const asItIs = (text: string): string => text
  * Makes the scope answer in its own words, whatever serializer or error handler the host has. Bodies are sent as
  * finished text.
  */
-export function ownAnswers (scope: FastifyInstance, rephrase: Rephrase = (answer) => answer): Send {
+export function ownAnswers (scope: FastifyInstance, report: Report, rephrase: Rephrase = (answer) => answer): Send {
   let shuttingDown = false
   // A kept-alive client would otherwise hold up close() for as long as the server keeps idle sockets.
   scope.addHook('preClose', (done) => { shuttingDown = true; done() })
 
   const send: Send = (reply, answer) => {
     const { request } = reply
-    const { statusCode, body, replayed } = rephrase(answer)
+    const { statusCode, body } = rephrase(answer)
+    report(request, answer, statusCode)
     reply.code(statusCode)
     const closes = shuttingDown || CLOSING.has(statusCode) || bodyArrives(request)
     if (closes && request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
-    endBodyDeadline(request)
+    deliveryOf(request)?.endBodyDeadline?.()
     if (statusCode === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
-    if (replayed) reply.header('idempotency-replayed', 'true')
+    if (answer.reason === 'replayed') reply.header('idempotency-replayed', 'true')
     if (body === undefined) reply.send()
     else reply.header('content-type', JSON_TYPE).serializer(asItIs).send(body)
   }
@@ -41,17 +49,21 @@ export function ownAnswers (scope: FastifyInstance, rephrase: Rephrase = (answer
   // Reached only where a host's onSend hook keeps throwing: Fastify would then print the error itself.
   scope.setSerializerCompiler(({ httpStatus }) => {
     const statusCode = Number(httpStatus) || 500
-    const { body } = rephrase({ statusCode, body: errorBody(statusCode, undefined, STATUS_CODES[statusCode]!) })
+    const { body } = rephrase(errorAnswer(statusCode))
     return () => body!
   })
-  scope.setErrorHandler<FastifyError>((error, request, reply) => {
+  scope.setErrorHandler<FastifyError>((error, _request, reply) => {
     const { statusCode, code } = readError(error)
-    const failed = statusCode >= 500
-    tell(request.log, failed ? 'error' : 'info', { failure: describeError(error), statusCode },
-      failed ? 'request failed' : 'request refused')
-    send(reply, { statusCode, body: errorBody(statusCode, code, STATUS_CODES[statusCode]!) })
+    send(reply, { ...errorAnswer(statusCode, code), details: { failure: describeError(error) } })
   })
   return send
+}
+
+function errorAnswer (statusCode: number, code?: string): Answer {
+  const body = errorBody(statusCode, code, STATUS_CODES[statusCode]!)
+  return statusCode < 500
+    ? { statusCode, body, outcome: 'rejected', reason: REFUSALS.get(statusCode) ?? 'bad_request' }
+    : { statusCode, body, outcome: 'failed', reason: 'internal_error' }
 }
 
 /** Status and code are all that a client may see of an error: no message, headers or cause. */

@@ -19,17 +19,14 @@ export interface PresentedMac {
 /** The api-key or `keyId` goes along once it is known to be one of ours. */
 export type Authentication = Authenticated | Rejection & { readonly keyId?: string | undefined }
 
-export interface Authenticated extends Verified {
+export interface Authenticated {
+  readonly ok: true
+  /** Where there are secrets, which of them matched. */
+  readonly secretIndex?: number
   readonly keyId?: string | undefined
-  /** Of a delivery with a MAC. */
-  readonly sender?: Sender
-}
-
-/** Who has made a MAC. */
-export interface Sender {
-  /** The same in all processes: its api-key or, where there is none, the name of its secret. */
-  readonly tenant: string
-  readonly mac: Buffer
+  /** Who has made the MAC, the same in all processes: its api-key or, where there is none, the name of its secret. */
+  readonly tenant?: string
+  readonly mac?: Buffer
 }
 
 /** The secret cannot be had at the moment, because of what a resolver threw. */
@@ -79,7 +76,7 @@ export function createAuthenticate ({ algorithm, read, keysFor, confirm }: Steps
     const key = keys[outcome.secretIndex]!
     const rejection = confirm?.(request, key)
     if (rejection !== undefined) return { ...preciseRejection(rejection, request), keyId }
-    return { ...outcome, keyId, sender: { tenant: keyId ?? key.name, mac } }
+    return { ok: true, secretIndex: outcome.secretIndex, keyId, tenant: keyId ?? key.name, mac }
   }
 }
 

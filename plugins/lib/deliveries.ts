@@ -5,6 +5,7 @@ import type { Claim, DeliveryStore, StoredReply } from './delivery-store.js'
 import { describeError } from './errors.js'
 import { tell } from './log.js'
 import type { Awaitable, Rule } from './options.js'
+import { reportCalls } from './store-report.js'
 import { isThenable, outcomeOf } from './thenable.js'
 import { createTimeLimit } from './time-limit.js'
 
@@ -20,7 +21,9 @@ export const deliveryStore: Rule = {
  * The store of a plugin, by default one of its own in memory. Made safe to rely on: no verb takes longer than a second,
  * and a claim is one or an error. A claim that comes after its time is given back.
  */
-export function openDeliveries (scope: FastifyInstance, store: DeliveryStore = memoryDeliveries()): DeliveryStore {
+export function openDeliveries (
+  scope: FastifyInstance, provider: string, store: DeliveryStore = memoryDeliveries()
+): DeliveryStore {
   const inTime = createTimeLimit(STORE_TIMEOUT)
   const wait = <T>(result: Awaitable<T>): Awaitable<T> => isThenable(result) ? inTime(result) : result
 
@@ -35,7 +38,7 @@ export function openDeliveries (scope: FastifyInstance, store: DeliveryStore = m
     } catch {} // then its lease ends it
   }
 
-  return {
+  return reportCalls(provider, {
     claim (key, fingerprint, leaseMs) {
       const claim = store.claim(key, fingerprint, leaseMs)
       if (!isThenable(claim)) return readClaim(claim)
@@ -45,7 +48,7 @@ export function openDeliveries (scope: FastifyInstance, store: DeliveryStore = m
     },
     complete: (key, token, reply, ttlMs, exactly) => wait(store.complete(key, token, reply, ttlMs, exactly)),
     release: (key, token) => wait(store.release(key, token))
-  }
+  })
 }
 
 async function watch (store: DeliveryStore, log: FastifyBaseLogger): Promise<void> {

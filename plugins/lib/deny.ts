@@ -38,5 +38,6 @@ export function deny (options: DenialOptions = {}): Denial {
   }
   if (typeof code !== 'string') throw new InvalidOption('deny', 'code', 'must be a string')
   if (typeof message !== 'string') throw new InvalidOption('deny', 'message', 'must be a string')
-  return new Denial({ statusCode, body: JSON.stringify({ status: 'error', code, message }) })
+  const body = JSON.stringify({ status: 'error', code, message })
+  return new Denial({ statusCode, body, outcome: 'denied', reason: 'denied' })
 }

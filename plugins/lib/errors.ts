@@ -1,5 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import createError from '@fastify/error'
+import type { RejectionReason } from './rejection.js'
+import type { Outcome, Reason } from './report.js'
 
 /** A plugin was registered, or a helper called, with an option it cannot work with. Never shows the value. */
 export const InvalidOption = createError<[plugin: string, option: string, expected: string]>(
@@ -13,12 +15,16 @@ export const AlgorithmUnavailable = createError<[plugin: string, algorithm: stri
 export const BodyTimeout = createError<[]>(
   'FST_VERIFICATION_BODY_TIMEOUT', 'The body did not arrive in time', 408)
 
-/** What is sent: a status and, but for 204, a JSON text. */
+/** What is sent, a status and, but for 204, a JSON text; and what is reported of it. */
 export interface Answer {
   readonly statusCode: number
   readonly body?: string | undefined
-  /** It was given before, to the same delivery. */
-  readonly replayed?: true
+  readonly outcome: Outcome
+  readonly reason: Reason
+  /** For the log only. */
+  readonly details?: object | undefined
+  /** Of the log, where it is not that of the outcome: nobody expects this of a provider that is set up well. */
+  readonly level?: 'warn'
 }
 
 /** The JSON text of an error in Fastify's own shape. */
@@ -26,27 +32,45 @@ export function errorBody (statusCode: number, code: string | undefined, message
   return JSON.stringify({ statusCode, code, error: STATUS_CODES[statusCode], message })
 }
 
-function refusal (statusCode: number, code: string, message: string): Answer {
-  return { statusCode, body: errorBody(statusCode, `FST_VERIFICATION_${code}`, message) }
+function answers (outcome: Outcome) {
+  return (statusCode: number, reason: Reason, code: string, message: string): Answer =>
+    ({ statusCode, body: errorBody(statusCode, `FST_VERIFICATION_${code}`, message), outcome, reason })
+}
+const rejected = answers('rejected')
+const failed = answers('failed')
+const duplicate = answers('duplicate')
+
+export const NO_CONTENT: Answer = { statusCode: 204, outcome: 'accepted', reason: 'handled' }
+
+const FORBIDDEN = rejected(403, 'mismatch', 'FORBIDDEN', 'The delivery is not authentic')
+export const INVALID_JSON = rejected(400, 'invalid_json', 'INVALID_JSON', 'The body is not a JSON object in UTF-8')
+export const UNKNOWN_EVENT = rejected(400, 'unknown_event', 'UNKNOWN_EVENT', 'No handler takes this type of event')
+export const ID_REUSED: Answer = {
+  ...rejected(422, 'id_reused', 'ID_REUSED', 'The id of this delivery was used for other content'), level: 'warn'
+}
+export const IN_PROGRESS = duplicate(503, 'in_progress', 'IN_PROGRESS', 'This delivery is being handled')
+export const HANDLER_FAILED = failed(500, 'handler_failed', 'HANDLER_FAILED', 'The handler failed')
+export const INVALID_REPLY = failed(500, 'invalid_reply', 'INVALID_REPLY', 'The handler returned an invalid reply')
+export const TIMEOUT = failed(503, 'handler_timeout', 'TIMEOUT', 'The handler did not finish in time')
+export const STORE_UNAVAILABLE =
+  failed(503, 'store_unavailable', 'STORE_UNAVAILABLE', 'Deliveries cannot be taken at the moment')
+export const VERIFICATION_FAILED =
+  failed(500, 'verification_failed', 'FAILED', 'The delivery could not be verified')
+export const SECRET_UNAVAILABLE =
+  failed(503, 'secret_unavailable', 'SECRET_UNAVAILABLE', 'The secret cannot be had at the moment')
+
+/** The one answer to whatever is not authentic. */
+export function forbidden (reason: RejectionReason): Answer {
+  return reason === 'stale' ? { ...FORBIDDEN, reason, level: 'warn' } : { ...FORBIDDEN, reason }
 }
 
-export const NO_CONTENT: Answer = { statusCode: 204 }
-
-export const FORBIDDEN = refusal(403, 'FORBIDDEN', 'The delivery is not authentic')
-export const INVALID_JSON = refusal(400, 'INVALID_JSON', 'The body is not a JSON object in UTF-8')
-export const UNKNOWN_EVENT = refusal(400, 'UNKNOWN_EVENT', 'No handler takes this type of event')
-export const HANDLER_FAILED = refusal(500, 'HANDLER_FAILED', 'The handler failed')
-export const INVALID_REPLY = refusal(500, 'INVALID_REPLY', 'The handler returned an invalid reply')
-export const TIMEOUT = refusal(503, 'TIMEOUT', 'The handler did not finish in time')
-export const IN_PROGRESS = refusal(503, 'IN_PROGRESS', 'This delivery is being handled')
-export const ID_REUSED = refusal(422, 'ID_REUSED', 'The id of this delivery was used for other content')
-export const STORE_UNAVAILABLE = refusal(503, 'STORE_UNAVAILABLE', 'Deliveries cannot be taken at the moment')
-export const VERIFICATION_FAILED = refusal(500, 'FAILED', 'The delivery could not be verified')
-export const SECRET_UNAVAILABLE = refusal(503, 'SECRET_UNAVAILABLE', 'The secret cannot be had at the moment')
+export function isForbidden ({ body }: Answer): boolean {
+  return body === FORBIDDEN.body
+}
 
 /** 400 for a signed payload outside its schema; `problem` names a path and a rule, never a value. */
 export function invalidPayload (problem: string): Answer {
-  return refusal(400, 'INVALID_PAYLOAD', problem)
+  return { ...rejected(400, 'invalid_payload', 'INVALID_PAYLOAD', problem), details: { problem } }
 }
 
 const FRAME = '    at '

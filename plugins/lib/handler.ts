@@ -29,22 +29,18 @@ export function createHandlerRunner<Event, Question> (
   const { provider } = work
   const inTime = createTimeLimit(handlerTimeout)
 
-  function succeeded (result: unknown, question: Question, request: FastifyRequest): Answer {
+  function succeeded (result: unknown, question: Question): Answer {
     try {
       const answer = work.answer(result, question)
       if (!('problem' in answer)) return answer
-      tell(request.log, 'error', { provider, problem: answer.problem }, 'handler returned an invalid reply')
-      return INVALID_REPLY
+      return { ...INVALID_REPLY, details: { problem: answer.problem } }
     } catch (error) { // by a type of the user's own in the reply's schema
-      return failed(error, request)
+      return failed(error)
     }
   }
 
-  function failed (thrown: unknown, request: FastifyRequest): Answer {
-    const denial = work.denial?.(thrown)
-    if (denial !== undefined) return denial
-    tell(request.log, 'error', { provider, failure: describeError(thrown) }, 'handler failed')
-    return HANDLER_FAILED
+  function failed (thrown: unknown): Answer {
+    return work.denial?.(thrown) ?? { ...HANDLER_FAILED, details: { failure: describeError(thrown) } }
   }
 
   return (event, request, ended, timedOut) => {
@@ -56,18 +52,15 @@ export function createHandlerRunner<Event, Question> (
       result = work.handle(event, request)
       pending = isThenable(result)
     } catch (error) {
-      return ended(failed(error, request), false)
+      return ended(failed(error), false)
     }
-    if (!pending) return ended(succeeded(result, question, request), false)
+    if (!pending) return ended(succeeded(result, question), false)
 
-    const outcome = outcomeOf(result as PromiseLike<unknown>).then(
-      (value) => succeeded(value, question, request), (error: unknown) => failed(error, request))
+    const outcome = outcomeOf(result as PromiseLike<unknown>).then((value) => succeeded(value, question), failed)
     inTime(outcome, (answer) => {
-      tell(request.log, 'warn', { provider, statusCode: answer.statusCode }, 'handler ended after its time-out')
+      const { statusCode, reason, details } = answer
+      tell(request.log, 'warn', { provider, reason, statusCode, ...details }, 'handler ended after its time-out')
       ended(answer, true)
-    }).then((answer) => ended(answer, false), () => {
-      tell(request.log, 'error', { provider }, 'handler timed out')
-      timedOut(TIMEOUT)
-    })
+    }).then((answer) => ended(answer, false), () => timedOut(TIMEOUT))
   }
 }

@@ -33,28 +33,13 @@ export function createOnce<Event> (run: RunHandler<Event>, provider: string, rul
     const { log } = request
     const about = { provider, delivery: key }
     consult(() => deliveries.claim(key, fingerprint, lease), (claim) => {
-      if (claim.state !== 'claimed') return answered(answerTo(claim, about, log))
+      if (claim.state !== 'claimed') return answered(answerTo(claim))
       run(event, request, (answer, late) => {
         settle(claim.token, answer, about, log, () => { if (!late) answered(answer) })
       }, answered)
     }, (error) => {
-      tell(log, 'error', { ...about, failure: describeError(error) }, 'delivery store unavailable')
-      answered(STORE_UNAVAILABLE)
+      answered({ ...STORE_UNAVAILABLE, details: { failure: describeError(error) } })
     })
-  }
-
-  function answerTo (claim: Exclude<Claim, { state: 'claimed' }>, about: About, log: FastifyBaseLogger): Answer {
-    switch (claim.state) {
-      case 'done':
-        tell(log, 'info', about, 'delivery was handled before')
-        return { ...claim.reply, replayed: true }
-      case 'running':
-        tell(log, 'info', about, 'delivery is being handled')
-        return IN_PROGRESS
-      case 'conflict':
-        tell(log, 'warn', about, 'id of a delivery was used for other content')
-        return ID_REUSED
-    }
   }
 
   /** Whatever the store says to it, the work is done or it is not, and that is what the sender is told. */
@@ -72,6 +57,12 @@ export function createOnce<Event> (run: RunHandler<Event>, provider: string, rul
       settled()
     })
   }
+}
+
+const ANSWERS = { running: IN_PROGRESS, conflict: ID_REUSED }
+
+function answerTo (claim: Exclude<Claim, { state: 'claimed' }>): Answer {
+  return claim.state === 'done' ? { ...claim.reply, outcome: 'duplicate', reason: 'replayed' } : ANSWERS[claim.state]
 }
 
 /** Goes on at once where the store answers at once. */

@@ -2,13 +2,10 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Readable } from 'node:stream'
 import { httpErrors } from '@fastify/sensible'
 import { createDeadlines } from './deadlines.js'
+import { beginDelivery, deliveryOf, kDelivery } from './delivery.js'
 import { BodyTimeout } from './errors.js'
 
 interface Arriving { reply: FastifyReply, payload: Readable }
-
-const kEndDeadline = Symbol('fastify-verification.endBodyDeadline')
-const kRawBody = Symbol('fastify-verification.rawBody')
-type Captured = FastifyRequest & { [kEndDeadline]: (() => void) | undefined, [kRawBody]: Buffer | undefined }
 
 // RFC 9110 sections 8.3.1 and 5.6.6: application/json with any parameters, but no charset other than utf-8.
 const TOKEN = "[\\w!#$%&'*+.^`|~-]+"
@@ -31,27 +28,29 @@ export function captureRawBody (scope: FastifyInstance, bodyTimeout: number): vo
   const taken = scope.hasRequestDecorator('rawBody')
   if (!taken) {
     scope.decorateRequest('rawBody', {
-      getter () { return (this as Captured)[kRawBody] },
+      getter () { return deliveryOf(this)?.rawBody },
       setter () {} // it stays the bytes, whatever a host's hook makes of them
     })
   }
-  scope.decorateRequest(kRawBody, undefined)
-  scope.decorateRequest(kEndDeadline, undefined)
+  scope.decorateRequest(kDelivery, undefined)
 
-  scope.addHook('onRequest', (request, _reply, done) => done(refuseFraming(request)))
+  scope.addHook('onRequest', (request, _reply, done) => {
+    beginDelivery(request)
+    done(refuseFraming(request))
+  })
   scope.addHook('preParsing', (request, reply, payload, done) => {
     if (bodyArrives(request)) {
-      const deadline = deadlines.start({ reply, payload: payload as Readable });
-      (request as Captured)[kEndDeadline] = () => deadlines.stop(deadline)
+      const deadline = deadlines.start({ reply, payload: payload as Readable })
+      deliveryOf(request)!.endBodyDeadline = () => deadlines.stop(deadline)
     }
     done(null, payload)
   })
 
   scope.removeAllContentTypeParsers()
   scope.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
-    const captured = request as Captured
-    captured[kRawBody] = body as Buffer
-    endBodyDeadline(request)
+    const delivery = deliveryOf(request)!
+    delivery.rawBody = body as Buffer
+    delivery.endBodyDeadline?.()
     if (taken) Reflect.set(request, 'rawBody', body) // unless the host's own is read-only
     done(null, body)
   })
@@ -59,7 +58,7 @@ export function captureRawBody (scope: FastifyInstance, bodyTimeout: number): vo
 
 /** Whether there is a body that has not been read to its end. */
 export function bodyArrives (request: FastifyRequest): boolean {
-  if ((request as Captured)[kRawBody] !== undefined) return false
+  if (deliveryOf(request)?.rawBody !== undefined) return false
   const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers
   if (coding !== undefined || length !== '0') return true
   if (request.raw.httpVersionMajor > 1) return true // whose frames tell, no header
@@ -70,11 +69,6 @@ export function bodyArrives (request: FastifyRequest): boolean {
 function headersAreMissing ({ raw, server: { server } }: FastifyRequest): boolean {
   const most = server.maxHeadersCount ?? 1000
   return most > 0 && raw.rawHeaders.length >= most * 2
-}
-
-/** The body is here, or the answer is given without it. */
-export function endBodyDeadline (request: FastifyRequest): void {
-  (request as Captured)[kEndDeadline]?.()
 }
 
 /** A body without a content type is left to Fastify, which has no parser for it. */

@@ -23,17 +23,3 @@ export type VerifyResult = Verified | Pick<Rejection, 'ok' | 'reason'>
 export function reject (reason: RejectionReason, header?: string): Rejection {
   return header === undefined ? { ok: false, reason } : { ok: false, reason, header }
 }
-
-/** What `onRejected` is told. */
-export interface RejectedDelivery {
-  readonly provider: string
-  /** The route's path, with its prefix. */
-  readonly path: string
-  readonly reason: RejectionReason
-  /** The api-key or `keyId`, once it is known to be one of ours. */
-  readonly keyId?: string
-  /** How old the delivery says it is, in seconds; negative if it is ahead of time. */
-  readonly ageSeconds?: number
-  /** Fastify's id of the request. */
-  readonly requestId: string
-}

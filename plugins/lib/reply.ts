@@ -24,7 +24,8 @@ export function compileReply<Event, Schema extends TSchema> (
     const reply: unknown = body === undefined ? undefined : JSON.parse(body)
     const problem = check(reply) ?? fits?.(reply as Static<Schema>, event)
     if (problem !== undefined) return { problem }
-    return body === undefined ? { problem: '/: Expected a value' } : { statusCode: 200, body }
+    if (body === undefined) return { problem: '/: Expected a value' }
+    return { statusCode: 200, body, outcome: 'accepted', reason: 'handled' }
   }
 }
 

@@ -4,14 +4,17 @@ import { ownAnswers, type Rephrase, type Send } from './answer.js'
 import { describeError } from './errors.js'
 import { tell } from './log.js'
 import { captureRawBody } from './raw-body.js'
+import { createReport } from './report.js'
+import type { RouteSettings, WatchOptions } from './settings.js'
 
 /** Makes a plugin's scope one of this collection's: raw bodies, answers of its own, sensible's helpers for handlers. */
 export function prepareScope (
-  scope: FastifyInstance, { bodyTimeout }: { bodyTimeout: number }, rephrase?: Rephrase
+  scope: FastifyInstance, provider: string, { bodyTimeout, onRejected }: RouteSettings & WatchOptions,
+  rephrase?: Rephrase
 ): Send {
   if (!scope.hasDecorator('httpErrors')) registerSensible(scope)
   captureRawBody(scope, bodyTimeout)
-  return ownAnswers(scope, rephrase)
+  return ownAnswers(scope, createReport(provider, onRejected), rephrase)
 }
 
 /**

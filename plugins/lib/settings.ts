@@ -6,7 +6,7 @@ import {
   anyText, callback, checkOptions, flag, FRESHNESS_RULES, milliseconds, text, whole, type Rules
 } from './options.js'
 import type { OnceRules } from './once.js'
-import type { RejectedDelivery } from './rejection.js'
+import type { RejectedDelivery } from './report.js'
 import { freshnessOf, replayWindow, type Freshness, type FreshnessInput } from './timestamp.js'
 
 type Maybe<T> = { -readonly [K in keyof T]?: T[K] | undefined }
@@ -30,7 +30,7 @@ export interface RouteOptions extends Maybe<RouteSettings> {
 
 /** What every plugin that is called by another company takes. */
 export interface WatchOptions {
-  /** Told of every delivery that was not authentic. It sees, and decides nothing. */
+  /** Told of every delivery that is not authentic, as the diagnostics channel is. It sees, and decides nothing. */
   onRejected?: ((delivery: RejectedDelivery) => void) | undefined
 }
 
@@ -103,7 +103,9 @@ export function readRouteSettings (options: RouteOptions, bodyLimit = 65_536): R
 }
 
 /** The same for a webhook. */
-export function readSettings (scope: FastifyInstance, options: WebhookOptions, bodyLimit?: number): Settings {
+export function readSettings (
+  scope: FastifyInstance, provider: string, options: WebhookOptions, bodyLimit?: number
+): Settings {
   const route = readRouteSettings(options, bodyLimit)
   const freshness = freshnessOf(options)
   return {
@@ -111,7 +113,7 @@ export function readSettings (scope: FastifyInstance, options: WebhookOptions, b
     ...freshness,
     onRejected: options.onRejected,
     once: {
-      deliveries: openDeliveries(scope, options.deliveries),
+      deliveries: openDeliveries(scope, provider, options.deliveries),
       lease: leaseOf(options, route),
       replayWindow: replayWindow(freshness)
     }

@@ -1,12 +1,11 @@
-import type { FastifyBaseLogger } from 'fastify'
 import { timingSafeEqual } from 'node:crypto'
 import type { TObject, TSchema } from '@sinclair/typebox'
 import { deliveryId } from './delivery-id.js'
 import type { DeliveryStore } from './delivery-store.js'
 import { describeError } from './errors.js'
 import type { JsonClient } from './json-client.js'
-import { tell } from './log.js'
 import { pick } from './reply.js'
+import type { Reason } from './report.js'
 import { compileCheck } from './schema-check.js'
 import { parseDateTime, readClock } from './timestamp.js'
 
@@ -21,7 +20,14 @@ export interface Verdict {
 /** Why nobody is let in: no token to ask about, not the human who was expected, or nobody to ask. */
 export type Refusal = 'token_required' | 'not_human' | 'unavailable'
 
-export type Outcome<V extends Verdict> = { readonly verdict: V } | { readonly refusal: Refusal }
+export interface Refused {
+  readonly refusal: Refusal
+  readonly reason: Reason
+  /** For the log only. */
+  readonly details?: object
+}
+
+export type Finding<V extends Verdict> = { readonly verdict: V } | Refused
 
 /** What a token must show. */
 export interface Inquiry {
@@ -30,10 +36,9 @@ export interface Inquiry {
   readonly identify: () => unknown
   /** What becomes of a token that is not `valid`, but genuine otherwise. Default `deny`. */
   readonly onBot?: 'deny' | 'flag' | undefined
-  readonly log: FastifyBaseLogger
 }
 
-export type Examine<V extends Verdict> = (inquiry: Inquiry) => Promise<Outcome<V>>
+export type Examine<V extends Verdict> = (inquiry: Inquiry) => Promise<Finding<V>>
 
 interface Rules {
   readonly provider: string
@@ -67,17 +72,8 @@ export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
   const namespace = [provider, tenant]
   const freshFor = (maxAge + skew + CLOCK_STEP) * 1000
 
-  return async ({ token, identify, onBot, log }) => {
-    const refuse = (reason: string): Outcome<V> => {
-      tell(log, 'info', { provider, reason }, 'token refused')
-      return { refusal: 'not_human' }
-    }
-    const fail = (details: object): Outcome<V> => {
-      tell(log, 'error', { provider, ...details }, 'token could not be verified')
-      return { refusal: 'unavailable' }
-    }
-
-    if (!isToken(token)) return { refusal: 'token_required' }
+  return async ({ token, identify, onBot }) => {
+    if (!isToken(token)) return { refusal: 'token_required', reason: 'token_required' }
     const expected = await identify()
     if (typeof expected !== 'string' || expected === '') return refuse('no_identifier')
 
@@ -85,7 +81,7 @@ export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
     if ('failure' in answer) return fail(answer)
     const { statusCode, body } = answer
     if (statusCode === 400 && checkUnknown(body) === undefined) return refuse('malformed_token')
-    if (statusCode !== 200) return fail({ statusCode })
+    if (statusCode !== 200) return fail({ serviceStatus: statusCode })
     const problem = check(body)
     if (problem !== undefined) return fail({ problem })
     const verdict = pick(body, fields) as V
@@ -95,19 +91,23 @@ export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
     if (!verdict.valid && onBot !== 'flag') return refuse('bot')
     if (!isSame(verdict.identifier, expected)) return refuse('other_identifier')
     const age = (timeOf(now) - time) / 1000
-    if (Number.isNaN(age)) return fail({ problem: 'the clock is broken' })
+    if (Number.isNaN(age)) return fail({ problem: 'the clock is broken' }, 'verification_failed')
     if (age > maxAge) return refuse('stale')
     if (age < -skew) return refuse('future')
     // Last, so that only a use that is granted counts. Held for as long as the token is fresh, never to be given back.
     const { key, fingerprint } = deliveryId(namespace, { id: ['checksum', verdict.checksum] })
     try {
       const { state } = await deliveries.claim(key, fingerprint, freshFor)
-      return state === 'claimed' ? { verdict } : refuse('replayed')
+      return state === 'claimed' ? { verdict } : refuse('used')
     } catch (error) {
-      return fail({ failure: describeError(error) })
+      return fail({ failure: describeError(error) }, 'store_unavailable')
     }
   }
 }
+
+const refuse = (reason: Reason): Refused => ({ refusal: 'not_human', reason })
+const fail = (details: object, reason: Reason = 'service_unavailable'): Refused =>
+  ({ refusal: 'unavailable', reason, details })
 
 function timeOf (now: () => number): number {
   try {

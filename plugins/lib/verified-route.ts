@@ -1,19 +1,15 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, HookHandlerDoneFunction } from 'fastify'
 import type { Send } from './answer.js'
-import type { Authenticate, Authentication, NoSecret, Sender } from './authenticate.js'
+import type { Authenticate, Authentication, NoSecret } from './authenticate.js'
+import { deliveryOf, type Delivery } from './delivery.js'
 import { deliveryId, type Identity } from './delivery-id.js'
 import {
-  describeError, FORBIDDEN, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, VERIFICATION_FAILED, type Answer
+  describeError, forbidden, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, VERIFICATION_FAILED, type Answer
 } from './errors.js'
 import { createHandlerRunner, type Work } from './handler.js'
 import { parseJsonObject } from './json.js'
-import { tell } from './log.js'
 import { createOnce, type OnceRules } from './once.js'
-import { reject, type Rejection } from './rejection.js'
-import type { RouteSettings, WatchOptions } from './settings.js'
-
-const kChecked = Symbol('fastify-verification.checked')
-type Checked = FastifyRequest & { [kChecked]?: { event: object, sender: Sender | undefined } }
+import type { RouteSettings } from './settings.js'
 
 /** One provider's part in the way of a delivery. */
 export interface VerifiedRoute<Event, Question = unknown> extends Work<Event, Question> {
@@ -31,11 +27,11 @@ export interface VerifiedRoute<Event, Question = unknown> extends Work<Event, Qu
 
 /** The one place that knows the order: verify, decode, validate, claim, handle, check the reply, complete, answer. */
 export function addVerifiedRoute<Event, Question = unknown> (
-  scope: FastifyInstance, send: Send, settings: RouteSettings & WatchOptions & { once?: OnceRules },
+  scope: FastifyInstance, send: Send, settings: RouteSettings & { once?: OnceRules },
   route: VerifiedRoute<Event, Question>
 ): void {
   const { provider } = route
-  const { bodyLimit, handlerTimeout, onRejected } = settings
+  const { bodyLimit, handlerTimeout } = settings
   const runHandler = createHandlerRunner(route, handlerTimeout)
   const handleOnce = settings.once && createOnce(runHandler, provider, settings.once)
   const path = scope.prefix + route.url
@@ -57,75 +53,61 @@ export function addVerifiedRoute<Event, Question = unknown> (
     try {
       outcome = route.authenticate(request, body)
     } catch (error) {
-      return fail(request, reply, error, VERIFICATION_FAILED, 'verification failed')
+      return fail(reply, VERIFICATION_FAILED, error)
     }
     if (!(outcome instanceof Promise)) return validate(request, reply, body, outcome, next)
     outcome.then((authentication) => validate(request, reply, body, authentication, next),
-      (error: unknown) => fail(request, reply, error, VERIFICATION_FAILED, 'verification failed')).catch(next)
+      (error: unknown) => fail(reply, VERIFICATION_FAILED, error)).catch(next)
   }
 
   /** Nobody can say whether it is authentic. */
-  function fail (request: FastifyRequest, reply: FastifyReply, error: unknown, answer: Answer, message: string): void {
-    tell(request.log, 'error', { provider, failure: describeError(error) }, message)
-    send(reply, answer)
+  function fail (reply: FastifyReply, answer: Answer, error: unknown): void {
+    send(reply, { ...answer, details: { failure: describeError(error) } })
   }
 
   function validate (
     request: FastifyRequest, reply: FastifyReply, body: Buffer | undefined, outcome: Authentication | NoSecret,
     next: HookHandlerDoneFunction
   ): void {
-    if (outcome.ok === null) return fail(request, reply, outcome.cause, SECRET_UNAVAILABLE, 'secret unavailable')
-    if (!outcome.ok) return refuse(request, reply, outcome)
+    if (outcome.ok === null) return fail(reply, SECRET_UNAVAILABLE, outcome.cause)
+    const delivery = deliveryOf(request)!
+    delivery.keyId = outcome.keyId
+    if (!outcome.ok) {
+      delivery.ageSeconds = outcome.ageSeconds
+      return send(reply, forbidden(outcome.reason))
+    }
+    delivery.secretIndex = outcome.secretIndex
+    delivery.tenant = outcome.tenant
+    delivery.mac = outcome.mac
     const payload = body && parseJsonObject(body)
     if (payload === undefined) return send(reply, INVALID_JSON)
     const problem = route.check(payload)
     if (problem !== undefined) return send(reply, typeof problem === 'string' ? invalidPayload(problem) : problem)
-    if (route.admit === undefined) return accept(request, payload, outcome.sender, next)
+    if (route.admit === undefined) return accept(request, delivery, payload, next)
     route.admit(payload as Event, request).then((refusal) => {
-      if (refusal === undefined) accept(request, payload, outcome.sender, next)
+      if (refusal === undefined) accept(request, delivery, payload, next)
       else send(reply, refusal)
     }).catch(next)
   }
 
-  function accept (
-    request: FastifyRequest, event: object, sender: Sender | undefined, next: HookHandlerDoneFunction
-  ): void {
-    request.body = event;
-    (request as Checked)[kChecked] = { event, sender }
+  function accept (request: FastifyRequest, delivery: Delivery, event: object, next: HookHandlerDoneFunction): void {
+    request.body = event
+    delivery.event = event
     next()
   }
 
   function deliver (request: FastifyRequest, reply: FastifyReply): void {
+    const delivery = deliveryOf(request)
     // Without it the hook above did not run: a host's onRoute hook has put another in its place.
-    const checked = (request as Checked)[kChecked]
-    if (checked === undefined) return refuse(request, reply, reject('mismatch'))
-    const event = checked.event as Event
-    const sender = checked.sender!
+    if (delivery?.event === undefined) return send(reply, forbidden('mismatch'))
+    const event = delivery.event as Event
     const answered = (answer: Answer): void => send(reply, answer)
-    const identity = route.identify?.(event, sender.mac)
+    const identity = route.identify?.(event, delivery.mac!)
     if (identity !== undefined) {
-      const id = deliveryId([provider, path, sender.tenant], identity)
+      const id = deliveryId([provider, path, delivery.tenant!], identity)
+      delivery.key = id.key
       return handleOnce!(id, event, request, answered)
     }
     runHandler(event, request, (answer, late) => { if (!late) answered(answer) }, answered)
-  }
-
-  function refuse (
-    request: FastifyRequest, reply: FastifyReply, rejection: Rejection & { keyId?: string | undefined }
-  ): void {
-    const { reason, ageSeconds, keyId } = rejection
-    const delivery = {
-      provider,
-      path: request.routeOptions.url!,
-      reason,
-      ...(keyId !== undefined && { keyId }),
-      ...(ageSeconds !== undefined && { ageSeconds })
-    }
-    tell(request.log, reason === 'stale' ? 'warn' : 'info', delivery, 'delivery rejected')
-    send(reply, FORBIDDEN)
-    if (onRejected === undefined) return
-    Promise.resolve({ ...delivery, requestId: request.id }).then(onRejected).catch((error: unknown) => {
-      tell(request.log, 'error', { provider, failure: describeError(error) }, 'onRejected failed')
-    })
   }
 }

@@ -1,0 +1,46 @@
+import type { FastifyRequest } from 'fastify'
+
+/** What is known of a delivery on its way, each thing from the step on that finds it out. */
+export interface Delivery {
+  /** When it came in, by `performance.now()`. */
+  readonly since: number
+  rawBody: Buffer | undefined
+  /** Ends the time that its body has to arrive. */
+  endBodyDeadline: (() => void) | undefined
+  /** Which of several secrets matched, counted from 0. */
+  secretIndex: number | undefined
+  /** The api-key or `keyId`, once it is known to be one of ours. */
+  keyId: string | undefined
+  /** How old it says it is, in seconds, where that is why it is refused. */
+  ageSeconds: number | undefined
+  /** Who signed it, for the keys of the store. */
+  tenant: string | undefined
+  mac: Buffer | undefined
+  /** The event, once all of it is checked. */
+  event: object | undefined
+  /** By what a store knows it. */
+  key: string | undefined
+}
+
+export const kDelivery = Symbol('fastify-verification.delivery')
+type Delivered = FastifyRequest & { [kDelivery]: Delivery | undefined }
+
+/** Undefined where a host's hook has answered, or failed, before the delivery reached its plugin. */
+export function deliveryOf (request: FastifyRequest): Delivery | undefined {
+  return (request as Delivered)[kDelivery]
+}
+
+export function beginDelivery (request: FastifyRequest): void {
+  (request as Delivered)[kDelivery] = {
+    since: performance.now(),
+    rawBody: undefined,
+    endBodyDeadline: undefined,
+    secretIndex: undefined,
+    keyId: undefined,
+    ageSeconds: undefined,
+    tenant: undefined,
+    mac: undefined,
+    event: undefined,
+    key: undefined
+  }
+}

@@ -1,0 +1,108 @@
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import { channel } from 'node:diagnostics_channel'
+import { deliveryOf } from './delivery.js'
+import { describeError, isForbidden, type Answer } from './errors.js'
+import { isEnabled, tell, type Level } from './log.js'
+import type { RejectionReason } from './rejection.js'
+
+/** What became of a delivery. */
+export type Outcome = 'accepted' | 'duplicate' | 'denied' | 'rejected' | 'failed'
+
+/** Why, of each outcome. */
+export type Reason =
+  'handled' | 'acknowledged' | // accepted
+  'replayed' | 'in_progress' | // duplicate
+  'denied' | // denied
+  RejectionReason | // rejected, as all up to `used`
+  'unsupported_media_type' | 'body_too_large' | 'body_timeout' | 'bad_request' |
+  'invalid_json' | 'invalid_payload' | 'unknown_event' | 'id_reused' |
+  'token_required' | 'no_identifier' | 'malformed_token' | 'bot' | 'other_identifier' | 'used' |
+  'handler_failed' | 'handler_timeout' | 'invalid_reply' | 'store_unavailable' | 'secret_unavailable' | // failed
+  'verification_failed' | 'service_unavailable' | 'internal_error'
+
+/**
+ * What is published of a delivery, with nothing secret in it, on the channel `fastify-verification:delivery` of
+ * `node:diagnostics_channel`: one message each, when its answer is sent.
+ */
+export interface DeliveryReport {
+  /** `aghanim`, `altdentifier`, ... */
+  readonly provider: string
+  /** The route's path, with its prefix; empty for `humandetect.verify()`. */
+  readonly path: string
+  readonly outcome: Outcome
+  readonly reason: Reason
+  /** The HTTP status of the answer; absent where `requireHuman` lets a request through to your route. */
+  readonly status?: number
+  /** From the request's arrival to its answer, in milliseconds. */
+  readonly duration: number
+  /** How long the body was, in bytes; 0 if it was not read to its end. */
+  readonly bytes: number
+  /** Which of several secrets matched, counted from 0: once none of the old one's are left, it can go. */
+  readonly secretIndex?: number
+  /** The api-key or `keyId`, once it is known to be one of ours. */
+  readonly keyId?: string
+  /** How old a `stale` or `future` delivery says it is, in seconds; negative if it is ahead of time. */
+  readonly ageSeconds?: number
+  /** By what the store knows it: the same for copies, and shows nothing of its content. */
+  readonly delivery?: string
+  /** Fastify's id of the request. */
+  readonly requestId: string
+}
+
+/** What `onRejected` is told. */
+export type RejectedDelivery = DeliveryReport & { readonly reason: RejectionReason }
+
+const deliveries = channel('fastify-verification:delivery')
+const LEVELS: Readonly<Record<Outcome, Level>> = {
+  accepted: 'debug', duplicate: 'info', denied: 'info', rejected: 'info', failed: 'error'
+}
+
+/** Tells log and channel. */
+export function tellOf (
+  report: DeliveryReport, log: FastifyBaseLogger, { level, details }: Pick<Answer, 'level' | 'details'>
+): void {
+  const { outcome, status, duration, bytes, requestId, ...told } = report
+  tell(log, level ?? LEVELS[outcome], { ...told, statusCode: status, ...details }, `delivery ${outcome}`)
+  if (deliveries.hasSubscribers) deliveries.publish(report)
+}
+
+/** Called with each answer, and the status it is given with, before it is sent. */
+export type Report = (request: FastifyRequest, answer: Answer, status: number) => void
+
+/** Reports a plugin's deliveries, where anybody wants to know. `onRejected` is told of those that are not authentic. */
+export function createReport (
+  provider: string, onRejected: ((delivery: RejectedDelivery) => void) | undefined
+): Report {
+  return (request, answer, status) => {
+    const { log } = request
+    const rejects = onRejected !== undefined && isForbidden(answer)
+    if (!rejects && !deliveries.hasSubscribers && !isEnabled(log, answer.level ?? LEVELS[answer.outcome])) return
+    const report = reportOf(provider, request, answer, status)
+    tellOf(report, log, answer)
+    if (rejects) {
+      Promise.resolve(report as RejectedDelivery).then(onRejected).catch((error: unknown) => {
+        tell(log, 'error', { provider, failure: describeError(error) }, 'onRejected failed')
+      })
+    }
+  }
+}
+
+function reportOf (
+  provider: string, request: FastifyRequest, { outcome, reason }: Answer, status: number
+): DeliveryReport {
+  const { since, rawBody, secretIndex, keyId, ageSeconds, key } = deliveryOf(request) ?? {}
+  return {
+    provider,
+    path: request.routeOptions.url!,
+    outcome,
+    reason,
+    status,
+    duration: since === undefined ? 0 : performance.now() - since,
+    bytes: rawBody?.length ?? 0,
+    ...(secretIndex !== undefined && { secretIndex }),
+    ...(keyId !== undefined && { keyId }),
+    ...(ageSeconds !== undefined && { ageSeconds }),
+    ...(key !== undefined && { delivery: key }),
+    requestId: request.id
+  }
+}
