@@ -400,7 +400,7 @@ const NO_TIMES = [NaN, Infinity, -Infinity, String(NOW * 1000), BigInt(NOW * 100
   [`returns ${typeof value} ${value}`, () => value] as const)
 
 t.test('a clock that tells no time makes nothing fresh', async (t) => {
-  for (const surface of SURFACES.filter(({ logged }) => logged === CLOCK.logged)) {
+  for (const surface of SURFACES.filter(({ failed }) => failed === CLOCK.failed)) {
     const { state, inject } = await open(t, surface)
     for (const [what, act] of [...REJECTS_LATER, ...NO_TIMES] as const) {
       state.fault = act

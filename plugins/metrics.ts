@@ -1,0 +1,89 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { Counter, Histogram, register, type Registry } from 'prom-client'
+import { InvalidOption } from './lib/errors.js'
+import { checkOptions, type Rule } from './lib/options.js'
+import type { DeliveryReport } from './lib/report.js'
+import type { StoreReport } from './lib/store-report.js'
+
+export interface MetricsOptions {
+  /** Where the metrics are kept. Default: `prom-client`'s own `register`. */
+  registry?: Registry | undefined
+}
+
+const NAMES = {
+  deliveries: 'fastify_verification_deliveries_total',
+  matches: 'fastify_verification_secret_matches_total',
+  duration: 'fastify_verification_delivery_duration_seconds',
+  store: 'fastify_verification_store_duration_seconds'
+}
+const collecting = new WeakSet<Registry>()
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+const registryRule: Rule = {
+  accepts: (value) => typeof (value as Registry | undefined)?.registerMetric === 'function',
+  expects: 'must be a Registry of prom-client'
+}
+
+/**
+ * Counts the deliveries of all plugins in this process, for Prometheus. Every label has a bounded set of values: none
+ * of them is taken from a request. Returns what ends it.
+ *
+ * - `fastify_verification_deliveries_total` by `provider`, `outcome` and `reason`
+ * - `fastify_verification_secret_matches_total` by `provider` and `secret`, the index of the secret that matched
+ * - `fastify_verification_delivery_duration_seconds` by `provider` and `outcome`
+ * - `fastify_verification_store_duration_seconds` by `provider`, `verb` and `result`
+ *
+ * @throws `FST_VERIFICATION_INVALID_OPTION` for a registry that is none, or into which is collected already.
+ * @example const stop = collectMetrics(); app.get('/metrics', () => register.metrics())
+ */
+export function collectMetrics (options: MetricsOptions = {}): () => void {
+  checkOptions('collectMetrics', options, { registry: registryRule })
+  const { registry = register } = options
+  if (collecting.has(registry)) throw new InvalidOption('collectMetrics', 'registry', 'is in use')
+  collecting.add(registry)
+  const registers = [registry]
+  const deliveries = new Counter({
+    name: NAMES.deliveries,
+    help: 'Deliveries by what became of them, and why',
+    labelNames: ['provider', 'outcome', 'reason'] as const,
+    registers
+  })
+  const matches = new Counter({
+    name: NAMES.matches,
+    help: 'Authentic deliveries by the index of the secret that matched',
+    labelNames: ['provider', 'secret'] as const,
+    registers
+  })
+  const duration = new Histogram({
+    name: NAMES.duration,
+    help: 'From the arrival of a request to its answer',
+    labelNames: ['provider', 'outcome'] as const,
+    buckets: SECONDS,
+    registers
+  })
+  const store = new Histogram({
+    name: NAMES.store,
+    help: 'What the calls of delivery stores took',
+    labelNames: ['provider', 'verb', 'result'] as const,
+    buckets: SECONDS,
+    registers
+  })
+
+  const count = (message: unknown): void => {
+    const { provider, outcome, reason, secretIndex, duration: ms } = message as DeliveryReport
+    deliveries.inc({ provider, outcome, reason })
+    if (secretIndex !== undefined) matches.inc({ provider, secret: secretIndex })
+    duration.observe({ provider, outcome }, ms / 1000)
+  }
+  const time = (message: unknown): void => {
+    const { provider, verb, result, duration: ms } = message as StoreReport
+    store.observe({ provider, verb, result }, ms / 1000)
+  }
+  subscribe('fastify-verification:delivery', count)
+  subscribe('fastify-verification:store', time)
+  return () => {
+    unsubscribe('fastify-verification:delivery', count)
+    unsubscribe('fastify-verification:store', time)
+    for (const name of Object.values(NAMES)) registry.removeSingleMetric(name)
+    collecting.delete(registry)
+  }
+}

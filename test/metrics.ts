@@ -1,0 +1,62 @@
+import { Registry, register } from 'prom-client'
+import t from 'tap'
+import { collectMetrics } from '../plugins/metrics.js'
+import { VERIFY, createReceiver } from './fixtures/life-cycle.js'
+import { countsOf } from './fixtures/watch.js'
+
+const NAMES = [
+  'fastify_verification_deliveries_total', 'fastify_verification_secret_matches_total',
+  'fastify_verification_delivery_duration_seconds', 'fastify_verification_store_duration_seconds'
+]
+
+t.test('metrics are kept where they are asked for, until they are stopped', async (t) => {
+  for (const [options, registry] of [[undefined, register], [{ registry: new Registry() }, undefined]] as const) {
+    const kept = registry ?? options!.registry
+    const { deliver } = createReceiver(t, VERIFY)
+    await deliver('before')
+    const stop = collectMetrics(options)
+    await deliver('a')
+    await deliver('a')
+    t.strictSame(await countsOf(kept, 'fastify_verification_deliveries_total'), [
+      'provider=aghanim,outcome=accepted,reason=handled: 1', 'provider=aghanim,outcome=duplicate,reason=replayed: 1'
+    ])
+    t.strictSame(await countsOf(kept, 'fastify_verification_secret_matches_total'), ['provider=aghanim,secret=0: 2'])
+    const text = await kept.metrics()
+    t.match(text, /fastify_verification_delivery_duration_seconds_count\{provider="aghanim",outcome="accepted"\} 1\n/)
+    for (const name of NAMES) t.match(text, new RegExp(`# HELP ${name} [A-Z]`))
+    stop()
+    t.equal((await kept.metrics()).includes('fastify_verification'), false)
+    collectMetrics(options)() // and may be started again
+  }
+})
+
+t.test('durations are in seconds', async (t) => {
+  const registry = new Registry()
+  t.teardown(collectMetrics({ registry }))
+  const { deliver } = createReceiver(t, VERIFY, async () => {
+    await new Promise((resolve) => setTimeout(resolve, 30))
+    return VERIFY.good
+  })
+  await deliver()
+  const text = await registry.metrics()
+  const sumOf = (name: string) => Number(new RegExp(`${name}_seconds_sum\\{.*\\} (.*)`).exec(text)?.[1])
+  const took = sumOf('fastify_verification_delivery_duration')
+  t.ok(took >= 0.028 && took < 5, `${took} s`)
+  const store = sumOf('fastify_verification_store_duration')
+  t.ok(store > 0 && store < 0.5, `${store} s`)
+})
+
+t.test('what is no registry, or is in use, is an error', async (t) => {
+  const registry = new Registry()
+  const stop = collectMetrics({ registry })
+  const wrong = [
+    [{ registry }, 'registry'], [{ registry: {} }, 'registry'], [{ registry: null }, 'registry'], [{ register }, 'register']
+  ] as const
+  for (const [options, option] of wrong) {
+    t.throws(() => collectMetrics(options as object), {
+      code: 'FST_VERIFICATION_INVALID_OPTION', message: new RegExp(`^collectMetrics: option "${option}" `)
+    })
+  }
+  stop()
+  collectMetrics({ registry })()
+})
