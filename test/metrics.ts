@@ -1,6 +1,7 @@
 import { Registry, register } from 'prom-client'
 import t from 'tap'
 import { collectMetrics } from '../plugins/metrics.js'
+import { blocksOf, compile, read, tableOf } from './fixtures/docs.js'
 import { VERIFY, createReceiver } from './fixtures/life-cycle.js'
 import { countsOf } from './fixtures/watch.js'
 
@@ -28,6 +29,20 @@ t.test('metrics are kept where they are asked for, until they are stopped', asyn
     t.equal((await kept.metrics()).includes('fastify_verification'), false)
     collectMetrics(options)() // and may be started again
   }
+})
+
+t.test('docs/diagnostics.md tells each metric and its labels, and its examples compile', async (t) => {
+  const page = read('docs/diagnostics.md')
+  const registry = new Registry()
+  t.teardown(collectMetrics({ registry }))
+  const made = registry.getMetricsAsArray().map((metric) => {
+    const { name, labelNames } = metric as unknown as { name: string, labelNames: string[] }
+    return [name, labelNames.join(', ')]
+  })
+  t.strictSame(tableOf(page, '## Metrics'), made)
+  const examples = blocksOf(page, 'ts')
+  t.equal(examples.length, 2)
+  t.strictSame(compile(t, examples), [])
 })
 
 t.test('durations are in seconds', async (t) => {

@@ -4,6 +4,7 @@ import {
   aghanimPlugin, deny, humandetectApiPlugin, memoryDeliveries, type DeliveryReport, type Reason, type WebhookOptions
 } from '../plugins/index.js'
 import { API_KEY, NOW, now, PROVIDERS, SECRET, VERIFY_EVENT, bodyOf, type ProviderCase } from './fixtures/deliveries.js'
+import { read, tableOf } from './fixtures/docs.js'
 import { createHost, exchange, rawRequest, type Line, type Test } from './fixtures/host.js'
 import { createGuardedHost, IDENTIFIER, mint, startService, TOKEN_SECRET } from './fixtures/humandetect.js'
 import { createReceiver, ITEM, MEMBER_EVENT, SESSION, VERIFY } from './fixtures/life-cycle.js'
@@ -370,6 +371,17 @@ const CASES = [...WEBHOOKS, ...GUARDED]
 
 t.test('every reason there is has a case', async (t) => {
   t.strictSame([...new Set(CASES.map(({ told }) => told.reason))].sort(), Object.keys(REASONS).sort())
+})
+
+t.test('docs/diagnostics.md tells each of them, with its outcome and status', async (t) => {
+  const rows = tableOf(read('docs/diagnostics.md'), '## Outcomes and reasons')
+  t.strictSame(rows.map(([, reason]) => reason).sort(), Object.keys(REASONS).sort())
+  const answered = CASES.filter(({ told: { status } }) => status !== undefined)
+  const wrong = answered.filter(({ told: { outcome, reason, status } }) => {
+    const row = rows.find((row) => row[0] === outcome && row[1] === reason)
+    return !row?.[2]!.split(', ').some((text) => text === `${status}` || text === `${status}`.replace(/..$/, 'xx'))
+  })
+  t.strictSame(wrong.map(({ name, told: { status } }) => `${name} (${status})`), [])
 })
 
 for (const { name, told, level, cause } of CASES) {

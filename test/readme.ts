@@ -1,21 +1,19 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { promisify } from 'node:util'
 import t from 'tap'
 import ts from 'typescript'
 import { build } from '../example-server.js'
 import { issueToken, signAghanim, signAltdentifier } from '../plugins/index.js'
 import { VERIFY_EVENT } from './fixtures/deliveries.js'
+import { blocksOf, compile, read, root } from './fixtures/docs.js'
 import { portOf } from './fixtures/host.js'
 import { noRedis, startRedis } from './fixtures/redis.js'
 
-const root = new URL('..', import.meta.url)
-const readme = readFileSync(new URL('README.md', root), 'utf8')
+const readme = read('README.md')
 
-function blocks (language: string): string[] {
-  return [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))].map((match) => match[1]!)
-}
+const blocks = (language: string) => blocksOf(readme, language)
 
 /** The block of TypeScript with this in it. */
 function example (text: string): string {
@@ -81,22 +79,9 @@ t.test('a human signs up as shown, once, and nobody else does', async (t) => {
 })
 
 t.test('its TypeScript compiles as strictly as the project itself', async (t) => {
-  const files = Object.fromEntries(blocks('ts').map((block, index) => [`example-${index}.ts`, block]))
-  t.equal(Object.keys(files).length, 6)
-  const folder = t.testdir(files)
-  const { config } = ts.readConfigFile(new URL('tsconfig.json', root).pathname, ts.sys.readFile)
-  const { options } = ts.parseJsonConfigFileContent({ ...config, files: [] }, ts.sys, root.pathname)
-  const program = ts.createProgram(Object.keys(files).map((name) => `${folder}/${name}`), {
-    ...options,
-    noEmit: true,
-    rootDir: root.pathname,
-    paths: {
-      'fastify-verification': [new URL('plugins/index.ts', root).pathname],
-      'fastify-verification/*': [new URL('plugins/*.ts', root).pathname]
-    }
-  })
-  const diagnostics = ts.getPreEmitDiagnostics(program).map(({ messageText }) => messageText)
-  t.strictSame(diagnostics, [])
+  const examples = blocks('ts')
+  t.equal(examples.length, 6)
+  t.strictSame(compile(t, examples), [])
 })
 
 /** Runs a block as a module; imports of the package lead to the sources, and the app is left to the test. */
@@ -175,7 +160,6 @@ t.test('signing and verifying come out as its comments say', async (t) => {
 })
 
 t.test('what SECURITY.md and CONTRIBUTING.md point at is there', async (t) => {
-  const read = (name: string) => readFileSync(new URL(name, root), 'utf8')
   const [security, contributing] = [read('SECURITY.md'), read('CONTRIBUTING.md')]
   const table = /## Promised.*?(?=^## )/ms.exec(security)![0]
   const suites = [...table.matchAll(/`([\w-]+\.ts)`/g)].map(([, name]) => `test/${name}`)
