@@ -9,15 +9,8 @@ import {
   openToken, redisDeliveries, type AltDentifierEvent, type DeliveryStore, type HumanDetectApiOptions,
   type Player
 } from './plugins/index.js'
+import { DEMO, DEMO_TOKEN_SECRET } from './plugins/tools/demo.js'
 
-// Known to everyone, so good for trying things out on one's own machine and for nothing else.
-const DEMO = {
-  ALTDENTIFIER_SECRET: 'demo-altdentifier-secret',
-  AGHANIM_SECRET: 'demo-aghanim-secret-of-32-bytes!',
-  IDENTITY_API_KEY: 'demo-api-key',
-  IDENTITY_API_SECRET: 'ZGVtby1pZGVudGl0eS1zZWNyZXQtMzItYnl0ZXMtISE=',
-  HUMANDETECT_API_KEY: 'demo-humandetect-key'
-}
 const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost'])
 
 /** The players of the demo game: the one of Aghanim's own example. */
@@ -39,6 +32,7 @@ export function readEnv (env: Env) {
   if (missing.length > 0 && !LOOPBACK.has(host)) throw new Error(`to serve on ${host}, set ${names}`)
 
   const given = (name: keyof typeof DEMO): string => env[name] || DEMO[name]
+  const mintsTokens = env['NODE_ENV'] !== 'production' && LOOPBACK.has(host)
   return {
     host,
     port,
@@ -51,7 +45,10 @@ export function readEnv (env: Env) {
     /** Undefined for this program's memory. */
     redisUrl: env['REDIS_URL'] || undefined,
     /** Whether anybody who can ask is given a token. */
-    mintsTokens: env['NODE_ENV'] !== 'production' && LOOPBACK.has(host),
+    mintsTokens,
+    /** Known to everyone only where anybody is given a token anyway. */
+    tokenSecret: env['HUMANDETECT_TOKEN_SECRET'] ||
+      (mintsTokens ? DEMO_TOKEN_SECRET : randomBytes(32).toString('base64')),
     /** The demo secrets in use, as lines for a shell. */
     madeUp: missing.map(([name, value]) => `export ${name}='${value}'`)
   }
@@ -75,7 +72,7 @@ export function loggerFor (stream: { isTTY?: boolean }): NonNullable<FastifyServ
 /** The whole server, ready to listen or to be injected into. */
 export async function build (env: Env = {}, options: FastifyServerOptions = {}): Promise<FastifyInstance> {
   const {
-    altdentifierSecret, aghanimSecret, identityKeys, humandetectKey, humandetectUrl, redisUrl, mintsTokens
+    altdentifierSecret, aghanimSecret, identityKeys, humandetectKey, humandetectUrl, redisUrl, mintsTokens, tokenSecret
   } = readEnv(env)
   const app = Fastify({ logController: new LogController({ disableRequestLogging: true }), ...options })
   const deliveries = redisUrl === undefined ? undefined : openRedis(app, redisUrl)
@@ -107,8 +104,7 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
     handleRequiredFiles: (_notification, request) => request.log.info('Identity validation: files are required')
   })
 
-  // Tokens of this process only, in place of those an SDK would make.
-  const tokenSecret = randomBytes(32).toString('base64')
+  // Tokens in place of those an SDK would make.
   const tokenService: HumanDetectApiOptions = {
     apiKeys: [humandetectKey],
     verifyToken: (token) => openToken({ secret: tokenSecret, token })
@@ -124,7 +120,8 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
     apiKey: humandetectKey,
     deliveries,
     baseUrl: humandetectUrl ?? await serveTokens(app, tokenService),
-    allowHttp: true
+    allowHttp: true,
+    handleResult: (_result, request) => request.log.info('HumanDetect: a human was verified')
   })
   app.post<{ Body: Static<typeof SignupSchema> }>('/signup', {
     schema: { summary: 'Sign up, for humans only', body: SignupSchema },

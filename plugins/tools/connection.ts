@@ -1,0 +1,71 @@
+import { Pool } from 'undici'
+import type { Delivery } from './senders.js'
+import { roundTo3 } from './tally.js'
+
+const CONNECT_MS = 10_000
+const ANSWER_MS = 30_000 // three times what a handler has by default
+const MOST_BYTES = 1_048_576
+
+export interface Reply {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  readonly body: string
+  /** From before the request until the end of the answer, in milliseconds. */
+  readonly duration: number
+}
+/** What came back, or why nothing did, in words. */
+export type Outcome = Reply | { readonly failure: string }
+
+export interface Connection {
+  /** Undefined if the signal came first. */
+  readonly send: (delivery: Delivery) => Promise<Outcome | undefined>
+  readonly close: () => Promise<void>
+}
+
+/** Kept-alive connections, at most so many. Follows no redirect and trusts no certificate that Node does not. */
+export function connect (url: URL, connections: number, signal: AbortSignal): Connection {
+  const pool = new Pool(url.origin, {
+    connections,
+    connect: { timeout: CONNECT_MS },
+    headersTimeout: ANSWER_MS,
+    bodyTimeout: ANSWER_MS,
+    maxResponseSize: MOST_BYTES
+  })
+  signal.addEventListener('abort', () => { pool.destroy() }, { once: true })
+  return {
+    async send ({ headers, body }) {
+      const start = performance.now()
+      try {
+        const reply = await pool.request({ method: 'POST', path: url.pathname + url.search, headers, body })
+        const text = await reply.body.text()
+        return { status: reply.statusCode, headers: reply.headers, body: text, duration: roundTo3(performance.now() - start) }
+      } catch (error) {
+        return signal.aborted ? undefined : { failure: `${url.origin}: ${describeFailure(error as Error)}` }
+      }
+    },
+    close: () => pool.destroy()
+  }
+}
+
+const CAUSES = new Map([
+  ['ECONNREFUSED', 'nobody listens there'],
+  ['ECONNRESET', 'the connection broke'],
+  ['UND_ERR_SOCKET', 'the connection broke'],
+  ['ENOTFOUND', 'there is no such host'],
+  ['UND_ERR_CONNECT_TIMEOUT', `no connection within ${CONNECT_MS / 1000} s`],
+  ['UND_ERR_HEADERS_TIMEOUT', `no answer within ${ANSWER_MS / 1000} s`],
+  ['UND_ERR_BODY_TIMEOUT', `the answer stopped for ${ANSWER_MS / 1000} s`],
+  ['UND_ERR_RES_EXCEEDED_MAX_SIZE', 'the answer is longer than 1 MiB'],
+  ['ERR_SSL_WRONG_VERSION_NUMBER', 'it does not speak TLS']
+])
+// As OpenSSL and Node name what is wrong with a certificate.
+const CERTIFICATE = /CERT|SELF_SIGNED|UNABLE_TO|INVALID_CA/
+
+/** In one line, with the code that search engines know. */
+export function describeFailure ({ code, message }: { code?: unknown, message: string }): string {
+  if (typeof code !== 'string') return message.split('\n')[0]!
+  const cause = CERTIFICATE.test(code)
+    ? 'its certificate is not trusted; NODE_EXTRA_CA_CERTS can name an authority that is'
+    : CAUSES.get(code) ?? message.split('\n')[0]!
+  return `${cause} (${code})`
+}

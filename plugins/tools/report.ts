@@ -1,0 +1,74 @@
+import { paintFor, type Io } from './io.js'
+import type { Order } from './order.js'
+import { createProgress } from './progress.js'
+import type { Summary } from './tally.js'
+import { replyText, requestText, summaryText, verdictText } from './text.js'
+import { changeOf } from './variants.js'
+import { WORDS, type Result } from './verdict.js'
+
+/** Tells of deliveries as they are answered, and in the end of all. */
+export interface Report {
+  readonly sent: (result: Result) => void
+  readonly end: (summary: Summary) => void
+}
+
+/** One JSON object a line. */
+export function jsonReport ({ provider, event, variant, url }: Order, { stdout }: Io): Report {
+  const print = (line: object): void => { stdout.write(`${JSON.stringify(line)}\n`) }
+  return {
+    sent ({ number, attempt, delivery: { headers, body }, outcome, expectation, expected }) {
+      const request = { method: 'POST', url: url.href, headers, body: body.toString() }
+      const about = { type: 'delivery', number, attempt, provider, event, variant }
+      print({ ...about, request, ...outcome, expectation: WORDS[expectation], expected })
+    },
+    end: (summary) => print({ type: 'summary', ...summary })
+  }
+}
+
+/** Each request and its answer in full. */
+export function fullReport (order: Order, { stdout, stderr, env }: Io): Report {
+  const paint = paintFor(stdout, env)
+  return {
+    sent (result) {
+      const { attempt, outcome } = result
+      const first = attempt === 1 ? requestText(paint, order, result) : '\nThe same once more:'
+      const rest = 'status' in outcome ? [replyText(paint, outcome), verdictText(paint, order, result)] : []
+      stdout.write(`${[first, ...rest].join('\n\n')}\n`)
+      if ('failure' in outcome) stderr.write(`${outcome.failure}\n`)
+    },
+    end () {}
+  }
+}
+
+/** A bar, the first answer that was not expected, every new failure, and a summary. */
+export function shortReport (order: Order, { stdout, stderr, env }: Io): Report {
+  const { provider, event, variant, url, times } = order
+  const paint = paintFor(stdout, env)
+  const total = times * (changeOf(variant).twice ? 2 : 1)
+  const progress = createProgress(stderr, env, total)
+  const failures = new Set<string>()
+  let done = 0
+  let surprised = false
+  stdout.write(`${provider} ${event}, ${variant}: ${total} deliveries to ${url}\n`)
+
+  return {
+    sent (result) {
+      const { outcome, expected } = result
+      progress.show(++done)
+      if ('failure' in outcome) {
+        if (failures.has(outcome.failure)) return
+        failures.add(outcome.failure)
+        progress.erase()
+        stderr.write(`${outcome.failure}\n`)
+      } else if (!expected && !surprised) {
+        surprised = true
+        progress.erase()
+        stdout.write(`\n${replyText(paint, outcome)}\n\n${verdictText(paint, order, result)}\n`)
+      }
+    },
+    end (summary) {
+      progress.erase()
+      stdout.write(`\n${summaryText(paint, summary)}\n`)
+    }
+  }
+}

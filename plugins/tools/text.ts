@@ -1,0 +1,70 @@
+import { STATUS_CODES } from 'node:http'
+import type { Reply } from './connection.js'
+import type { Paint } from './io.js'
+import type { Order } from './order.js'
+import type { Summary } from './tally.js'
+import { WORDS, type Result } from './verdict.js'
+
+/** What a sender or its user goes by; the rest of an answer's headers is the same for all. */
+const TOLD_HEADERS = ['content-type', 'retry-after', 'idempotency-replayed', 'location', 'www-authenticate']
+const MOST_CHARACTERS = 4000
+
+/** Without what a server could do to a terminal. */
+function harmless (text: string): string {
+  // eslint-disable-next-line no-control-regex
+  return text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, (character) =>
+    `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`)
+}
+
+function indent (text: string): string {
+  const more = text.length - MOST_CHARACTERS
+  const shown = more > 0 ? `${text.slice(0, MOST_CHARACTERS)}\n... and ${more} characters more` : text
+  return harmless(shown).replace(/^/gm, '  ')
+}
+
+function message (paint: Paint, first: string, headers: [string, string][], body: string): string {
+  const lines = [first, ...headers.map(([name, value]) => `  ${paint('cyan', name)}: ${harmless(value)}`)]
+  return [...lines, ...(body === '' ? [] : ['', indent(body)])].join('\n')
+}
+
+/** A request as it is sent. */
+export function requestText (paint: Paint, { url }: Order, { delivery: { headers, body } }: Result): string {
+  return message(paint, paint('bold', `POST ${url}`), Object.entries(headers), body.toString())
+}
+
+const duration = (milliseconds: number): string => `${milliseconds.toFixed(1)} ms`
+
+/** An answer, or why there is none. */
+export function replyText (paint: Paint, { status, headers, body, duration: time }: Reply): string {
+  const told = TOLD_HEADERS.flatMap((name): [string, string][] =>
+    headers[name] === undefined ? [] : [[name, String(headers[name])]])
+  const colour = status < 300 ? 'green' : status < 500 ? 'yellow' : 'red'
+  const first = `${paint(['bold', colour], `${status} ${STATUS_CODES[status] ?? ''}`.trim())} in ${duration(time)}`
+  return message(paint, first, told, body)
+}
+
+/** Whether it was what should have come, and where to look if it was not. */
+export function verdictText (paint: Paint, order: Order, { expected, expectation, attempt, outcome }: Result): string {
+  const { provider, event, variant, secretFrom } = order
+  const what = `${provider} ${event}, ${variant}${attempt === 2 ? ', the second time' : ''}`
+  if (expected) return `${paint('green', 'As expected')}: ${what}: ${WORDS[expectation]}`
+  const first = `${paint('red', 'Not as expected')}: ${what}: should be ${WORDS[expectation]}`
+  const refused = 'status' in outcome && outcome.status === 403
+  return refused ? `${first}\nThe receiver's log has the reason. Signed with ${secretFrom}.` : first
+}
+
+/** What came of many. */
+export function summaryText (paint: Paint, { latency, ...summary }: Summary): string {
+  const { sent, expected, unexpected, seconds, perSecond } = summary
+  const answers = Object.entries(summary.answers).map(([status, count]) => `${count} x ${status === 'none' ? 'no answer' : status}`).join(', ')
+  const rows: [string, string][] = [
+    ['sent', `${sent} in ${seconds.toFixed(2)} s, ${perSecond.toFixed(0)} a second`],
+    ['as expected', String(expected)],
+    ['not as expected', unexpected > 0 ? paint('red', String(unexpected)) : '0'],
+    ['answers', answers || 'none']
+  ]
+  if (latency !== undefined) {
+    rows.push(['latency', Object.entries(latency).map(([name, time]) => `${name} ${duration(time)}`).join(', ')])
+  }
+  return rows.map(([name, value]) => `${name.padEnd(16)} ${value}`).join('\n')
+}

@@ -1,0 +1,35 @@
+// Further than any tolerance a receiver can be set to, which is seven days.
+const EIGHT_DAYS = 8 * 86_400 // seconds
+
+/** How a delivery is made that is not what it should be. */
+interface Change {
+  readonly about: string
+  /** What becomes of what is signed, once it is signed. */
+  readonly alter?: (signed: Buffer) => Buffer
+  /** By how much the signed time is off, in seconds. */
+  readonly shift?: number
+  readonly otherSecret?: true
+  readonly otherEndpoint?: true
+  readonly twice?: true
+}
+
+function flipBit (signed: Buffer): Buffer {
+  const bytes = Buffer.from(signed)
+  bytes[bytes.length >> 1]! ^= 1
+  return bytes
+}
+
+export const VARIANTS = {
+  valid: { about: 'nothing is wrong' },
+  tampered: { about: 'one bit is changed after signing', alter: flipBit },
+  expired: { about: 'signed eight days ago', shift: -EIGHT_DAYS },
+  future: { about: 'signed eight days from now', shift: EIGHT_DAYS },
+  duplicate: { about: 'sent twice', twice: true },
+  'wrong-key': { about: 'signed with another secret', otherSecret: true },
+  'wrong-endpoint': { about: 'signed for another endpoint', otherEndpoint: true },
+  truncated: { about: 'half of it is cut off after signing', alter: (signed) => signed.subarray(0, signed.length >> 1) }
+} satisfies Record<string, Change>
+
+export type Variant = keyof typeof VARIANTS
+
+export const changeOf = (variant: Variant): Change => VARIANTS[variant]
