@@ -38,7 +38,8 @@ export function connect (url: URL, connections: number, signal: AbortSignal): Co
       try {
         const reply = await pool.request({ method: 'POST', path: url.pathname + url.search, headers, body })
         const text = await reply.body.text()
-        return { status: reply.statusCode, headers: reply.headers, body: text, duration: roundTo3(performance.now() - start) }
+        const duration = roundTo3(performance.now() - start)
+        return { status: reply.statusCode, headers: reply.headers, body: text, duration }
       } catch (error) {
         return signal.aborted ? undefined : { failure: `${url.origin}: ${describeFailure(error as Error)}` }
       }

@@ -9,11 +9,11 @@ import { WORDS, type Result } from './verdict.js'
 const TOLD_HEADERS = ['content-type', 'retry-after', 'idempotency-replayed', 'location', 'www-authenticate']
 const MOST_CHARACTERS = 4000
 
-/** Without what a server could do to a terminal. */
+// Control characters, but for tabs and line feeds: they could do things to a terminal.
+const CONTROL = /[^\P{Cc}\t\n]/gu
+
 function harmless (text: string): string {
-  // eslint-disable-next-line no-control-regex
-  return text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, (character) =>
-    `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`)
+  return text.replace(CONTROL, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`)
 }
 
 function indent (text: string): string {
@@ -59,7 +59,7 @@ export function summaryText (paint: Paint, { latency, ...summary }: Summary): st
   const answers = Object.entries(summary.answers).map(([status, count]) => `${count} x ${status === 'none' ? 'no answer' : status}`).join(', ')
   const rows: [string, string][] = [
     ['sent', `${sent} in ${seconds.toFixed(2)} s, ${perSecond.toFixed(0)} a second`],
-    ['as expected', String(expected)],
+    ['as expected', unexpected > 0 ? String(expected) : paint('green', String(expected))],
     ['not as expected', unexpected > 0 ? paint('red', String(unexpected)) : '0'],
     ['answers', answers || 'none']
   ]
