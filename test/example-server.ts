@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { signAghanim, signAltdentifier, signIdentityValidation } from '../plugins/index.js'
+import { DEMO_TOKEN_SECRET } from '../plugins/tools/demo.js'
 import { GUILD, MEMBER, PLAYER, VERIFY_EVENT } from './fixtures/deliveries.js'
 import { createLog, type Test } from './fixtures/host.js'
 import { freePort, noRedis, startRedis } from './fixtures/redis.js'
@@ -142,6 +143,15 @@ t.test('tokens are minted on a private machine only, and another token service c
   await t.rejects(build({ ...SECRETS, HUMANDETECT_BASE_URL: 'http://example.com' }), {
     code: 'FST_VERIFICATION_INVALID_OPTION', message: /"baseUrl"/
   })
+})
+
+t.test('the secret of tokens is known to others only where they are given tokens anyway', async (t) => {
+  t.equal(readEnv({}).tokenSecret, DEMO_TOKEN_SECRET)
+  t.equal(readEnv({ HUMANDETECT_TOKEN_SECRET: 'canary' }).tokenSecret, 'canary')
+  for (const more of [{ HOST: '0.0.0.0' }, { NODE_ENV: 'production' }]) {
+    const secrets = [1, 2].map(() => readEnv({ ...SECRETS, ...more }).tokenSecret)
+    t.equal(new Set([...secrets, DEMO_TOKEN_SECRET]).size, 3)
+  }
 })
 
 t.test('demo secrets are for a private machine only', async (t) => {
