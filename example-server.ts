@@ -2,6 +2,8 @@ import Fastify, { LogController, type FastifyInstance, type FastifyServerOptions
 import { randomBytes } from 'node:crypto'
 import { realpathSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
 import { Type, type Static } from '@sinclair/typebox'
 import { Redis } from 'ioredis'
 import {
@@ -10,7 +12,24 @@ import {
   type Player
 } from './plugins/index.js'
 import { DEMO, DEMO_TOKEN_SECRET } from './plugins/tools/demo.js'
+import { GuardErrorResponses } from './schemas/humandetect.js'
 
+/** What `/docs` says beside what the routes say themselves. */
+const API = {
+  openapi: '3.1.0',
+  info: {
+    title: 'The example server of fastify-verification',
+    version: '1.0.0',
+    description: 'Deliveries are signed, which this page cannot do: what it sends to a webhook is refused. To sign up, ' +
+      'ask `/humandetect/demo-token` for a token first.'
+  },
+  tags: ['AltDentifier', 'Aghanim', 'Identity validation', 'HumanDetect', 'Example'].map((name) => ({ name }))
+}
+const API_PAGE = {
+  uiConfig: { deepLinking: true, showCommonExtensions: true },
+  // Without the form for other documents, and the column for links, of which there are none.
+  theme: { css: [{ filename: 'page.css', content: '.download-url-wrapper, .response-col_links { display: none !important }' }] }
+}
 const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost'])
 
 /** The players of the demo game: the one of Aghanim's own example. */
@@ -57,11 +76,13 @@ export function readEnv (env: Env) {
 const SignupSchema = Type.Object({
   email: Type.String({ minLength: 3 }),
   token: Type.Optional(Type.Unknown({ description: 'Checked by the guard; a string here would be coerced first' }))
-})
+}, { examples: [{ email: 'ada@example.com', token: 'from /humandetect/demo-token' }] })
 const DemoTokenSchema = Type.Object({
-  identifier: Type.String({ minLength: 1, maxLength: 320 }),
-  human: Type.Optional(Type.Boolean())
-})
+  identifier: Type.String({ minLength: 1, maxLength: 320, description: 'Whom it is about' }),
+  human: Type.Optional(Type.Boolean({ description: 'false: the token of a bot' }))
+}, { examples: [{ identifier: 'ada@example.com', human: true }] })
+const StatusSchema = (status: string, description: string) =>
+  Type.Object({ status: Type.Literal(status) }, { description })
 
 /** A log to read on a terminal; elsewhere it stays JSON. */
 export function loggerFor (stream: { isTTY?: boolean }): NonNullable<FastifyServerOptions['logger']> {
@@ -75,6 +96,9 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
     altdentifierSecret, aghanimSecret, identityKeys, humandetectKey, humandetectUrl, redisUrl, mintsTokens, tokenSecret
   } = readEnv(env)
   const app = Fastify({ logController: new LogController({ disableRequestLogging: true }), ...options })
+  // Before the routes, which it describes.
+  await app.register(swagger, { openapi: API })
+  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true, ...API_PAGE })
   const deliveries = redisUrl === undefined ? undefined : openRedis(app, redisUrl)
 
   app.register(altdentifierPlugin, {
@@ -112,7 +136,12 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
   app.register(humandetectApiPlugin, tokenService)
   if (mintsTokens) {
     app.post<{ Body: Static<typeof DemoTokenSchema> }>('/humandetect/demo-token', {
-      schema: { summary: 'A token for trying things out', body: DemoTokenSchema }
+      schema: {
+        tags: ['Example'],
+        summary: 'A token for trying things out',
+        body: DemoTokenSchema,
+        response: { 200: Type.Object({ token: Type.String() }, { description: 'Good for one use' }) }
+      }
     }, ({ body: { identifier, human = true } }) => ({ token: issueToken({ secret: tokenSecret, identifier, human }) }))
   }
 
@@ -124,7 +153,12 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
     handleResult: (_result, request) => request.log.info('HumanDetect: a human was verified')
   })
   app.post<{ Body: Static<typeof SignupSchema> }>('/signup', {
-    schema: { summary: 'Sign up, for humans only', body: SignupSchema },
+    schema: {
+      tags: ['Example'],
+      summary: 'Sign up, for humans only',
+      body: SignupSchema,
+      response: { 201: StatusSchema('created', 'A human has signed up'), ...GuardErrorResponses }
+    },
     preHandler: app.humandetect.requireHuman({ identifier: ({ body }) => body.email })
   }, async (request, reply) => {
     request.log.info('HumanDetect: a human signed up')
@@ -132,7 +166,9 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
     return { status: 'created' }
   })
 
-  app.get('/health', () => ({ status: 'ok' }))
+  app.get('/health', {
+    schema: { tags: ['Example'], summary: 'Whether it runs', response: { 200: StatusSchema('ok', 'It runs') } }
+  }, () => ({ status: 'ok' }))
   await app.ready()
   return app
 }

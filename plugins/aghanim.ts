@@ -1,12 +1,11 @@
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import type { IncomingHttpHeaders } from 'node:http'
-import { Type, type TSchema } from '@sinclair/typebox'
+import type { TSchema } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
 import {
-  AghanimEventSchema, EventReplySchema, PlayerSchema, PlayerVerifyDataSchema, playerVerifyEvent, RefusalSchema,
+  AghanimEventSchema, aghanimRouteSchema, EventReplySchema, PlayerSchema, PlayerVerifyDataSchema, playerVerifyEvent,
   type AghanimEvent, type Player, type PlayerVerifyData, type PlayerVerifyEvent
 } from '../schemas/aghanim.js'
-import { ErrorResponses } from '../schemas/common.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeHex } from './lib/decode.js'
 import type { Identity } from './lib/delivery-id.js'
@@ -120,8 +119,7 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
   const { eventData = PlayerVerifyDataSchema } = options
   const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret }
   const keysFor = createKeyLookup(options.secret, rules, scope.log)
-  const verifyEvent = playerVerifyEvent(eventData)
-  const checkVerify = compileOptionCheck('aghanimPlugin', 'eventData', verifyEvent)
+  const checkVerify = compileOptionCheck('aghanimPlugin', 'eventData', playerVerifyEvent(eventData))
   const checkEvent = compileCheck(AghanimEventSchema)
   const writeReply = compileReply(EventReplySchema)
   const writePlayer = compileReply(PlayerSchema, (player: Player, asked: unknown) =>
@@ -136,17 +134,7 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
   addVerifiedRoute<AghanimEvent | PlayerVerifyEvent, Question>(scope, send, settings, {
     provider: PROVIDER,
     url: options.path ?? '/aghanim',
-    schema: {
-      summary: 'Aghanim: verify a player, or take another event',
-      body: Type.Union([verifyEvent, AghanimEventSchema]),
-      response: {
-        ...ErrorResponses,
-        200: Type.Union([PlayerSchema, EventReplySchema]),
-        400: RefusalSchema,
-        403: RefusalSchema,
-        '4xx': RefusalSchema
-      }
-    },
+    schema: aghanimRouteSchema(eventData),
     authenticate: createAuthenticate({
       algorithm: 'sha256',
       read: ({ headers }) => readMac(headers, settings),

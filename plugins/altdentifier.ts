@@ -1,8 +1,9 @@
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import type { IncomingHttpHeaders } from 'node:http'
 import fp from 'fastify-plugin'
-import { AltDentifierEventSchema, OpSchema, type AltDentifierEvent } from '../schemas/altdentifier.js'
-import { ErrorResponses, NoContentSchema } from '../schemas/common.js'
+import {
+  AltDentifierEventSchema, altdentifierRouteSchema, OpSchema, type AltDentifierEvent
+} from '../schemas/altdentifier.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeHex } from './lib/decode.js'
 import { NO_CONTENT } from './lib/errors.js'
@@ -96,11 +97,7 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
   addVerifiedRoute<AltDentifierEvent, number>(scope, send, { ...settings, once }, {
     provider: PROVIDER,
     url: options.path ?? '/altdentifier',
-    schema: {
-      summary: 'AltDentifier: a Discord member passed or failed verification',
-      body: AltDentifierEventSchema,
-      response: { ...ErrorResponses, 204: NoContentSchema }
-    },
+    schema: altdentifierRouteSchema(options.httpSignature === 'require'),
     authenticate: createAuthenticate({
       algorithm: 'md5',
       read: ({ headers }) => readMac(headers),

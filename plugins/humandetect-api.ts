@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import fp from 'fastify-plugin'
 import {
-  HumanDetectErrorSchema, HumanDetectResultSchema, TokenSchema, TokenVerificationSchema, type HumanDetectError,
+  humandetectApiRouteSchema, HumanDetectResultSchema, TokenSchema, TokenVerificationSchema, type HumanDetectError,
   type HumanDetectResult
 } from '../schemas/humandetect.js'
 import { createKeyCheck } from './lib/api-keys.js'
@@ -30,8 +30,6 @@ export interface HumanDetectApiOptions extends RouteOptions, WatchOptions {
 
 const PLUGIN = 'humandetectApiPlugin'
 const PROVIDER = 'humandetect-api'
-const errorResponses = Object.fromEntries(
-  [400, 401, 408, 413, 415, 500, 503].map((status) => [status, HumanDetectErrorSchema]))
 const API_KEY = 'x-api-key'
 const TOKEN_PURPOSE = 'fastify-verification humandetect token'
 
@@ -76,11 +74,7 @@ async function humandetectApi (scope: FastifyInstance, options: HumanDetectApiOp
   addVerifiedRoute<{ token: string }>(scope, send, settings, {
     provider: PROVIDER,
     url: options.path ?? '/v1/humandetect/verify',
-    schema: {
-      summary: 'HumanDetect: whether a token was made by a human',
-      body: TokenVerificationSchema,
-      response: { ...errorResponses, 200: HumanDetectResultSchema }
-    },
+    schema: humandetectApiRouteSchema(),
     authenticate,
     check: (payload) => check(payload) && BAD_TOKEN,
     handle: ({ token }, request) => verifyToken(token, request),

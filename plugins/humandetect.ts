@@ -4,10 +4,9 @@ import type {
 import createError from '@fastify/error'
 import { Type, type TSchema } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
-import { ErrorResponses, NoContentSchema } from '../schemas/common.js'
 import {
-  HumanDetectRequestSchema, HumanDetectResultSchema, UnknownTokenSchema, type HumanDetectRequest,
-  type HumanDetectResult
+  HumanDetectRequestSchema, HumanDetectResultSchema, humandetectRouteSchema, UnknownTokenSchema,
+  type HumanDetectRequest, type HumanDetectResult
 } from '../schemas/humandetect.js'
 import { RETRY_AFTER_SECONDS } from './lib/answer.js'
 import { checkApiKey } from './lib/api-keys.js'
@@ -243,11 +242,7 @@ function addOwnRoute (
   addVerifiedRoute<HumanDetectRequest>(scope, send, settings, {
     provider: PROVIDER,
     url: options.path ?? '/humandetect',
-    schema: {
-      summary: 'HumanDetect: a token from the SDK, to be verified',
-      body: HumanDetectRequestSchema,
-      response: { ...ErrorResponses, 200: reply, 204: NoContentSchema }
-    },
+    schema: humandetectRouteSchema(reply),
     authenticate: () => ({ ok: true }), // who sends it is what the token is to show
     check: (payload) => isToken((payload as HumanDetectRequest).token) ? check(payload) : TOKEN_REQUIRED,
     async admit ({ token, identifier }, request) {

@@ -3,9 +3,9 @@ import { randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Static, TSchema } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
-import { ErrorResponses, NoContentSchema } from '../schemas/common.js'
 import {
-  RequiredFilesNotificationSchema, SessionNotificationSchema, type RequiredFilesNotification, type SessionNotification
+  identityValidationRouteSchema, RequiredFilesNotificationSchema, SessionNotificationSchema,
+  type RequiredFilesNotification, type SessionNotification
 } from '../schemas/identity-validation.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeBase64 } from './lib/decode.js'
@@ -72,14 +72,12 @@ const ROUTES = [{
   kind: 'sessions',
   handler: 'handleSession',
   path: '/identity-validation/sessions',
-  schema: SessionNotificationSchema,
-  summary: 'Identity validation: a session is being processed or completed'
+  schema: SessionNotificationSchema
 }, {
   kind: 'requiredFiles',
   handler: 'handleRequiredFiles',
   path: '/identity-validation/required-files',
-  schema: RequiredFilesNotificationSchema,
-  summary: 'Identity validation: files are required'
+  schema: RequiredFilesNotificationSchema
 }] as const
 const PROVIDER = 'identity-validation'
 const PLUGIN = 'identityValidationPlugin'
@@ -178,7 +176,7 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
   const served = new Set<string>()
 
   for (const route of routes) {
-    const { kind, handler, summary } = route
+    const { kind, handler } = route
     const url = paths?.[kind] ?? route.path
     const endpoint = endpoints?.[kind] ?? plainPath(scope.prefix, url)
     if (endpoint === undefined) throw new InvalidOption(PLUGIN, `endpoints.${kind}`, 'is required for such a path')
@@ -188,7 +186,7 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
     addVerifiedRoute<SessionNotification>(scope, send, settings, {
       provider: PROVIDER,
       url,
-      schema: { summary, body: schemaOf(route), response: { ...ErrorResponses, 204: NoContentSchema } },
+      schema: identityValidationRouteSchema(kind, schemaOf(route)),
       authenticate: createAuthenticate({
         algorithm: 'sha256',
         read: ({ headers }) => readMac(headers, endpoint, settings),

@@ -1,5 +1,8 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
-import { ErrorSchema, optional } from './common.js'
+import {
+  errorResponses, ErrorSchema, IdReused, InvalidReply, invalidPayload, once, optional, WebhookErrors,
+  withExamples, type RouteSchema
+} from './common.js'
 
 /** What every event has around its `event_data`. Values that Aghanim may extend (types, triggers) stay open. */
 const envelope = {
@@ -86,3 +89,81 @@ export const DenialSchema = Type.Object({
 
 /** What a 4xx may be: a denial of any status, or an error of the route itself. */
 export const RefusalSchema = Type.Union([DenialSchema, ErrorSchema])
+
+function example (type: string, id: string, data: object, more: object = {}) {
+  return {
+    event_type: type,
+    event_data: { player_id: '2D2R-OP3C', ...data },
+    event_time: 1725548450,
+    event_id: `whevt_${id}`,
+    idempotency_key: null,
+    request_id: 'd1593e9c-c291-4004-8846-6679c2e5810b',
+    sandbox: false,
+    ...more,
+    transaction_id: 'whtx_eCacGbJVbvT',
+    context: null,
+    game_id: 'gm_exTAyxPsVwh'
+  } satisfies AghanimEvent
+}
+
+/** The document's own delivery, and some of events whose `event_data` it does not describe. */
+export const AghanimExamples = {
+  'player.verify': example('player.verify', 'eCacGbJVbvToOgzjXUgOCitkQE', {}, { trigger: 'hub.login' }),
+  'item.add': example('item.add', 'item1', { items: [{ sku: 'gems', quantity: 100 }] }),
+  'order.paid': example('order.paid', 'order1', { order_id: 'ord_1' })
+}
+
+const HeadersSchema = Type.Object({
+  'X-Aghanim-Signature': Type.String({
+    pattern: '^[0-9A-Fa-f]{64}$',
+    description: 'HMAC-SHA256, in hex, of the timestamp, a full stop and the body',
+    examples: ['5b07d1ef13b27f246e8a05e61357b9319292f477c0449b668ba90cfa684e9b03']
+  }),
+  'X-Aghanim-Signature-Timestamp': Type.String({
+    pattern: '^[1-9][0-9]{9}$',
+    description: 'When it was signed, in Unix seconds; out of date it is refused',
+    examples: ['1725548450']
+  })
+})
+
+const refusals = {
+  ...WebhookErrors,
+  400: {
+    ...WebhookErrors[400],
+    ...invalidPayload('/event_id: Expected required property'),
+    FST_VERIFICATION_UNKNOWN_EVENT: 'No handler takes this type of event'
+  },
+  422: IdReused
+}
+const failures = { 500: { ...WebhookErrors[500], ...InvalidReply }, 503: WebhookErrors[503] }
+const player = { player_id: '2D2R-OP3C', name: 'Beebee-Ate', attributes: { level: 2 }, country: 'US' }
+const denied = { status: 'error', code: 'not_found', message: 'Player verification failed' }
+const banned = { status: 'error', code: 'banned', message: 'This player may not buy' }
+const responses = {
+  200: once({
+    ...withExamples(Type.Union([PlayerSchema, EventReplySchema]), { 'player.verify': player, others: { status: 'ok' } }),
+    description: 'The player is let in, or the event was taken'
+  }),
+  401: { ...withExamples(DenialSchema, { not_found: denied }), description: 'The player is denied' },
+  '4xx': { ...withExamples(DenialSchema, { banned }), description: 'The player or event is denied' },
+  ...errorResponses(refusals, RefusalSchema),
+  ...errorResponses(failures)
+}
+
+/** The route on API pages. */
+export function aghanimRouteSchema (eventData: TSchema = PlayerVerifyDataSchema): RouteSchema {
+  const { 'player.verify': verify, ...others } = AghanimExamples
+  const examples = eventData === PlayerVerifyDataSchema ? AghanimExamples : others
+  return {
+    tags: ['Aghanim'],
+    summary: 'May this player enter or buy? And every other event',
+    description: 'Before the body is parsed, `X-Aghanim-Signature` must be the HMAC-SHA256 of the timestamp, a full stop ' +
+      "and the body's bytes, in hex, under the webhook's secret key (S2S key), and the timestamp must be fresh. The " +
+      'example is that of `player.verify`, written without spaces, under `demo-aghanim-secret-of-32-bytes!`.\n\n' +
+      'A delivery with an `idempotency_key`, or other than `player.verify`, is handled once, however often it comes.',
+    consumes: ['application/json'],
+    headers: HeadersSchema,
+    body: withExamples(Type.Union([playerVerifyEvent(eventData), AghanimEventSchema]), examples),
+    response: { ...responses }
+  }
+}

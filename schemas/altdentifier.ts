@@ -1,5 +1,7 @@
 import { Type, type Static, type TProperties } from '@sinclair/typebox'
-import { optional } from './common.js'
+import {
+  errorResponses, invalidPayload, NoContentSchema, once, optional, WebhookErrors, withExamples, type RouteSchema
+} from './common.js'
 
 const Snowflake = Type.String({
   pattern: '^[0-9]{1,20}$',
@@ -52,3 +54,51 @@ export type AltDentifierEvent = Static<typeof AltDentifierEventSchema>
 
 /** Any event, those of codes that are yet to come included. */
 export const OpSchema = Type.Object({ OP: Type.Integer({ description: 'The OP code' }) })
+
+const member = { id: '66166172835385344', username: 'Auxim', discriminator: '0001' }
+const guild = { id: '372024042980638721', name: 'Auxim Solutions' }
+
+/** A delivery of each kind. */
+export const AltDentifierExamples = {
+  started: { OP: 0, member, guild },
+  passed: { OP: 1, member, guild, method: 'steam' },
+  failed: { OP: 2, member, guild, method: 'steam', reason: 'Account is too new' },
+  ignored: { OP: 3, member, guild, action: 'kick' },
+  'wrong-account': { OP: 4, member, guild, incorrect_account: { id: '80351110224678912', username: 'Nelly' } },
+  test: { OP: 5 }
+} satisfies Record<string, AltDentifierEvent>
+
+const Digest = Type.String({
+  pattern: '^[Mm][Dd]5=[0-9A-Fa-f]{32}$',
+  description: 'HMAC-MD5 of the body, in hex',
+  examples: ['MD5=6e5b25df0c4e748733471925ce5aa631']
+})
+const Signature = Type.String({
+  description: 'By draft-cavage-http-signatures-07 with `hmac-md5`; it covers `date` at least',
+  examples: ['keyId="hmac-key-1",algorithm="hmac-md5",headers="date",signature="upyPyAXcrQqAK/fyTGvzkQ=="']
+})
+const SignedDate = Type.String({
+  description: 'When it was signed; out of date it is refused',
+  examples: ['Thu, 05 Sep 2024 15:00:50 GMT']
+})
+
+const errors = {
+  ...WebhookErrors,
+  400: { ...WebhookErrors[400], ...invalidPayload('/OP: Expected required property') }
+}
+const responses = { 204: once(NoContentSchema), ...errorResponses(errors) }
+
+/** The route on API pages; `signed` where it requires a `Signature` too. */
+export function altdentifierRouteSchema (signed: boolean): RouteSchema {
+  return {
+    tags: ['AltDentifier'],
+    summary: 'A Discord member passed or failed verification',
+    description: 'Before the body is parsed, `Digest` must be the HMAC-MD5 of its bytes under the server\'s ' +
+      '"signature" or the OAuth client secret. (It is not the digest of RFC 3230.) The example is that of `started`, ' +
+      'written without spaces, under `demo-altdentifier-secret`.\n\nAn `OP` not described here is acknowledged too.',
+    consumes: ['application/json'],
+    headers: Type.Object(signed ? { Digest, Signature, Date: SignedDate } : { Digest }),
+    body: withExamples(AltDentifierEventSchema, AltDentifierExamples),
+    response: { ...responses }
+  }
+}

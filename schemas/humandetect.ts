@@ -1,4 +1,8 @@
-import { Type, type Static } from '@sinclair/typebox'
+import { Type, type Static, type TSchema } from '@sinclair/typebox'
+import {
+  errorResponses, InvalidReply, invalidPayload, KEY_PATTERN, NoContentSchema, RouteErrors, withExamples,
+  type RouteSchema
+} from './common.js'
 
 /** What a token may be: opaque, in the document's examples about 300 characters of base64. */
 export const TokenSchema = Type.String({ minLength: 1, maxLength: 8192, description: 'Made by the SDK; opaque' })
@@ -37,3 +41,86 @@ export const HumanDetectRequestSchema = Type.Object({
   identifier: Type.String({ minLength: 1, description: 'What the SDK was given' })
 }, { description: 'A token to check' })
 export type HumanDetectRequest = Static<typeof HumanDetectRequestSchema>
+
+const token = 'token-generated-by-the-sdk'
+const result = {
+  valid: true,
+  identifier: 'your-identifier',
+  timestamp: '2020-09-22T14:52:11.104-0500',
+  checksum: 'checksum-of-sdk-captured-data',
+  version: 1
+} satisfies HumanDetectResult
+
+/** The document's own request, and what the guard's own route takes. */
+export const HumanDetectExamples = {
+  verify: { token },
+  check: { token, identifier: 'your-identifier' }
+}
+
+const tokenRequired = { FST_HUMANDETECT_TOKEN_REQUIRED: 'A token of at most 8192 bytes is required' }
+const unavailable = { FST_HUMANDETECT_UNAVAILABLE: 'Tokens cannot be verified at the moment' }
+const notHuman = {
+  ...errorResponses({ 403: { FST_HUMANDETECT_NOT_HUMAN: 'The token does not show that this comes from a human' } })[403],
+  description: 'A bot; or the token is forged, stale, used before, or about someone else'
+}
+
+/** What a route behind `requireHuman` may answer before its own handler runs: for its `schema.response`. */
+export const GuardErrorResponses: Record<number, TSchema> = {
+  ...errorResponses({ 400: tokenRequired, 503: unavailable }), 403: notHuman
+}
+
+const ownErrors = errorResponses({
+  ...RouteErrors,
+  400: { ...RouteErrors[400], ...invalidPayload('/identifier: Expected required property'), ...tokenRequired },
+  500: { ...RouteErrors[500], ...InvalidReply },
+  503: { ...RouteErrors[503], ...unavailable }
+})
+
+/** The guard's own route on API pages. */
+export function humandetectRouteSchema (reply: TSchema): RouteSchema {
+  return {
+    tags: ['HumanDetect'],
+    summary: 'A token from the SDK, to be verified',
+    description: 'The Token Verification API is asked what the token says. It must be genuine, from a human, about the ' +
+      '`identifier`, fresh, and not used before: of two requests with one token, one is let in.',
+    consumes: ['application/json'],
+    body: withExamples(HumanDetectRequestSchema, { check: HumanDetectExamples.check }),
+    response: {
+      200: { description: 'A human', ...reply },
+      204: NoContentSchema,
+      ...ownErrors,
+      403: notHuman
+    }
+  }
+}
+
+const apiErrors = errorResponses({
+  400: { badRequest: 'The token is missing or malformed' },
+  401: { unauthorized: 'The API key is missing or wrong' },
+  408: { invalidRequest: 'Request Timeout' },
+  413: { invalidRequest: 'Payload Too Large' },
+  415: { invalidRequest: 'Unsupported Media Type' },
+  500: { internalError: 'Internal Server Error' },
+  503: { internalError: 'Service Unavailable' }
+}, HumanDetectErrorSchema, ({ code, message }) => ({ code, message }))
+
+/** The Token Verification API's route on API pages. */
+export function humandetectApiRouteSchema (): RouteSchema {
+  return {
+    tags: ['HumanDetect'],
+    summary: 'Was this token made by a human?',
+    description: "Before the body is parsed, `X-API-Key` must be one of this server's keys.\n\n" +
+      'What a bot has made is answered 200 too, with `valid: false`. Fresh, used before, about whom: that is for the asker to check.',
+    consumes: ['application/json'],
+    headers: Type.Object({
+      'X-API-Key': Type.String({
+        pattern: KEY_PATTERN, description: 'The private key of a backend', examples: ['demo-humandetect-key']
+      })
+    }),
+    body: withExamples(TokenVerificationSchema, { token: HumanDetectExamples.verify }),
+    response: {
+      200: withExamples(HumanDetectResultSchema, { human: result, bot: { ...result, valid: false } }),
+      ...apiErrors
+    }
+  }
+}

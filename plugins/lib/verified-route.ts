@@ -40,6 +40,8 @@ export function addVerifiedRoute<Event, Question = unknown> (
     method: 'POST',
     url: route.url,
     schema: route.schema,
+    // A host's `transform` for @fastify/swagger may know no other schemas than its own, as zod's does.
+    config: { swaggerTransform: false },
     bodyLimit,
     // The schema serves types and API pages. The check that counts runs after the signature.
     validatorCompiler: () => () => true,

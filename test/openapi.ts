@@ -1,0 +1,142 @@
+import swagger from '@fastify/swagger'
+import { Validator } from '@seriousme/openapi-schema-validator'
+import Fastify, { type FastifyInstance } from 'fastify'
+import t, { type Test } from 'tap'
+import { apiRoutes, type ApiRoute, type Attempt } from './fixtures/api-routes.js'
+import { exchange, rawRequest, statusOf } from './fixtures/host.js'
+import { freePort } from './fixtures/redis.js'
+
+interface Media { examples?: Record<string, { value: object }>, example?: object, schema: object }
+interface Parameter {
+  name: string
+  in: string
+  required: boolean
+  description?: string
+  example?: string
+  schema: { type?: string, pattern?: string }
+}
+interface Answer {
+  description: string
+  headers?: Record<string, { description?: string, schema: { example?: number, enum?: string[] } }>
+  content?: { 'application/json': Media }
+}
+interface Operation {
+  tags: string[]
+  summary: string
+  description: string
+  parameters?: Parameter[]
+  requestBody?: { content: Record<string, Media> }
+  responses: Record<string, Answer>
+}
+interface Document { openapi: string, paths: Record<string, Record<string, Operation>> }
+
+// The Token Verification API that the guard's own route asks.
+const service = Fastify()
+apiRoutes('', '').at(-1)!.register(service)
+const routes = apiRoutes(
+  await service.listen({ port: 0, host: '127.0.0.1' }), `http://127.0.0.1:${await freePort()}`)
+t.teardown(() => service.close())
+
+async function isValid (t: Test, document: Document): Promise<void> {
+  const { valid, errors } = await new Validator().validate({ ...document })
+  t.ok(valid, JSON.stringify(errors))
+}
+
+type Register = (app: FastifyInstance) => unknown
+
+/** What a host's pages say of what it registers. */
+async function describe (options: object, ...registered: readonly Register[]): Promise<Document> {
+  const app = Fastify()
+  await app.register(swagger, options)
+  for (const register of registered) await register(app)
+  await app.ready()
+  const document = JSON.parse(JSON.stringify(app.swagger()))
+  await app.close()
+  return document
+}
+
+const OPENAPI = { openapi: { openapi: '3.1.0' } }
+const registrations = routes.map(({ register }): Register => (app) => register(app))
+const shown = await describe(OPENAPI, ...registrations)
+const operationAt = (path: string, { paths } = shown): Operation => paths[path]!['post']!
+const bodiesAt = (path: string, document = shown) =>
+  operationAt(path, document).requestBody!.content['application/json']!.examples ?? {}
+
+/** Sends what the route takes, but for what is to be tried. */
+async function attempt (t: Test, route: ApiRoute, { options, body = route.body, headers, bytes }: Attempt) {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await route.register(app, options)
+  const text = typeof body === 'string' ? body : JSON.stringify(body)
+  const sent: Record<string, string> = { ...route.sign(text), ...headers }
+  if (bytes === undefined) {
+    const reply = await app.inject({ method: 'POST', url: route.path, headers: sent, payload: text })
+    return { statusCode: reply.statusCode, headers: reply.headers, body: reply.body }
+  }
+  const request = rawRequest(route.path, Object.entries({ ...sent, 'content-length': `${text.length}` }), text)
+  const answer = (await exchange(app, [request.subarray(0, request.length - text.length + bytes)])).text
+  return { statusCode: statusOf(answer), headers: {}, body: answer.slice(answer.indexOf('\r\n\r\n') + 4) }
+}
+
+t.test('all routes make a valid document, in OpenAPI 3.1 and 3.0', async (t) => {
+  t.strictSame(Object.keys(shown.paths).sort(), routes.map(({ path }) => path).sort())
+  await isValid(t, shown)
+  await isValid(t, await describe({ openapi: { openapi: '3.0.3' } }, ...registrations))
+})
+
+for (const route of routes) {
+  const { path, tag } = route
+  const { tags, summary, description, parameters = [], requestBody, responses } = operationAt(path)
+
+  t.test(`${path} is described: what is verified, in which headers, and every answer`, async (t) => {
+    t.strictSame(tags, [tag])
+    t.match(summary, /^.{10,60}$/)
+    t.match(description, /.{100}/)
+    t.strictSame(Object.keys(requestBody!.content), ['application/json'])
+
+    const headers = Object.keys(route.sign('{}')).filter((name) => name !== 'content-type')
+    t.strictSame(parameters.map(({ name }) => name.toLowerCase()).sort(), headers.sort(), 'all that is checked')
+    for (const { schema: { pattern = '' }, ...parameter } of parameters) {
+      t.match(parameter, { in: 'header', required: true, description: /\w{2}/, example: new RegExp(pattern, 'u') })
+    }
+
+    const examples = Object.entries(responses).flatMap(([status, { description, headers, content }]) => {
+      t.match(description, /^(?!Default Response)\w/, status)
+      t.equal(headers?.['Retry-After']?.schema.example, status === '503' ? 5 : undefined)
+      return Object.keys(content?.['application/json'].examples ?? {}).map((name) => `${status} ${name}`)
+    })
+    t.strictSame(examples.sort(), Object.keys(route.attempts).sort(), 'each example is compared below')
+  })
+
+  t.test(`${path} takes the examples of its bodies, once they are signed`, async (t) => {
+    const bodies = Object.entries(bodiesAt(path))
+    t.ok(bodies.length > 0)
+    for (const [name, { value }] of bodies) {
+      const { statusCode } = await attempt(t, route, { body: value })
+      t.ok([200, 204].includes(statusCode) && statusCode in responses, name)
+    }
+  })
+
+  t.test(`the headers that ${path} shows are those of the first of its bodies`, async (t) => {
+    const headers = Object.fromEntries(parameters.map(({ name, example }) => [name.toLowerCase(), example!]))
+    const [first] = Object.values(bodiesAt(path))
+    const { statusCode } = await attempt(t, route, { body: first!.value, headers })
+    t.ok(statusCode < 300, `${statusCode}`)
+  })
+
+  t.test(`${path} gives the answers that it shows`, async (t) => {
+    for (const [name, attempted] of Object.entries(route.attempts)) {
+      const [status, example] = name.split(' ') as [string, string]
+      const { statusCode, headers, body } = await attempt(t, route, attempted)
+      t.match(`${statusCode}`, new RegExp(`^${status.replace('XX', '..')}$`), name)
+      t.strictSame(JSON.parse(body), responses[status]!.content!['application/json'].examples![example]!.value, name)
+      t.equal(headers['retry-after'], status === '503' ? '5' : undefined)
+    }
+  })
+
+  t.test(`${path} validates nothing by what it shows`, async (t) => {
+    const without = Object.fromEntries(parameters.map(({ name }) => [name.toLowerCase(), '']))
+    const { statusCode } = await attempt(t, route, { headers: without })
+    t.equal(statusCode, parameters.length === 0 ? 204 : '401 unauthorized' in route.attempts ? 401 : 403)
+  })
+}
