@@ -1,7 +1,11 @@
 import swagger from '@fastify/swagger'
 import { Validator } from '@seriousme/openapi-schema-validator'
+import { Type } from '@sinclair/typebox'
 import Fastify, { type FastifyInstance } from 'fastify'
+import { jsonSchemaTransform, serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import t, { type Test } from 'tap'
+import { z } from 'zod'
+import { build } from '../example-server.js'
 import { apiRoutes, type ApiRoute, type Attempt } from './fixtures/api-routes.js'
 import { exchange, rawRequest, statusOf } from './fixtures/host.js'
 import { freePort } from './fixtures/redis.js'
@@ -140,3 +144,63 @@ for (const route of routes) {
     t.equal(statusCode, parameters.length === 0 ? 204 : '401 unauthorized' in route.attempts ? 401 : 403)
   })
 }
+
+t.test('schemas of the user are shown in place of ours, without examples that may not fit them', async (t) => {
+  const Login = Type.Object({ subject: Type.String() }, { $id: 'Login' })
+  const Session = Type.Object({ session: Type.Object({ id: Type.String() }) }, { description: 'Of our own' })
+  const Reply = Type.Object({ welcome: Type.Boolean() }, { description: 'Welcome' })
+  const [aghanim, sessions, guard] = [routes[1]!, routes[2]!, routes[4]!]
+  const document = await describe(OPENAPI,
+    (app) => aghanim.register(app, { eventData: Login }),
+    (app) => sessions.register(app, { schemas: { sessions: Session } }),
+    (app) => guard.register(app, { reply: Reply }))
+  await isValid(t, document)
+  t.strictSame(Object.keys(bodiesAt(aghanim.path, document)), ['item.add', 'order.paid'])
+  t.match(JSON.stringify(document), '"subject"')
+  t.match(operationAt(sessions.path, document).requestBody, { description: 'Of our own' })
+  t.strictSame(bodiesAt(sessions.path, document), {})
+  t.match(operationAt(guard.path, document).responses[200], { description: 'Welcome' })
+})
+
+t.test('a host changes what is shown of one route only', async (t) => {
+  const [route] = routes
+  const [first, second] = ['/first', '/second'].map((path): Register => (app) => route!.register(app, { path }))
+  const change: Register = (app) => app.addHook('onRoute', ({ url, schema }) => {
+    if (url.endsWith('/first')) Object.assign(schema!.response!, { 403: { type: 'null', description: 'changed' } })
+  })
+  const document = await describe(OPENAPI, change, first!, second!)
+  t.equal(operationAt('/webhooks/first', document).responses[403]?.description, 'changed')
+  t.strictSame(operationAt('/webhooks/second', document).responses, operationAt(route!.path).responses)
+})
+
+t.test("beside a host's own schemas and transform, zod's, all routes are described", async (t) => {
+  const host: Register = (app) => {
+    app.setValidatorCompiler(validatorCompiler)
+    app.setSerializerCompiler(serializerCompiler)
+    app.withTypeProvider<ZodTypeProvider>().post('/host', { schema: { body: z.object({ n: z.number() }) } }, () => '')
+  }
+  const document = await describe({ ...OPENAPI, transform: jsonSchemaTransform }, host, ...registrations)
+  await isValid(t, document)
+  t.match(operationAt('/host', document).requestBody, { content: { 'application/json': { schema: { required: ['n'] } } } })
+  for (const { path } of routes) t.strictSame(operationAt(path, document), operationAt(path))
+})
+
+t.test('the example server shows all of its routes on a page', async (t) => {
+  const app = await build()
+  t.teardown(() => app.close())
+  const document: Document = (await app.inject('/docs/json')).json()
+  await isValid(t, document)
+  t.equal(document.openapi, '3.1.0')
+  const paths = ['/signup', '/health', '/humandetect/demo-token', ...routes.map(({ path }) => path)]
+  for (const path of paths.filter((path) => path !== '/humandetect')) {
+    const [operation] = Object.values(document.paths[path]!)
+    t.match(operation, { tags: [/\w/], summary: /\w/, responses: /./ }, path)
+  }
+  t.strictSame(Object.keys(operationAt('/signup', document).responses), ['201', '400', '403', '503'])
+  const page = await app.inject('/docs')
+  t.match(page.body, 'swagger-ui')
+  t.match(page.headers['content-security-policy'], /default-src 'self'/)
+  for (const [, link] of page.body.matchAll(/(?:src|href)="([^"]+)"/g)) {
+    t.equal((await app.inject(new URL(link!, 'http://localhost/docs').pathname)).statusCode, 200, `${link}`)
+  }
+})
