@@ -77,7 +77,7 @@ t.test('each event is answered, and told in a readable line', async (t) => {
   ]
   for (const [url, event, status, line] of cases) {
     t.equal((await post(url, event)).statusCode, status)
-    t.match(lines.at(-1)?.msg, line)
+    t.ok(lines.splice(0).some(({ msg }) => msg.includes(line)), line)
   }
   t.strictSame((await app.inject('/health')).json(), { status: 'ok' })
 })

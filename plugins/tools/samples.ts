@@ -1,3 +1,7 @@
+import { AghanimExamples, type AghanimEvent } from '../../schemas/aghanim.js'
+import { AltDentifierExamples, type AltDentifierEvent } from '../../schemas/altdentifier.js'
+import { IdentityValidationExamples } from '../../schemas/identity-validation.js'
+
 /** An event as a provider sends it. */
 export interface Sample {
   /** What it says. */
@@ -12,67 +16,48 @@ export interface Sample {
 
 type Samples = Readonly<Record<string, Sample>>
 
-const guild = { id: '372024042980638721', name: 'Auxim Solutions' }
+const { sessions, requiredFiles } = IdentityValidationExamples
 
-function altdentifier (OP: number, about: string, fields: object = {}): Sample {
-  const payload = (id: string) => ({ OP, member: { id, username: 'Auxim', discriminator: '0001' }, guild, ...fields })
+function altdentifier (about: string, example: AltDentifierEvent): Sample {
+  const payload = (id: string) => ({ ...example, member: { ...AltDentifierExamples.passed.member, id } })
   return { about, payload, again: 'accepted' } // unless the receiver has set `dedupe`, nothing tells a copy
 }
 
-function aghanim (type: string, about: string, data: object, fields: object, again: Sample['again']): Sample {
-  const payload = (id: string, seconds: number) => ({
-    event_type: type,
-    event_data: data,
-    event_time: seconds,
-    event_id: `whevt_${id}`,
-    idempotency_key: null,
-    request_id: `request-${id}`,
-    sandbox: false,
-    transaction_id: `whtx_${id}`,
-    context: null,
-    game_id: 'gm_exTAyxPsVwh',
-    ...fields
-  })
+function aghanim (about: string, example: AghanimEvent, again: Sample['again']): Sample {
+  const payload = (id: string, seconds: number) =>
+    ({ ...example, event_time: seconds, event_id: `whevt_${id}`, request_id: `request-${id}`, transaction_id: `whtx_${id}` })
   return { about, payload, again }
 }
 
 /** Whom HumanDetect's tokens are about. */
 export const IDENTIFIER = 'ada@example.com'
 
-const player = { player_id: '2D2R-OP3C' }
-
 /** By provider and name; the first of each provider is what is sent if nothing else is asked for. */
 export const SAMPLES = {
   altdentifier: {
-    passed: altdentifier(1, 'OP 1: a member passed verification', { method: 'steam' }),
-    started: altdentifier(0, 'OP 0: a member started verification'),
-    failed: altdentifier(2, 'OP 2: a member failed verification', { method: 'steam', reason: 'Account is too new' }),
-    ignored: altdentifier(3, 'OP 3: a member ignored verification', { action: 'kick' }),
-    'wrong-account': altdentifier(4, 'OP 4: a member used another account', {
-      incorrect_account: { id: '80351110224678912', username: 'Nelly', discriminator: '1337' }
-    }),
-    test: altdentifier(5, 'OP 5: a test event')
+    passed: altdentifier('OP 1: a member passed verification', AltDentifierExamples.passed),
+    started: altdentifier('OP 0: a member started verification', AltDentifierExamples.started),
+    failed: altdentifier('OP 2: a member failed verification', AltDentifierExamples.failed),
+    ignored: altdentifier('OP 3: a member ignored verification', AltDentifierExamples.ignored),
+    'wrong-account': altdentifier('OP 4: a member used another account', AltDentifierExamples['wrong-account']),
+    test: altdentifier('OP 5: a test event', AltDentifierExamples.test)
   },
   aghanim: {
-    'player.verify': aghanim('player.verify', 'may this player enter?', player, { trigger: 'hub.login' }, 'accepted'),
-    'item.add': aghanim('item.add', 'a player is to get items', {
-      ...player, items: [{ sku: 'gems', quantity: 100 }]
-    }, {}, 'replayed'),
-    'order.paid': aghanim('order.paid', 'an order was paid', { ...player, order_id: 'ord_1' }, {}, 'replayed')
+    'player.verify': aghanim('may this player enter?', AghanimExamples['player.verify'], 'accepted'),
+    'item.add': aghanim('a player is to get items', AghanimExamples['item.add'], 'replayed'),
+    'order.paid': aghanim('an order was paid', AghanimExamples['order.paid'], 'replayed')
   },
   'identity-validation': {
     session: {
       about: 'a session is being processed or completed',
       payload: (id) => ({
-        event_id: 'identity-session-status-changed',
-        session: { id: `iss-${id}`, status: 'VERIFIED' },
-        idempotency_key: `key-${id}`
+        ...sessions.verified, session: { ...sessions.verified.session, id: `iss-${id}` }, idempotency_key: `key-${id}`
       }),
       again: 'replayed'
     },
     'required-files': {
       about: 'files are required (the provider publishes no sample of it)',
-      payload: (id) => ({ event_id: 'identity-required-files', idempotency_key: `key-${id}` }),
+      payload: (id) => ({ ...requiredFiles.notification, idempotency_key: `key-${id}` }),
       again: 'replayed'
     }
   },
