@@ -1,8 +1,8 @@
 import t from 'tap'
-import { deliveryId } from '../plugins/lib/delivery-id.js'
+import { deliveryId, namespaceOf } from '../plugins/lib/delivery-id.js'
 
-const keyOf = (namespace: readonly string[], id: readonly string[]) => deliveryId(namespace, { id }).key
-const fingerprintOf = (content: unknown) => deliveryId(['n'], { id: ['i'], content }).fingerprint
+const keyOf = (namespace: readonly string[], id: readonly string[]) => deliveryId(namespaceOf(...namespace), { id }).key
+const fingerprintOf = (content: unknown) => deliveryId(namespaceOf('n'), { id: ['i'], content }).fingerprint
 
 /** Every way to cut a text into pieces, none of them empty. */
 function cuts (text: string): string[][] {
@@ -31,13 +31,13 @@ t.test('the same namespace and id have the same key, whatever the content', asyn
   const key = keyOf(['aghanim', '/a', '0'], ['event', 'x'])
   t.equal(keyOf(['aghanim', '/a', '0'], ['event', 'x']), key)
   for (const content of [null, {}, { a: 1 }, 'x']) {
-    t.equal(deliveryId(['aghanim', '/a', '0'], { id: ['event', 'x'], content }).key, key)
+    t.equal(deliveryId(namespaceOf('aghanim', '/a', '0'), { id: ['event', 'x'], content }).key, key)
   }
 })
 
 t.test('key and fingerprint are SHA-256 as texts that every store takes, and hold nothing of what they stand for', async (t) => {
   for (const text of ['canary', '', 'canary\n', 'canary'.repeat(10_000), '🙂']) {
-    const { key, fingerprint } = deliveryId([text], { id: [text], content: { [text]: text } })
+    const { key, fingerprint } = deliveryId(namespaceOf(text), { id: [text], content: { [text]: text } })
     t.match(key, /^[\w-]{43}$/)
     t.match(fingerprint, /^[\w-]{43}$/)
     t.not(key, fingerprint)
@@ -45,7 +45,7 @@ t.test('key and fingerprint are SHA-256 as texts that every store takes, and hol
 })
 
 t.test('without content, which its id covers, a delivery has an empty fingerprint, and no other has', async (t) => {
-  t.equal(deliveryId(['n'], { id: ['i'] }).fingerprint, '')
+  t.equal(deliveryId(namespaceOf('n'), { id: ['i'] }).fingerprint, '')
   t.equal(fingerprintOf(undefined), '')
   for (const content of [null, '', 0, false, {}, []]) t.not(fingerprintOf(content), '')
 })

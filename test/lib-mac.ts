@@ -1,35 +1,39 @@
 import Fastify from 'fastify'
-import crypto, { createHmac } from 'node:crypto'
+import crypto, { createHmac, hash, randomBytes } from 'node:crypto'
 import { syncBuiltinESMExports } from 'node:module'
 import { inspect } from 'node:util'
 import t from 'tap'
 import { altdentifierPlugin } from '../plugins/index.js'
-import { createMacKey, findKey, hmac, isMac } from '../plugins/lib/mac.js'
+import { createMacKey, findKey, isMac } from '../plugins/lib/mac.js'
 import { API_KEY, bodyOf, PROVIDERS, SECRET } from './fixtures/deliveries.js'
 import { createHost, type Test } from './fixtures/host.js'
 
 const BODY = Buffer.from('{"a":1}')
 const keys = ['one', 'two', 'three', 'four'].map((text) => createMacKey('sha256', Buffer.from(text.padEnd(32))))
 
-/** Has all code call `replacement` for `createHmac` until the test ends. */
-function replaceHmac (test: Test, replacement: typeof createHmac): void {
-  const put = (value: typeof createHmac): void => {
-    crypto.createHmac = value
+/** Has all code call `replacement` for a function of node:crypto until the test ends. */
+function replace<Name extends 'createHmac' | 'hash'> (test: Test, name: Name, replacement: typeof crypto[Name]): void {
+  const put = (value: typeof crypto[Name]): void => {
+    crypto[name] = value
     syncBuiltinESMExports()
   }
-  const original = crypto.createHmac
+  const original = crypto[name]
   test.teardown(() => put(original))
   put(replacement)
 }
 
-/** How many HMACs are made, from now on. */
+/** How many HMACs are made, from now on, be it by two hashes or at once. */
 function countHmacs (test: Test) {
   const counted = { made: 0 }
-  const original = createHmac
-  replaceHmac(test, (...args: Parameters<typeof createHmac>) => {
+  const originals = { createHmac, hash }
+  replace(test, 'createHmac', (...args) => {
     counted.made++
-    return original(...args)
+    return originals.createHmac(...args)
   })
+  replace(test, 'hash', ((...args: Parameters<typeof hash>) => {
+    if (args[2] === 'buffer') counted.made += 0.5
+    return originals.hash(...args)
+  }) as typeof hash)
   return counted
 }
 
@@ -38,14 +42,50 @@ t.test('an HMAC is over the bytes of the characters of its prefix, and then the 
     const message = Buffer.concat([Buffer.from(prefix, 'latin1'), BODY])
     for (const algorithm of ['md5', 'sha256'] as const) {
       const mac = createHmac(algorithm, 'secret').update(message).digest()
-      t.strictSame(hmac(createMacKey(algorithm, Buffer.from('secret')), prefix, BODY), mac)
+      t.strictSame(createMacKey(algorithm, Buffer.from('secret')).sign(prefix, BODY), mac)
+    }
+  }
+})
+
+t.test('an HMAC is what node:crypto makes of it, whatever the lengths of key, prefix and body', async (t) => {
+  const lengths = [0, 1, 31, 32, 55, 56, 63, 64, 65, 119, 120, 127, 128, 129, 1000, 8181, 8191, 8192, 8193, 70_000]
+  for (const algorithm of ['md5', 'sha256'] as const) {
+    for (const secret of [0, 1, 16, 32, 63, 64, 65, 128, 1000].map((length) => randomBytes(length))) {
+      const key = createMacKey(algorithm, secret)
+      const wrong = lengths.flatMap((length) => ['', '1790000000.', '\xff'.repeat(200)].filter((prefix) => {
+        const body = randomBytes(length)
+        const expected = createHmac(algorithm, secret).update(prefix, 'latin1').update(body).digest()
+        return !key.sign(prefix, body).equals(expected)
+      }).map((prefix) => [length, prefix.length]))
+      t.strictSame(wrong, [], `${algorithm}, a key of ${secret.length} bytes`)
+    }
+  }
+})
+
+t.test('a MAC stays what it is while others are made', async (t) => {
+  const [one, two] = keys
+  const mac = one!.sign('', BODY)
+  const copy = Buffer.from(mac)
+  two!.sign('', BODY)
+  one!.sign('x', BODY)
+  t.strictSame(mac, copy)
+})
+
+t.test('printing a key shows neither its secret nor what is made of it', async (t) => {
+  const secret = Buffer.alloc(32, 'S')
+  const shown = inspect(createMacKey('sha256', secret), { depth: 9, showHidden: true })
+  for (const mask of [0, 0x36, 0x5c]) {
+    const bytes = Buffer.from(secret.map((byte) => byte ^ mask))
+    const pairs = bytes.toString('hex').match(/../g)!.join(' ')
+    for (const text of [bytes.toString('latin1'), bytes.toString('hex'), pairs, bytes.join(', ')]) {
+      t.notOk(shown.includes(text.slice(0, 20)), shown)
     }
   }
 })
 
 t.test('a MAC of another length is none, and throws nothing', async (t) => {
   const [key] = keys
-  const mac = hmac(key!, 'x', BODY)
+  const mac = key!.sign('x', BODY)
   t.equal(isMac(key!, mac, 'x', BODY), true)
   for (let length = 0; length < mac.length; length++) t.equal(isMac(key!, mac.subarray(0, length), 'x', BODY), false)
   t.equal(isMac(key!, Buffer.concat([mac, mac]), 'x', BODY), false)
@@ -53,7 +93,7 @@ t.test('a MAC of another length is none, and throws nothing', async (t) => {
 })
 
 t.test('the key that made a MAC is found wherever it stands, at the cost of all of them', async (t) => {
-  const macs = keys.map((key) => hmac(key, '', BODY))
+  const macs = keys.map((key) => key.sign('', BODY))
   const counted = countHmacs(t)
   for (const [index, mac] of [...macs, Buffer.alloc(32)].entries()) {
     counted.made = 0
@@ -85,7 +125,7 @@ t.test('an api-key nobody knows costs a MAC, as a wrong signature does', async (
 
 t.test('a platform without MD5 is found out at the start', async (t) => {
   const original = createHmac
-  replaceHmac(t, ((algorithm: string, key: crypto.BinaryLike) => {
+  replace(t, 'createHmac', ((algorithm: string, key: crypto.BinaryLike) => {
     if (algorithm === 'md5') throw new Error('digital envelope routines::unsupported canary')
     return original(algorithm, key)
   }) as typeof createHmac)

@@ -6,7 +6,7 @@ import {
   type VerifyResult
 } from '../plugins/index.js'
 import { decodeHex } from '../plugins/lib/decode.js'
-import { createMacKey, hmac, isMac, MAC_BYTES, type MacAlgorithm } from '../plugins/lib/mac.js'
+import { createMacKey, isMac, MAC_BYTES, type MacAlgorithm } from '../plugins/lib/mac.js'
 
 interface Vector {
   secret: string
@@ -186,7 +186,7 @@ const RFC: [MacAlgorithm, Buffer, Buffer, string][] = [
 
 t.test('RFC 2202 and RFC 4231', async (t) => {
   for (const [algorithm, key, message, expected] of RFC) {
-    const mac = hmac(createMacKey(algorithm, key), '', message).toString('hex')
+    const mac = createMacKey(algorithm, key).sign('', message).toString('hex')
     t.equal(mac.slice(0, expected.length), expected)
   }
 })
@@ -196,7 +196,7 @@ t.test('the helper agrees with createHmac for every length around a block', asyn
     for (let length = 1; length <= 200; length++) {
       const key = Buffer.alloc(length, length)
       const body = Buffer.alloc(length * 3, length)
-      const mac = hmac(createMacKey(algorithm, key), 'prefix.', body)
+      const mac = createMacKey(algorithm, key).sign('prefix.', body)
       t.equal(mac.length, MAC_BYTES[algorithm])
       t.same(mac, createHmac(algorithm, key).update('prefix.').update(body).digest())
     }

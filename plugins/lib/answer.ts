@@ -1,6 +1,5 @@
-import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { STATUS_CODES } from 'node:http'
-import { deliveryOf } from './delivery.js'
 import { describeError, errorBody, type Answer } from './errors.js'
 import { bodyArrives } from './raw-body.js'
 import type { Reason, Report } from './report.js'
@@ -27,7 +26,10 @@ const asItIs = (text: string): string => text
  * Makes the scope answer in its own words, whatever serializer or error handler the host has. Bodies are sent as
  * finished text.
  */
-export function ownAnswers (scope: FastifyInstance, report: Report, rephrase: Rephrase = (answer) => answer): Send {
+export function ownAnswers (
+  scope: FastifyInstance, report: Report, endBodyDeadline: (request: FastifyRequest) => void,
+  rephrase: Rephrase = (answer) => answer
+): Send {
   let shuttingDown = false
   // A kept-alive client would otherwise hold up close() for as long as the server keeps idle sockets.
   scope.addHook('preClose', (done) => { shuttingDown = true; done() })
@@ -39,7 +41,7 @@ export function ownAnswers (scope: FastifyInstance, report: Report, rephrase: Re
     reply.code(statusCode)
     const closes = shuttingDown || CLOSING.has(statusCode) || bodyArrives(request)
     if (closes && request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
-    deliveryOf(request)?.endBodyDeadline?.()
+    endBodyDeadline(request)
     if (statusCode === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
     if (answer.reason === 'replayed') reply.header('idempotency-replayed', 'true')
     if (body === undefined) reply.send()

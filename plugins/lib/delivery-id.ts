@@ -17,12 +17,17 @@ export interface DeliveryId {
   readonly fingerprint: string
 }
 
-/** Ids that are equal in two namespaces are not the same delivery. */
-export function deliveryId (namespace: readonly string[], { id, content }: Identity): DeliveryId {
+/** Ids that are equal in two namespaces are not the same delivery: see `namespaceOf`. */
+export function deliveryId (namespace: string, { id, content }: Identity): DeliveryId {
   return {
-    key: digest(JSON.stringify([namespace, id])), // lists: however texts are split, no two are the same
+    key: digest(namespace + JSON.stringify(id)), // lists: however texts are split, no two are the same
     fingerprint: content === undefined ? '' : digest(canonicalJson(content))
   }
+}
+
+/** The text of a namespace, to be made once for many deliveries. */
+export function namespaceOf (...names: string[]): string {
+  return JSON.stringify(names)
 }
 
 function digest (text: string): string {

@@ -1,12 +1,17 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Readable } from 'node:stream'
+import type { Deadline } from './deadlines.js'
+
+/** A body on its way, and who is to be told if it takes too long. */
+export interface Arriving { readonly reply: FastifyReply, readonly payload: Readable }
 
 /** What is known of a delivery on its way, each thing from the step on that finds it out. */
 export interface Delivery {
   /** When it came in, by `performance.now()`. */
   readonly since: number
   rawBody: Buffer | undefined
-  /** Ends the time that its body has to arrive. */
-  endBodyDeadline: (() => void) | undefined
+  /** Until its body has arrived. */
+  deadline: Deadline<Arriving> | undefined
   /** Which of several secrets matched, counted from 0. */
   secretIndex: number | undefined
   /** The api-key or `keyId`, once it is known to be one of ours. */
@@ -30,11 +35,11 @@ export function deliveryOf (request: FastifyRequest): Delivery | undefined {
   return (request as Delivered)[kDelivery]
 }
 
-export function beginDelivery (request: FastifyRequest): void {
-  (request as Delivered)[kDelivery] = {
+export function beginDelivery (request: FastifyRequest): Delivery {
+  const delivery = {
     since: performance.now(),
     rawBody: undefined,
-    endBodyDeadline: undefined,
+    deadline: undefined,
     secretIndex: undefined,
     keyId: undefined,
     ageSeconds: undefined,
@@ -42,5 +47,7 @@ export function beginDelivery (request: FastifyRequest): void {
     mac: undefined,
     event: undefined,
     key: undefined
-  }
+  };
+  (request as Delivered)[kDelivery] = delivery
+  return delivery
 }

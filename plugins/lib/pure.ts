@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { matchKeys, type PresentedMac } from './authenticate.js'
 import { InvalidOption } from './errors.js'
-import { createMacKey, hmac, type MacKey } from './mac.js'
+import { createMacKey, type MacKey } from './mac.js'
 import { checkOption, FRESHNESS_RULES } from './options.js'
 import type { Rejection, VerifyResult } from './rejection.js'
 import { secretBytes, type SecretRules } from './secrets.js'
@@ -43,7 +43,7 @@ export function verifyPresented (
 /** The MAC that a sender would make. A weak secret is the sender's affair. */
 export function signMac (rules: SecretRules, { secret, body }: SignInput, prefix = ''): Buffer {
   const key = createMacKey(rules.algorithm, secretBytes(secret, rules))
-  return hmac(key, prefix, typeof body === 'string' ? Buffer.from(body) : body)
+  return key.sign(prefix, typeof body === 'string' ? Buffer.from(body) : body)
 }
 
 /** Seconds since 1970 as the headers carry them; now, if none are given. */

@@ -1,11 +1,9 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Readable } from 'node:stream'
 import { httpErrors } from '@fastify/sensible'
 import { createDeadlines } from './deadlines.js'
-import { beginDelivery, deliveryOf, kDelivery } from './delivery.js'
+import { beginDelivery, deliveryOf, kDelivery, type Arriving } from './delivery.js'
 import { BodyTimeout } from './errors.js'
-
-interface Arriving { reply: FastifyReply, payload: Readable }
 
 // RFC 9110 sections 8.3.1 and 5.6.6: application/json with any parameters, but no charset other than utf-8.
 const TOKEN = "[\\w!#$%&'*+.^`|~-]+"
@@ -15,15 +13,21 @@ const JSON_TYPE = new RegExp(`^[ \\t]*application/json[ \\t]*(?:;[ \\t]*(?:(?:${
 
 /**
  * The scope's only content type parser: it keeps the bytes and parses nothing. Refuses, before any byte is read,
- * what could not be JSON as it was signed, and ends bodies that take longer than `bodyTimeout` (ms) to arrive.
+ * what could not be JSON as it was signed, and ends bodies that take longer than `bodyTimeout` (ms) to arrive. Returns
+ * what ends that time: the body is here, or the answer is given without it.
  */
-export function captureRawBody (scope: FastifyInstance, bodyTimeout: number): void {
+export function captureRawBody (scope: FastifyInstance, bodyTimeout: number): (request: FastifyRequest) => void {
   const deadlines = createDeadlines<Arriving>(bodyTimeout, ({ reply, payload }) => {
     if (reply.sent) return
     // While Fastify reads the body, its reader must take the error, or it would answer once more when the client goes.
     if (payload.listenerCount('error') > 0) payload.emit('error', new BodyTimeout())
     else reply.send(new BodyTimeout())
-  })
+  }, false) // the socket keeps the process alive
+
+  function endDeadline (request: FastifyRequest): void {
+    const deadline = deliveryOf(request)?.deadline
+    if (deadline !== undefined) deadlines.stop(deadline)
+  }
 
   const taken = scope.hasRequestDecorator('rawBody')
   if (!taken) {
@@ -34,26 +38,22 @@ export function captureRawBody (scope: FastifyInstance, bodyTimeout: number): vo
   }
   scope.decorateRequest(kDelivery, undefined)
 
-  scope.addHook('onRequest', (request, _reply, done) => {
-    beginDelivery(request)
-    done(refuseFraming(request))
-  })
   scope.addHook('preParsing', (request, reply, payload, done) => {
-    if (bodyArrives(request)) {
-      const deadline = deadlines.start({ reply, payload: payload as Readable })
-      deliveryOf(request)!.endBodyDeadline = () => deadlines.stop(deadline)
-    }
+    const delivery = beginDelivery(request)
+    const refusal = refuseFraming(request)
+    if (refusal !== undefined) return done(refusal)
+    if (bodyArrives(request)) delivery.deadline = deadlines.start({ reply, payload: payload as Readable })
     done(null, payload)
   })
 
   scope.removeAllContentTypeParsers()
   scope.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
-    const delivery = deliveryOf(request)!
-    delivery.rawBody = body as Buffer
-    delivery.endBodyDeadline?.()
+    deliveryOf(request)!.rawBody = body as Buffer
+    endDeadline(request)
     if (taken) Reflect.set(request, 'rawBody', body) // unless the host's own is read-only
     done(null, body)
   })
+  return endDeadline
 }
 
 /** Whether there is a body that has not been read to its end. */
@@ -79,6 +79,6 @@ function refuseFraming ({ headers }: FastifyRequest): Error | undefined {
     return httpErrors.badRequest()
   }
   const plain = encoding === undefined || encoding.toLowerCase() === 'identity'
-  if (plain && (type === undefined || JSON_TYPE.test(type))) return undefined
+  if (plain && (type === undefined || type === 'application/json' || JSON_TYPE.test(type))) return undefined
   return httpErrors.createError(415, { code: 'FST_ERR_CTP_INVALID_MEDIA_TYPE' })
 }

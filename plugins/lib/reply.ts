@@ -33,5 +33,7 @@ export function compileReply<Event, Schema extends TSchema> (
 export function pick (value: unknown, keys: readonly string[]): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
   const source = value as Record<string, unknown>
-  return Object.fromEntries(keys.map((key) => [key, source[key]]))
+  const picked: Record<string, unknown> = {}
+  for (const key of keys) picked[key] = source[key]
+  return picked
 }

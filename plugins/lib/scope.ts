@@ -13,8 +13,8 @@ export function prepareScope (
   rephrase?: Rephrase
 ): Send {
   if (!scope.hasDecorator('httpErrors')) registerSensible(scope)
-  captureRawBody(scope, bodyTimeout)
-  return ownAnswers(scope, createReport(provider, onRejected), rephrase)
+  const endBodyDeadline = captureRawBody(scope, bodyTimeout)
+  return ownAnswers(scope, createReport(provider, onRejected), endBodyDeadline, rephrase)
 }
 
 /**

@@ -1,4 +1,4 @@
-import { createMacKey, hmac, type MacAlgorithm, type MacKey } from './mac.js'
+import { createMacKey, type MacAlgorithm, type MacKey } from './mac.js'
 import { decodeBase64 } from './decode.js'
 import { InvalidOption } from './errors.js'
 
@@ -25,7 +25,7 @@ const MOST_SECRETS = 4
 const LEAST_BYTES: Readonly<Record<MacAlgorithm, number>> = { md5: 16, sha256: 24 }
 const NOTHING = new Uint8Array()
 
-const nameOf = (key: MacKey): string => hmac(key, 'fastify-verification key', NOTHING).toString('hex')
+const nameOf = (key: MacKey): string => key.sign('fastify-verification key', NOTHING).toString('hex')
 
 /** The bytes of a secret; throws for one that cannot be a secret, however weak. */
 export function secretBytes (secret: unknown, { plugin, option, encoding }: Omit<SecretRules, 'algorithm'>): Buffer {

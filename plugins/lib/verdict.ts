@@ -1,6 +1,6 @@
 import { timingSafeEqual } from 'node:crypto'
 import type { TObject, TSchema } from '@sinclair/typebox'
-import { deliveryId } from './delivery-id.js'
+import { deliveryId, namespaceOf } from './delivery-id.js'
 import type { DeliveryStore } from './delivery-store.js'
 import { describeError } from './errors.js'
 import type { JsonClient } from './json-client.js'
@@ -69,7 +69,7 @@ export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
   const checkUnknown = compileCheck(rules.unknownToken)
   const check = compileCheck(schema)
   const fields = Object.keys(schema.properties)
-  const namespace = [provider, tenant]
+  const namespace = namespaceOf(provider, tenant)
   const freshFor = (maxAge + skew + CLOCK_STEP) * 1000
 
   return async ({ token, identify, onBot }) => {

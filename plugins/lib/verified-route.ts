@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, Hook
 import type { Send } from './answer.js'
 import type { Authenticate, Authentication, NoSecret } from './authenticate.js'
 import { deliveryOf, type Delivery } from './delivery.js'
-import { deliveryId, type Identity } from './delivery-id.js'
+import { deliveryId, namespaceOf, type Identity } from './delivery-id.js'
 import {
   describeError, forbidden, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, VERIFICATION_FAILED, type Answer
 } from './errors.js'
@@ -35,6 +35,9 @@ export function addVerifiedRoute<Event, Question = unknown> (
   const runHandler = createHandlerRunner(route, handlerTimeout)
   const handleOnce = settings.once && createOnce(runHandler, provider, settings.once)
   const path = scope.prefix + route.url
+  // Most deliveries are signed by the same one as the one before.
+  let tenant = ''
+  let namespace = namespaceOf(provider, path, tenant)
 
   scope.route({
     method: 'POST',
@@ -106,7 +109,11 @@ export function addVerifiedRoute<Event, Question = unknown> (
     const answered = (answer: Answer): void => send(reply, answer)
     const identity = route.identify?.(event, delivery.mac!)
     if (identity !== undefined) {
-      const id = deliveryId([provider, path, delivery.tenant!], identity)
+      if (delivery.tenant! !== tenant) {
+        tenant = delivery.tenant!
+        namespace = namespaceOf(provider, path, tenant)
+      }
+      const id = deliveryId(namespace, identity)
       delivery.key = id.key
       return handleOnce!(id, event, request, answered)
     }
