@@ -6,6 +6,8 @@ import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import { Type, type Static } from '@sinclair/typebox'
 import { Redis } from 'ioredis'
+import { createSamples } from './docs/deliveries-page/samples.js'
+import { deliveriesPage } from './docs/deliveries-page/server.js'
 import {
   aghanimPlugin, altdentifierPlugin, humandetectApiPlugin, humandetectPlugin, identityValidationPlugin, issueToken,
   openToken, redisDeliveries, type AltDentifierEvent, type DeliveryStore, type HumanDetectApiOptions,
@@ -51,7 +53,7 @@ export function readEnv (env: Env) {
   if (missing.length > 0 && !LOOPBACK.has(host)) throw new Error(`to serve on ${host}, set ${names}`)
 
   const given = (name: keyof typeof DEMO): string => env[name] || DEMO[name]
-  const mintsTokens = env['NODE_ENV'] !== 'production' && LOOPBACK.has(host)
+  const isPrivate = env['NODE_ENV'] !== 'production' && LOOPBACK.has(host)
   return {
     host,
     port,
@@ -63,11 +65,11 @@ export function readEnv (env: Env) {
     humandetectUrl: env['HUMANDETECT_BASE_URL'] || undefined,
     /** Undefined for this program's memory. */
     redisUrl: env['REDIS_URL'] || undefined,
-    /** Whether anybody who can ask is given a token. */
-    mintsTokens,
+    /** Whether nobody but its developer can ask: who asks is given tokens, and shown what comes in. */
+    isPrivate,
     /** Known to everyone only where anybody is given a token anyway. */
     tokenSecret: env['HUMANDETECT_TOKEN_SECRET'] ||
-      (mintsTokens ? DEMO_TOKEN_SECRET : randomBytes(32).toString('base64')),
+      (isPrivate ? DEMO_TOKEN_SECRET : randomBytes(32).toString('base64')),
     /** The demo secrets in use, as lines for a shell. */
     madeUp: missing.map(([name, value]) => `export ${name}='${value}'`)
   }
@@ -93,13 +95,14 @@ export function loggerFor (stream: { isTTY?: boolean }): NonNullable<FastifyServ
 /** The whole server, ready to listen or to be injected into. */
 export async function build (env: Env = {}, options: FastifyServerOptions = {}): Promise<FastifyInstance> {
   const {
-    altdentifierSecret, aghanimSecret, identityKeys, humandetectKey, humandetectUrl, redisUrl, mintsTokens, tokenSecret
+    altdentifierSecret, aghanimSecret, identityKeys, humandetectKey, humandetectUrl, redisUrl, isPrivate, tokenSecret
   } = readEnv(env)
   const app = Fastify({ logController: new LogController({ disableRequestLogging: true }), ...options })
   // Before the routes, which it describes.
   await app.register(swagger, { openapi: API })
   await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true, ...API_PAGE })
   const deliveries = redisUrl === undefined ? undefined : openRedis(app, redisUrl)
+  if (isPrivate) await app.register(deliveriesPage, { samples: createSamples(env) })
 
   app.register(altdentifierPlugin, {
     prefix: '/webhooks',
@@ -134,7 +137,7 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
     verifyToken: (token) => openToken({ secret: tokenSecret, token })
   }
   app.register(humandetectApiPlugin, tokenService)
-  if (mintsTokens) {
+  if (isPrivate) {
     app.post<{ Body: Static<typeof DemoTokenSchema> }>('/humandetect/demo-token', {
       schema: {
         tags: ['Example'],
@@ -203,14 +206,21 @@ function tell (event: AltDentifierEvent): string {
   }
 }
 
+/** What there is to see in a browser, as lines for a terminal. */
+function pages (address: string, isPrivate: boolean): string[] {
+  const deliveries = `What comes in, and why it is refused: ${address}/deliveries`
+  return [...isPrivate ? [deliveries] : [], `API pages: ${address}/docs`, `Metrics: ${address}/metrics`]
+}
+
 /** Listens until a signal ends it. What stands in the way is told in one line. */
 export async function main (env: Env, signals: Pick<NodeJS.Process, 'once'> = process): Promise<void> {
   let app: FastifyInstance | undefined
   try {
-    const { host, port, madeUp } = readEnv(env)
+    const { host, port, madeUp, isPrivate } = readEnv(env)
     app = await build(env, { logger: loggerFor(process.stdout) })
     for (const signal of ['SIGINT', 'SIGTERM'] as const) signals.once(signal, () => app!.close())
-    console.log(`\nListening on ${await app.listen({ host, port })}\n`)
+    const address = await app.listen({ host, port })
+    console.log(['', `Listening on ${address}`, '', ...pages(address, isPrivate), ''].join('\n'))
     if (madeUp.length > 0) console.log(['Demo secrets in use:', ...madeUp, ''].join('\n'))
   } catch (error) {
     console.error((error as Error).message)

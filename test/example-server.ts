@@ -216,8 +216,14 @@ t.test('main listens until a signal', async (t) => {
   const printed = print().flatMap(({ args }) => args).join('\n')
   const [address, ...rest] = printed.trim().slice('Listening on '.length).split(/\s*\n/)
   t.match(address, /^http:\/\/127\.0\.0\.1:\d+$/)
-  t.strictSame(rest, ['Demo secrets in use:', "export AGHANIM_SECRET='demo-aghanim-secret-of-32-bytes!'"])
-  t.equal((await fetch(`${address}/health`)).status, 200)
+  t.strictSame(rest, [
+    `What comes in, and why it is refused: ${address}/deliveries`,
+    `API pages: ${address}/docs`,
+    `Metrics: ${address}/metrics`,
+    'Demo secrets in use:',
+    "export AGHANIM_SECRET='demo-aghanim-secret-of-32-bytes!'"
+  ])
+  for (const path of ['health', 'deliveries']) t.equal((await fetch(`${address}/${path}`)).status, 200)
   signals.emit('SIGTERM')
   while (await fetch(`${address}/health`).then(() => true, () => false));
   t.pass('it has closed')
