@@ -6,6 +6,7 @@ import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import { Type, type Static } from '@sinclair/typebox'
 import { Redis } from 'ioredis'
+import { Registry } from 'prom-client'
 import { createSamples } from './docs/deliveries-page/samples.js'
 import { deliveriesPage } from './docs/deliveries-page/server.js'
 import {
@@ -13,6 +14,7 @@ import {
   openToken, redisDeliveries, type AltDentifierEvent, type DeliveryStore, type HumanDetectApiOptions,
   type Player
 } from './plugins/index.js'
+import { collectMetrics } from './plugins/metrics.js'
 import { DEMO, DEMO_TOKEN_SECRET } from './plugins/tools/demo.js'
 import { GuardErrorResponses } from './schemas/humandetect.js'
 
@@ -172,8 +174,18 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
   app.get('/health', {
     schema: { tags: ['Example'], summary: 'Whether it runs', response: { 200: StatusSchema('ok', 'It runs') } }
   }, () => ({ status: 'ok' }))
+  serveMetrics(app)
   await app.ready()
   return app
+}
+
+/** In a registry of its own, since tests have several servers in one process. */
+function serveMetrics (app: FastifyInstance): void {
+  const registry = new Registry()
+  app.addHook('onClose', collectMetrics({ registry }))
+  app.get('/metrics', {
+    schema: { tags: ['Example'], summary: 'What became of deliveries, for Prometheus' }
+  }, async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()))
 }
 
 /** What is shared by all processes that are given the same Redis. */

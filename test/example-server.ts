@@ -82,6 +82,18 @@ t.test('each event is answered, and told in a readable line', async (t) => {
   t.strictSame((await app.inject('/health')).json(), { status: 'ok' })
 })
 
+t.test('what became of deliveries is counted for Prometheus', async (t) => {
+  const { app, post } = await createServer(t)
+  await post('/webhooks/aghanim', VERIFY_EVENT)
+  await post('/webhooks/aghanim', { ...VERIFY_EVENT, event_data: { player_id: '1' } })
+  const { statusCode, headers, body } = await app.inject('/metrics')
+  t.equal(statusCode, 200)
+  t.match(headers['content-type'], /^text\/plain; version=0\.0\.4/)
+  for (const outcome of ['outcome="accepted",reason="handled"', 'outcome="denied",reason="denied"']) {
+    t.match(body, new RegExp(`^fastify_verification_\\w+\\{provider="aghanim",${outcome}\\} 1$`, 'm'))
+  }
+})
+
 t.test('servers that share a Redis handle a delivery once among them', { skip: noRedis }, async (t) => {
   const { url } = await startRedis(t)
   const event = { event_id: 'whevt_1', event_type: 'item.add', event_data: {} }
@@ -223,7 +235,7 @@ t.test('main listens until a signal', async (t) => {
     'Demo secrets in use:',
     "export AGHANIM_SECRET='demo-aghanim-secret-of-32-bytes!'"
   ])
-  for (const path of ['health', 'deliveries']) t.equal((await fetch(`${address}/${path}`)).status, 200)
+  for (const path of ['health', 'deliveries', 'metrics']) t.equal((await fetch(`${address}/${path}`)).status, 200)
   signals.emit('SIGTERM')
   while (await fetch(`${address}/health`).then(() => true, () => false));
   t.pass('it has closed')
