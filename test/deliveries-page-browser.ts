@@ -7,7 +7,7 @@ import { noChromium, startChromium } from './fixtures/chromium.js'
 import { API_KEY, API_SECRET, SECRET } from './fixtures/deliveries.js'
 import { createPage, JSON_TYPE } from './fixtures/deliveries-page.js'
 import type { Test } from './fixtures/host.js'
-import { backdrop, beyondTheEdge, colors, focus, setMarkup } from './fixtures/in-page.js'
+import { backdrop, beyondTheEdge, colors, focus, overlaps, setMarkup } from './fixtures/in-page.js'
 
 t.test('in a browser', { skip: noChromium }, async (t) => {
   const browser = await startChromium(t)
@@ -258,6 +258,7 @@ t.test('in a browser', { skip: noChromium }, async (t) => {
     for (const width of [320, 360, 740, 1440]) {
       await page.setViewportSize({ width, height: 800 })
       t.strictSame(await page.evaluate(beyondTheEdge), [], `nothing is wider than ${width} pixels`)
+      t.strictSame(await page.evaluate(overlaps), [], 'or over something else')
     }
     const start = performance.now()
     await page.getByRole('radio', { name: 'failed' }).check()
