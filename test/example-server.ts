@@ -241,6 +241,20 @@ t.test('main listens until a signal', async (t) => {
   t.pass('it has closed')
 })
 
+t.test('in production main tells of no page that shows deliveries', async (t) => {
+  const print = t.capture(console, 'log')
+  const stdout = t.capture(process.stdout, 'write', () => true)
+  const signals = new EventEmitter()
+  await main({ ...SECRETS, NODE_ENV: 'production', PORT: '0' }, signals as typeof process)
+  stdout.restore()
+  print.restore()
+  const [, address, , ...pages] = print().flatMap(({ args }) => args).join('\n').split('\n')
+  const origin = address!.slice('Listening on '.length)
+  t.strictSame(pages, [`API pages: ${origin}/docs`, `Metrics: ${origin}/metrics`, ''])
+  signals.emit('SIGTERM')
+  while (await fetch(`${origin}/health`).then(() => true, () => false));
+})
+
 t.test('main tells what stands in its way, and starts by itself only as the program that is run', async (t) => {
   const print = t.capture(console, 'error', () => {})
   await main({ NODE_ENV: 'production' })

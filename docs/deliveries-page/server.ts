@@ -53,7 +53,6 @@ async function servePage (app: FastifyInstance, { samples }: DeliveriesPageOptio
   const shown: object[] = []
   const streams = new Set<ServerResponse>()
   const requests = rememberRequests(app)
-  let count = 0
 
   const write = (stream: ServerResponse, event: string, data: unknown): void => {
     stream.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`)
@@ -63,7 +62,7 @@ async function servePage (app: FastifyInstance, { samples }: DeliveriesPageOptio
     const { keyId, requestId, ...report } = message as DeliveryReport
     const request = requests.take(requestId)
     if (request === undefined) return // of another server in this process
-    const delivery = { ...report, id: ++count, at: Date.now(), explanation: explain(report.reason), request }
+    const delivery = { ...report, at: Date.now(), explanation: explain(report.reason), request }
     shown.push(delivery)
     if (shown.length > MOST_DELIVERIES) shown.shift()
     for (const stream of streams) write(stream, 'delivery', delivery)
