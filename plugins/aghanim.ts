@@ -10,6 +10,7 @@ import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeHex } from './lib/decode.js'
 import type { Identity } from './lib/delivery-id.js'
 import { deny, readDenial } from './lib/deny.js'
+import type { Scheme } from './lib/diagnosis/scheme.js'
 import { NO_CONTENT, UNKNOWN_EVENT, type Answer } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/keys.js'
@@ -57,6 +58,11 @@ const TIMESTAMP = 'x-aghanim-signature-timestamp'
 const TAKEN: Answer = { ...NO_CONTENT, statusCode: 200, body: JSON.stringify({ status: 'ok' }) }
 const DENIED: Answer = readDenial(deny())!
 const SECRET_RULES = { plugin: 'aghanimPlugin', option: 'secret', algorithm: 'sha256', encoding: 'utf8' } as const
+
+/** What `readMac` reads, described for the search for mistakes. */
+export const aghanimScheme: Scheme = {
+  algorithm: 'sha256', secret: 'utf8', encoding: 'hex', signature: SIGNATURE, prefix: '', timestamp: TIMESTAMP, separator: '.'
+}
 
 /** HMAC-SHA256, in hex, over the timestamp's text, a full stop and the body. */
 function readMac (headers: IncomingHttpHeaders, freshness: Freshness): PresentedMac | Rejection {

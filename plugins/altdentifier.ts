@@ -6,6 +6,7 @@ import {
 } from '../schemas/altdentifier.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeHex } from './lib/decode.js'
+import type { Scheme } from './lib/diagnosis/scheme.js'
 import { NO_CONTENT } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { checkHttpSignature } from './lib/http-signature.js'
@@ -42,6 +43,11 @@ const PROVIDER = 'altdentifier'
 const DIGEST = 'digest'
 const MD5 = /^md5=([0-9a-f]{32})$/i
 const SECRET_RULES = { plugin: 'altdentifierPlugin', option: 'secret', algorithm: 'md5', encoding: 'utf8' } as const
+
+/** What `readMac` reads, described for the search for mistakes. */
+export const altdentifierScheme: Scheme = {
+  algorithm: 'md5', secret: 'utf8', encoding: 'hex', signature: DIGEST, prefix: 'MD5=', prefixInAnyCase: true, separator: ''
+}
 
 /** `MD5=` and the HMAC-MD5 of the body in hex: not RFC 3230's digest, which anyone could compute. */
 function readMac (headers: IncomingHttpHeaders): PresentedMac | Rejection {

@@ -10,6 +10,7 @@ import {
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeBase64 } from './lib/decode.js'
 import type { Identity } from './lib/delivery-id.js'
+import type { Scheme } from './lib/diagnosis/scheme.js'
 import { plainPath, PUBLIC_ENDPOINT, publicEndpoint } from './lib/endpoint.js'
 import { InvalidOption, NO_CONTENT } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
@@ -84,6 +85,19 @@ const PLUGIN = 'identityValidationPlugin'
 const VERIFIER = 'verifyIdentityValidation'
 const BODY_LIMIT = 262_144
 const SECRET_RULES = { plugin: PLUGIN, option: 'apiKeys', algorithm: 'sha256', encoding: 'base64' } as const
+
+/** What `readMac` reads, described for the search for mistakes. */
+export const identityValidationScheme: Scheme = {
+  algorithm: 'sha256',
+  secret: 'base64',
+  encoding: 'base64',
+  signature: SIGNATURE,
+  prefix: 'hmac-sha256 ',
+  timestamp: TIMESTAMP,
+  endpoint: ENDPOINT,
+  separator: '',
+  keyId: API_KEY
+}
 
 /**
  * HMAC-SHA256, in base64, over timestamp, endpoint and body with nothing between them. Ten digits, then an endpoint
