@@ -10,6 +10,7 @@ import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeHex } from './lib/decode.js'
 import type { Identity } from './lib/delivery-id.js'
 import { deny, readDenial } from './lib/deny.js'
+import { createExplain } from './lib/diagnosis/explain.js'
 import type { Scheme } from './lib/diagnosis/scheme.js'
 import { NO_CONTENT, UNKNOWN_EVENT, type Answer } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
@@ -137,15 +138,17 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
   const verifyPlayer = decorateHandler(scope, 'verifyPlayer', options.verifyPlayer)
   const handleEvent = options.handleEvent && decorateHandler(scope, 'handleEvent', options.handleEvent)
 
+  const url = options.path ?? '/aghanim'
   addVerifiedRoute<AghanimEvent | PlayerVerifyEvent, Question>(scope, send, settings, {
     provider: PROVIDER,
-    url: options.path ?? '/aghanim',
+    url,
     schema: aghanimRouteSchema(eventData),
     authenticate: createAuthenticate({
       algorithm: 'sha256',
       read: ({ headers }) => readMac(headers, settings),
       keysFor
     }),
+    explain: createExplain(scope, settings, { path: scope.prefix + url, scheme: aghanimScheme, keysFor }),
     check (payload) {
       const isVerify = isPlayerVerify(payload as AghanimEvent)
       const problem = isVerify ? checkVerify(payload) : checkEvent(payload)

@@ -6,6 +6,7 @@ import {
 } from '../schemas/altdentifier.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeHex } from './lib/decode.js'
+import { createExplain } from './lib/diagnosis/explain.js'
 import type { Scheme } from './lib/diagnosis/scheme.js'
 import { NO_CONTENT } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
@@ -100,9 +101,10 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
   const send = prepareScope(scope, PROVIDER, settings)
   const handleEvent = decorateHandler(scope, 'handleEvent', options.handleEvent)
 
+  const url = options.path ?? '/altdentifier'
   addVerifiedRoute<AltDentifierEvent, number>(scope, send, { ...settings, once }, {
     provider: PROVIDER,
-    url: options.path ?? '/altdentifier',
+    url,
     schema: altdentifierRouteSchema(options.httpSignature === 'require'),
     authenticate: createAuthenticate({
       algorithm: 'md5',
@@ -112,6 +114,7 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
         ? (request, key) => checkHttpSignature(request, key, { algorithm: 'md5', keyId, freshness: settings })
         : undefined
     }),
+    explain: createExplain(scope, settings, { path: scope.prefix + url, scheme: altdentifierScheme, keysFor }),
     check: (payload) => checkOp(payload) ?? checks.get((payload as AltDentifierEvent).OP)?.(payload),
     question: ({ OP }) => OP,
     handle: (event, request) => checks.has(event.OP) ? handleEvent(event, request) : undefined,

@@ -10,6 +10,7 @@ import {
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeBase64 } from './lib/decode.js'
 import type { Identity } from './lib/delivery-id.js'
+import { createExplain } from './lib/diagnosis/explain.js'
 import type { Scheme } from './lib/diagnosis/scheme.js'
 import { plainPath, PUBLIC_ENDPOINT, publicEndpoint } from './lib/endpoint.js'
 import { InvalidOption, NO_CONTENT } from './lib/errors.js'
@@ -205,6 +206,9 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
         algorithm: 'sha256',
         read: ({ headers }) => readMac(headers, endpoint, settings),
         keysFor
+      }),
+      explain: createExplain(scope, settings, {
+        path: scope.prefix + url, scheme: identityValidationScheme, keysFor, endpoint
       }),
       check: checks.get(kind)!,
       handle: decorateHandler(scope, handler, options[handler]!),

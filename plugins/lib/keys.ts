@@ -11,7 +11,11 @@ export type SecretResolver<Args extends unknown[] = [request: FastifyRequest]> =
   (...args: Args) => Awaitable<Secret | undefined>
 
 /** The keys that may have signed a request; undefined if there are none for it. */
-export type KeyLookup<Args extends unknown[]> = (...args: Args) => Awaitable<readonly NamedKey[] | undefined>
+export interface KeyLookup<Args extends unknown[]> {
+  (...args: Args): Awaitable<readonly NamedKey[] | undefined>
+  /** All keys by their ids, or by '' where there are none. Absent where only a resolver knows. */
+  readonly known?: ReadonlyMap<string, readonly NamedKey[]>
+}
 
 const MOST_CACHED = 1000
 const RESOLVER_TIMEOUT = 1000
@@ -54,7 +58,7 @@ export function createKeyLookup (
 ): KeyLookup<[request: FastifyRequest]> {
   if (typeof secret === 'function') return lookUpBy(secret, rules)
   const keys = deriveOptionKeys(secret, rules, log)
-  return () => keys
+  return Object.assign(() => keys, { known: new Map([['', keys]]) })
 }
 
 /** Secrets by the id under which a sender names them, or a function that finds them. */
@@ -79,7 +83,7 @@ export function createKeyRingLookup (
     throw new InvalidOption(plugin, option, 'must be named by visible ASCII without commas')
   }
   const keys = new Map([...secrets].map(([keyId, secret]) => [keyId, deriveOptionKeys(secret, rules, log)]))
-  return (_request, keyId) => keys.get(keyId!)
+  return Object.assign((_request: FastifyRequest, keyId: string | undefined) => keys.get(keyId!), { known: keys })
 }
 
 function ringEntries (ring: unknown, plugin: string, option: string): ReadonlyMap<string, Secret> {

@@ -45,6 +45,11 @@ export interface WebhookOptions extends RouteOptions, WatchOptions, FreshnessInp
   lease?: number | undefined
   /** Accept secrets that are too short to withstand guessing, with a warning in the log. Default false. */
   allowWeakSecret?: boolean | undefined
+  /**
+   * Have the log say which mistake would explain that a delivery is not authentic, as far as trying finds out. For
+   * setting up, as it costs some 200 MACs each: refused under `NODE_ENV=production`. Default false.
+   */
+  diagnose?: boolean | undefined
 }
 
 /** The options of a route once their defaults are in. */
@@ -60,6 +65,7 @@ export interface RouteSettings {
 /** The options of a webhook once their defaults are in. */
 export interface Settings extends RouteSettings, WatchOptions, Freshness {
   readonly once: OnceRules
+  readonly diagnose: boolean
 }
 
 export const ROUTE_RULES: Rules = {
@@ -80,6 +86,7 @@ const WEBHOOK_RULES: Rules = {
   ...FRESHNESS_RULES,
   onRejected: callback,
   allowWeakSecret: flag,
+  diagnose: flag,
   deliveries: deliveryStore,
   lease: milliseconds
 }
@@ -87,6 +94,9 @@ const WEBHOOK_RULES: Rules = {
 /** Throws `FST_VERIFICATION_INVALID_OPTION` unless the options are those of a webhook and the plugin's `own`. */
 export function checkWebhookOptions (plugin: string, options: WebhookOptions, own: Rules): void {
   checkOptions(plugin, options, { ...WEBHOOK_RULES, ...own })
+  if (options.diagnose && process.env['NODE_ENV'] === 'production') {
+    throw new InvalidOption(plugin, 'diagnose', 'must not be on under NODE_ENV=production')
+  }
   const route = readRouteSettings(options)
   if (leaseOf(options, route) <= route.handlerTimeout) {
     throw new InvalidOption(plugin, 'lease', 'must be longer than "handlerTimeout"')
@@ -112,6 +122,7 @@ export function readSettings (
     ...route,
     ...freshness,
     onRejected: options.onRejected,
+    diagnose: options.diagnose === true,
     once: {
       deliveries: openDeliveries(scope, provider, options.deliveries),
       lease: leaseOf(options, route),

@@ -3,6 +3,7 @@ import type { Send } from './answer.js'
 import type { Authenticate, Authentication, NoSecret } from './authenticate.js'
 import { deliveryOf, type Delivery } from './delivery.js'
 import { deliveryId, namespaceOf, type Identity } from './delivery-id.js'
+import type { Explain } from './diagnosis/explain.js'
 import {
   describeError, forbidden, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, VERIFICATION_FAILED, type Answer
 } from './errors.js'
@@ -17,6 +18,8 @@ export interface VerifiedRoute<Event, Question = unknown> extends Work<Event, Qu
   readonly schema: FastifySchema & { summary: string }
   /** Is it authentic? Sees headers and bytes, nothing decoded. */
   readonly authenticate: Authenticate
+  /** If not, which mistake would explain it? Not asked unless it is there, so that refusing costs nothing. */
+  readonly explain?: Explain | undefined
   /** Is it what the provider sends? If not, what is wrong with it, or how that is answered. */
   readonly check: (payload: object) => string | Answer | undefined
   /** May it come in? Asked last, of who else has to be asked; if not, how that is answered. */
@@ -79,7 +82,7 @@ export function addVerifiedRoute<Event, Question = unknown> (
     delivery.keyId = outcome.keyId
     if (!outcome.ok) {
       delivery.ageSeconds = outcome.ageSeconds
-      return send(reply, forbidden(outcome.reason))
+      return refuse(request, reply, body, forbidden(outcome.reason), next)
     }
     delivery.secretIndex = outcome.secretIndex
     delivery.tenant = outcome.tenant
@@ -93,6 +96,14 @@ export function addVerifiedRoute<Event, Question = unknown> (
       if (refusal === undefined) accept(request, delivery, payload, next)
       else send(reply, refusal)
     }).catch(next)
+  }
+
+  function refuse (
+    request: FastifyRequest, reply: FastifyReply, body: Buffer | undefined, answer: Answer,
+    next: HookHandlerDoneFunction
+  ): void {
+    if (route.explain === undefined) return send(reply, answer)
+    route.explain(request, body).then((diagnosis) => send(reply, { ...answer, details: { diagnosis } })).catch(next)
   }
 
   function accept (request: FastifyRequest, delivery: Delivery, event: object, next: HookHandlerDoneFunction): void {

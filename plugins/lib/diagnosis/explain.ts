@@ -1,0 +1,77 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { KeyLookup } from '../keys.js'
+import { KEY_ID } from '../keys.js'
+import type { NamedKey } from '../secrets.js'
+import type { Settings } from '../settings.js'
+import { diagnose } from './diagnose.js'
+import { say } from './mistakes.js'
+import type { Evidence, Scheme } from './scheme.js'
+
+/** What a log says of a delivery that was not authentic. Never rejects. */
+export type Explain = (request: FastifyRequest, body: Buffer | undefined) => Promise<string>
+
+type Others = NonNullable<Evidence['others']>
+type KnownKeys = NonNullable<KeyLookup<[]>['known']>
+
+interface Route {
+  readonly path: string
+  readonly scheme: Scheme
+  readonly keysFor: KeyLookup<[request: FastifyRequest, keyId: string | undefined]>
+  /** The endpoint that must have been signed, for a scheme with one. */
+  readonly endpoint?: string
+}
+
+export const NO_KNOWN_MISTAKE = 'no known mistake'
+const NO_SEARCH = 'the search for a mistake failed'
+const MOST_OTHERS = 50
+
+/** The keys of the routes of each server, by the path. */
+const servers = new WeakMap<object, Map<string, KnownKeys>>()
+
+/** Looks for what is wrong with deliveries to a route, if `diagnose` is on. A resolver is asked once more for it. */
+export function createExplain (
+  scope: FastifyInstance, { diagnose: wanted, ...freshness }: Settings, { path, scheme, keysFor, endpoint }: Route
+): Explain | undefined {
+  if (!wanted) return undefined
+  const routes = servers.get(scope.server) ?? new Map<string, KnownKeys>()
+  servers.set(scope.server, routes)
+  if (keysFor.known !== undefined) routes.set(path, keysFor.known)
+
+  return async (request, body = Buffer.alloc(0)) => {
+    try {
+      const { headers, originalUrl: url } = request
+      const given = scheme.keyId === undefined ? undefined : headers[scheme.keyId]
+      const keyId = typeof given === 'string' && KEY_ID.test(given) ? given : undefined
+      const nameless = scheme.keyId !== undefined && keyId === undefined
+      const own = nameless ? [] : await keysFor(request, keyId) ?? []
+      const found = diagnose(scheme, {
+        headers,
+        body,
+        url,
+        endpoint,
+        freshness,
+        keys: own.map(({ key }) => key),
+        keyIds: [...keysFor.known?.keys() ?? []],
+        others: othersThan(own, routes, path)
+      })
+      return found ?? NO_KNOWN_MISTAKE
+    } catch {
+      return NO_SEARCH
+    }
+  }
+}
+
+/** The keys that others sign with: of the other api-keys, and of the other routes. */
+function othersThan (own: readonly NamedKey[], routes: ReadonlyMap<string, KnownKeys>, path: string): Others {
+  const seen = new Set(own.map(({ name }) => name))
+  const others: { key: NamedKey['key'], mistake: string }[] = []
+  const add = (keys: KnownKeys, tell: (id: string) => string): void => {
+    for (const [id, { name, key }] of [...keys].flatMap(([id, list]) => list.map((key) => [id, key] as const))) {
+      if (!seen.has(name)) others.push({ key, mistake: tell(id) })
+      seen.add(name)
+    }
+  }
+  add(routes.get(path) ?? new Map(), (id) => say('otherApiKey', id))
+  for (const [route, keys] of routes) add(keys, () => say('otherRoute', route))
+  return others.slice(0, MOST_OTHERS)
+}
