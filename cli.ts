@@ -2,6 +2,7 @@
 import { realpathSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
+import { doctor } from './plugins/tools/doctor.js'
 import { UsageError, type Command, type Io } from './plugins/tools/io.js'
 import { list } from './plugins/tools/list.js'
 import { send } from './plugins/tools/send.js'
@@ -10,6 +11,7 @@ interface Entry { readonly run: Command, readonly about: string }
 
 const COMMANDS = new Map<string, Entry>([
   ['send', { run: send, about: 'sign a delivery as a provider would, send it, and see that the answer is right' }],
+  ['doctor', { run: doctor, about: 'say why the signature of a request that was caught does not match' }],
   ['list', { run: list, about: 'show the providers, events and variants that can be sent' }]
 ])
 const NAMES = [...COMMANDS.keys()].join(', ')

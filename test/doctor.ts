@@ -219,7 +219,11 @@ t.test('it is refused in production, and takes true and false only', async (t) =
 t.test('secrets that a resolver finds are tried as well; where it fails, the answer is what it was', async (t) => {
   const { app, lines } = createHost(t)
   let calls = 0
-  app.register(aghanimPlugin, { secret: () => { calls++; return SECRET }, now, verifyPlayer: () => null, diagnose: true })
+  const secret = () => {
+    calls++
+    return SECRET
+  }
+  app.register(aghanimPlugin, { secret, now, verifyPlayer: () => null, diagnose: true })
   app.register(aghanimPlugin, {
     path: '/nobody', secret: () => undefined, now, verifyPlayer: () => null, diagnose: true
   })

@@ -1,10 +1,9 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { KeyLookup } from '../keys.js'
-import { KEY_ID } from '../keys.js'
+import { KEY_ID, type KeyLookup } from '../keys.js'
 import type { NamedKey } from '../secrets.js'
 import type { Settings } from '../settings.js'
 import { diagnose } from './diagnose.js'
-import { say } from './mistakes.js'
+import { NO_KNOWN_MISTAKE, say } from './mistakes.js'
 import type { Evidence, Scheme } from './scheme.js'
 
 /** What a log says of a delivery that was not authentic. Never rejects. */
@@ -21,7 +20,6 @@ interface Route {
   readonly endpoint?: string
 }
 
-export const NO_KNOWN_MISTAKE = 'no known mistake'
 const NO_SEARCH = 'the search for a mistake failed'
 const MOST_OTHERS = 50
 

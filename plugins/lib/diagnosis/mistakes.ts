@@ -79,6 +79,9 @@ export const MISTAKES = {
   right: 'the signature itself is right'
 } as const
 
+/** Said where no mistake that is known explains it. */
+export const NO_KNOWN_MISTAKE = 'no known mistake'
+
 export type MistakeName = keyof typeof MISTAKES
 
 /** The sentence for a mistake. */

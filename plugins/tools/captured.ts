@@ -1,0 +1,68 @@
+import { readFileSync } from 'node:fs'
+import { UsageError } from './io.js'
+
+/** A request as somebody has caught it. */
+export interface Captured {
+  /** Names in lower case; what was there more than once is joined, as Node does it. */
+  readonly headers: Readonly<Record<string, string>>
+  /** Path and query, if the text had the line with them. */
+  readonly target: string | undefined
+  /** The body, if the text had it. */
+  readonly body: Buffer | undefined
+}
+
+// RFC 9112 sections 3 and 5.
+const REQUEST_LINE = /^[A-Z]+ (\S+) HTTP\/\d(?:\.\d)?$/
+const FIELD = /^([!#$%&'*+.^`|~\w-]+):[ \t]*(.*?)[ \t]*$/
+// In single quotes, which a shell takes as they are, but for '\'' in them. With @ it would be the name of a file.
+const DATA = /\s(?:-d|--data(?:-raw|-binary|-ascii)?|--json)[ =]?\s*'(?!@)((?:[^']|'\\'')*)'/
+
+/** What `curl -v` prints: the head of the last request in lines with `> `, and the body if the command is there too. */
+export function readCurl (text: string): Captured {
+  const lines = text.split(/\r?\n/).filter((line) => line.startsWith('>')).map((line) => line.slice(2))
+  const begin = lines.findLastIndex((line) => REQUEST_LINE.test(line))
+  if (begin === -1) throw new UsageError('--curl: no line like "> POST /path HTTP/1.1" is in it')
+  const data = DATA.exec(text)?.[1]?.replaceAll("'\\''", "'")
+  return { ...readHead(lines.slice(begin), '--curl'), body: data === undefined ? undefined : Buffer.from(data) }
+}
+
+/** Headers as lines, as a JSON object, or the whole of an HTTP message with its body. */
+export function readMessage (bytes: Buffer): Captured {
+  const text = bytes.toString('latin1') // one character a byte
+  if (/^\s*\{/.test(text)) return { headers: fromJson(bytes.toString()), target: undefined, body: undefined }
+  const [head] = text.split(/\r?\n\r?\n/, 1)
+  const end = /^\r?\n\r?\n/.exec(text.slice(head!.length))?.[0].length ?? 0
+  const body = bytes.subarray(head!.length + end)
+  return { ...readHead(head!.split(/\r?\n/), '--headers'), body: body.length === 0 ? undefined : body }
+}
+
+function readHead (lines: readonly string[], option: string): Omit<Captured, 'body'> {
+  const target = REQUEST_LINE.exec(lines[0]!)?.[1]
+  const headers = new Map<string, string>()
+  for (const line of lines.slice(target === undefined ? 0 : 1)) {
+    if (line.trim() === '') continue
+    const [, name, value] = FIELD.exec(line) ?? []
+    if (name === undefined) throw new UsageError(`${option}: a line is no header; "Name: value" is expected`)
+    const before = headers.get(name.toLowerCase())
+    headers.set(name.toLowerCase(), before === undefined ? value! : `${before}, ${value}`)
+  }
+  return { headers: Object.fromEntries(headers), target }
+}
+
+function fromJson (text: string): Record<string, string> {
+  try {
+    return Object.fromEntries(Object.entries(JSON.parse(text) as object)
+      .map(([name, value]) => [name.toLowerCase(), [value].flat().join(', ')]))
+  } catch {
+    throw new UsageError('--headers: it begins like JSON, but is none')
+  }
+}
+
+/** A file, or the standard input for `-`. */
+export function readBytes (option: string, name: string): Buffer {
+  try {
+    return readFileSync(name === '-' ? 0 : name)
+  } catch (error) {
+    throw new UsageError(`--${option}: cannot read ${JSON.stringify(name)} (${(error as NodeJS.ErrnoException).code})`)
+  }
+}
