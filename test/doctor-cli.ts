@@ -1,11 +1,12 @@
 import { execFile, spawn } from 'node:child_process'
 import { createHmac } from 'node:crypto'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { signAghanim, signAltdentifier, signIdentityValidation } from '../plugins/index.js'
-import { say } from '../plugins/lib/diagnosis/mistakes.js'
+import { MISTAKES, say } from '../plugins/lib/diagnosis/mistakes.js'
 import { DEMO } from '../plugins/tools/demo.js'
 import { DOCTOR_HELP } from '../plugins/tools/doctor.js'
 import { run, serveExample } from './fixtures/command-line.js'
@@ -229,4 +230,22 @@ t.test('help', async (t) => {
   for (const option of ['--help', '-h']) {
     t.strictSame(await examine([option]), { status: 0, stdout: DOCTOR_HELP, stderr: '' })
   }
+})
+
+t.test('the documentation: its command does what it shows, its tables are whole', async (t) => {
+  const root = new URL('..', import.meta.url)
+  const text = readFileSync(new URL('docs/signature-doctor.md', root), 'utf8')
+  const [, script, shown] = /```sh\n(.*?)```\n\n```\n(.*?)```/s.exec(text)!
+  const program = fileURLToPath(new URL('cli.ts', root))
+  const npx = `npx () { shift; '${process.execPath}' --import tsx '${program}' "$@"; }`
+  const { code, stdout } = await promisify(execFile)('bash', ['-c', `${npx}\n${script}`], {
+    cwd: t.testdir(), encoding: 'utf8', env: { ...process.env, ALTDENTIFIER_SECRET: '' }
+  }).catch((error) => error)
+  t.strictSame([code, stdout], [1, shown])
+
+  const [options, mistakes] = [...text.matchAll(/^\|.*\|\n\|-.*\n((?:\|.*\|\n)+)/gm)]
+    .map(([, rows]) => rows!.trim().split('\n').map((row) => row.split(' | ').map((cell) => cell.replace(/^\|\s?|\s\|$/g, ''))))
+  t.strictSame(options!.map(([option]) => option!.replaceAll('`', '')),
+    [...DOCTOR_HELP.matchAll(/^ {2}(?:-h, )?(--[\w-]+)/gm)].map(([, option]) => option).filter((option) => option !== '--help'))
+  t.strictSame(mistakes!.map((cells) => cells.at(-1)), Object.values(MISTAKES).map((text) => text.replaceAll('%s', '…')))
 })
