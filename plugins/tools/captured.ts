@@ -58,10 +58,12 @@ function fromJson (text: string): Record<string, string> {
   }
 }
 
+const DESCRIPTORS: ReadonlyMap<string, number> = new Map([['-', 0]])
+
 /** A file, or the standard input for `-`. */
 export function readBytes (option: string, name: string): Buffer {
   try {
-    return readFileSync(name === '-' ? 0 : name)
+    return readFileSync(DESCRIPTORS.get(name) ?? name)
   } catch (error) {
     throw new UsageError(`--${option}: cannot read ${JSON.stringify(name)} (${(error as NodeJS.ErrnoException).code})`)
   }
