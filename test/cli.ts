@@ -139,8 +139,8 @@ t.test('a token is added to a body of its own, about whom it says', async (t) =>
 
 t.test('bad usage is one clear line, and exit status 2', async (t) => {
   const cases: [argv: string[], line: string | RegExp][] = [
-    [[], 'fastify-verification: a command is expected: send, list; --help tells more'],
-    [['sned'], 'fastify-verification: a command is expected: send, list; --help tells more'],
+    [[], 'fastify-verification: a command is expected: send, doctor, list; --help tells more'],
+    [['sned'], 'fastify-verification: a command is expected: send, doctor, list; --help tells more'],
     [['send'], 'fastify-verification send: exactly one provider is expected'],
     [['send', 'aghanim', 'altdentifier'], 'fastify-verification send: exactly one provider is expected'],
     [['send', 'stripe'], 'fastify-verification send: unknown provider "stripe": one of altdentifier, aghanim, identity-validation, humandetect'],
