@@ -1,0 +1,143 @@
+import { fork, spawnSync, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { fileURLToPath } from 'node:url'
+import { makeBatch, type Batch, type Traffic } from './deliveries.js'
+import type { ServerSettings, Usage } from './servers.js'
+import { ordered, quantile } from './statistics.js'
+
+// Starts servers, gives them their deliveries and asks what that has cost them. Not by autocannon: it cannot give two
+// servers the same number of distinct deliveries in lock step, and its own work would be most of what there is.
+
+const CONNECTIONS = 32
+const SERVER_CORE = 0
+const LOAD_CORE = 1
+
+/** Whoever calls it, and all it starts, stays on the core that is not the servers'. */
+export function pinLoad (): void {
+  const { status } = spawnSync('taskset', ['-acp', String(LOAD_CORE), String(process.pid)])
+  if (status !== 0) throw new Error('two cores and taskset (util-linux) are needed')
+}
+
+export interface Entrant { readonly name: string, readonly server: ServerSettings, readonly traffic: Traffic }
+
+/** An entrant whose server runs. */
+export interface Lane {
+  readonly entrant: Entrant
+  readonly process: ChildProcess
+  readonly port: number
+  /** User and system time so far, of all threads, in microseconds. */
+  readonly cpu: () => Promise<number>
+  readonly stop: () => Promise<void>
+}
+
+/** Resolves once the server listens. It is pinned to the servers' core, unless it is to run where there is room. */
+export async function start (entrant: Entrant, cores = String(SERVER_CORE), ...flags: string[]): Promise<Lane> {
+  const child = fork(fileURLToPath(new URL('./servers.js', import.meta.url)), [JSON.stringify(entrant.server)], {
+    execPath: 'taskset', execArgv: ['-c', cores, process.execPath, ...flags], env: { ...process.env, NODE_ENV: 'production' }
+  })
+  const exit = once(child, 'exit')
+  const message = (): Promise<unknown> => Promise.race([
+    once(child, 'message').then(([value]) => value as unknown),
+    exit.then(() => { throw new Error(`${entrant.name}: the server ended`) })
+  ])
+  const port = await message() as number
+  return {
+    entrant,
+    process: child,
+    port,
+    async cpu () {
+      child.send('')
+      return (await message() as Usage).cpu
+    },
+    async stop () {
+      child.disconnect()
+      await exit
+    }
+  }
+}
+
+/** One keep-alive connection, one request at a time. */
+async function open (port: number): Promise<{ exchange: (request: Buffer) => Promise<number>, socket: Socket }> {
+  const socket = connect({ port, host: '127.0.0.1', noDelay: true })
+  await once(socket, 'connect')
+  let text = ''
+  let done: (status: number) => void
+  let failed: (error: Error) => void
+  socket.on('data', (chunk) => {
+    text += chunk.toString('latin1')
+    const end = text.indexOf('\r\n\r\n') + 4
+    if (end === 3) return
+    const length = /\r\ncontent-length: (\d+)/i.exec(text)
+    if (length === null && /\r\ntransfer-encoding: chunked/i.test(text)) {
+      if (!text.endsWith('\r\n0\r\n\r\n')) return
+    } else if (text.length < end + Number(length?.[1] ?? 0)) return
+    const status = Number(text.slice(9, 12))
+    text = ''
+    done(status)
+  })
+  socket.on('close', () => failed?.(new Error('the server closed a connection')))
+  return {
+    socket,
+    exchange: (request) => new Promise((resolve, reject) => {
+      done = resolve
+      failed = reject
+      socket.write(request)
+    })
+  }
+}
+
+/**
+ * Gives each lane its batch, all of them at the same time: whoever sends one delivery to the one sends its next one to
+ * the other. Resolves to what each delivery took, in milliseconds, lane by lane, in order.
+ */
+async function drive (lanes: readonly Lane[], batches: readonly Batch[]): Promise<number[][]> {
+  const connections = await Promise.all(Array.from({ length: CONNECTIONS }, () =>
+    Promise.all(lanes.map(({ port }) => open(port)))))
+  const next = lanes.map(() => 0)
+  const times = lanes.map((): number[] => [])
+  await Promise.all(connections.map(async (mine, worker) => {
+    for (let turn = worker; next.some((done, lane) => done < batches[lane]!.requests.length); turn++) {
+      const lane = turn % lanes.length
+      const request = batches[lane]!.requests[next[lane]!++]
+      if (request === undefined) continue
+      const began = performance.now()
+      const status = await mine[lane]!.exchange(request)
+      times[lane]!.push(performance.now() - began)
+      if (status !== batches[lane]!.status) throw new Error(`${lanes[lane]!.entrant.name} answered ${status}`)
+    }
+  }))
+  for (const { socket } of connections.flat()) socket.destroy()
+  return times.map(ordered)
+}
+
+export interface Figures {
+  /** Microseconds of the server's user and system time a delivery. */
+  readonly cpu: number
+  /** Of deliveries, in milliseconds. */
+  readonly p50: number
+  readonly p99: number
+  /** A second. */
+  readonly rate: number
+}
+
+/** What `count` deliveries to each of the servers cost it while all are loaded at the same time. */
+export async function measure (lanes: readonly Lane[], count: number): Promise<Figures[]> {
+  const batches = lanes.map(({ entrant }) => makeBatch(entrant.server, entrant.traffic, count))
+  const before = await Promise.all(lanes.map(({ cpu }) => cpu()))
+  const began = performance.now()
+  const times = await drive(lanes, batches)
+  const seconds = (performance.now() - began) / 1000
+  const after = await Promise.all(lanes.map(({ cpu }) => cpu()))
+  return times.map((sorted, lane) => ({
+    cpu: (after[lane]! - before[lane]!) / count,
+    p50: quantile(sorted, 0.5),
+    p99: quantile(sorted, 0.99),
+    rate: count / seconds
+  }))
+}
+
+/** How many deliveries to each server make a round: a second or more of its time. */
+export function countFor ({ bytes = 330 }: Traffic): number {
+  return bytes > 20_000 ? 1_500 : bytes > 2_000 ? 6_000 : 12_000
+}

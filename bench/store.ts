@@ -1,0 +1,22 @@
+import { hash } from 'node:crypto'
+import type { DeliveryStore } from '../plugins/index.js'
+import { PLAYER } from '../test/fixtures/deliveries.js'
+
+const REPLY = { statusCode: 200, body: JSON.stringify(PLAYER) }
+// As long as the plugins' own.
+const keyOf = (index: number): string => hash('sha256', `key ${index}`, 'base64url')
+const contentOf = (index: number): string => hash('sha256', `content ${index}`, 'base64url')
+
+/** Has a store remember so many deliveries that are done. */
+export async function fill (store: DeliveryStore, entries: number): Promise<void> {
+  for (let index = 0; index < entries; index++) {
+    const claim = await store.claim(keyOf(index), contentOf(index), 60_000)
+    if (claim.state === 'claimed') await store.complete(keyOf(index), claim.token, REPLY, 361_000)
+  }
+}
+
+/** Whether the first and the last of them are still there. */
+export async function remembers (store: DeliveryStore, entries: number): Promise<boolean> {
+  const claims = [0, entries - 1].map((index) => store.claim(keyOf(index), contentOf(index), 1))
+  return (await Promise.all(claims)).every(({ state }) => state === 'done')
+}
