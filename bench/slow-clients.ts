@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { Pool } from 'undici'
 import { bodyOf, PROVIDERS } from '../test/fixtures/deliveries.js'
 import { rawRequest } from '../test/fixtures/host.js'
+import { median, ordered, quantile } from './statistics.js'
 
 // How long honest deliveries take with and without slow clients beside them: `npm run slow-clients`. Three processes:
 // a server, the slow clients, and this one, which delivers and measures.
@@ -73,11 +74,8 @@ async function deliver (pool: Pool, ms: number): Promise<number[]> {
       times.push(performance.now() - start)
     }
   }))
-  return times.sort((one, other) => one - other)
+  return ordered(times)
 }
-
-const quantile = (sorted: number[], part: number): number => sorted[Math.floor((sorted.length - 1) * part)]!
-const median = (values: number[]): number => quantile(values.toSorted((one, other) => one - other), 0.5)
 
 interface Round { readonly p50: number, readonly p99: number, readonly rate: number }
 
