@@ -37,8 +37,9 @@ t.test('thenables are work like any other', async (t) => {
 
 t.test('work over its time is rejected, and says after how long', async (t) => {
   const inTime = createTimeLimit(2)
-  const error = await inTime(new Promise(() => {})).catch((error: unknown) => error)
+  const error = await inTime(new Promise(() => {})).catch((error: unknown) => error) as Error
   t.type(error, TimedOut)
+  t.notMatch(error.stack, / at /, 'where a timer fires is of no interest')
   t.match(error, { ...TIMED_OUT, message: 'No answer within 2 ms' })
 })
 

@@ -26,6 +26,6 @@ export function createSlots (count: number): TakeSlot {
     signal.addEventListener('abort', () => {
       waiting.delete(enter)
       reject(signal.reason)
-    }, { once: true })
+    })
   })
 }

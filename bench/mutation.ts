@@ -1,0 +1,142 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { relative } from 'node:path'
+import { parseArgs } from 'node:util'
+import type { LogLevel, MutantResult } from '@stryker-mutator/api/core'
+import { Stryker } from '@stryker-mutator/core'
+
+/**
+ * Files of one subject with the suites about them, cheapest first, and those that are asked only of what is left: each
+ * mutant that survives takes the time of all of its suites.
+ */
+interface Group { files: string[], suites: string[], further: string[] }
+
+const GROUPS: Record<string, Group> = {
+  signatures: {
+    files: ['lib/decode', 'lib/mac', 'lib/headers', 'lib/timestamp', 'lib/http-signature', 'lib/authenticate',
+      'lib/endpoint', 'lib/rejection'],
+    suites: ['lib-decode', 'lib-mac', 'lib-timestamp', 'lib-http-signature', 'vectors', 'altdentifier', 'aghanim',
+      'identity-validation'],
+    further: ['pure', 'options', 'properties', 'delivery', 'faults', 'attacks']
+  },
+  keys: {
+    files: ['lib/keys', 'lib/secrets', 'lib/api-keys'],
+    suites: ['lib-api-keys', 'identity-validation', 'pure'],
+    further: ['aghanim', 'altdentifier', 'options', 'humandetect-api', 'compose', 'faults']
+  },
+  claims: {
+    files: ['deliveries/memory', 'lib/canonical-json', 'lib/delivery-id', 'lib/retention-queues'],
+    suites: ['lib-canonical-json', 'lib-delivery-id', 'lib-retention-queues', 'deliveries-ids', 'deliveries-stores'],
+    further: ['options', 'deliveries', 'deliveries-memory', 'deliveries-faults']
+  },
+  redis: {
+    files: ['deliveries/redis', 'lib/delivery-scripts'],
+    suites: ['deliveries-redis', 'deliveries-stores'],
+    further: ['options', 'deliveries-outages']
+  },
+  time: {
+    files: ['lib/deadlines', 'lib/time-limit', 'lib/thenable', 'lib/slots'],
+    suites: ['lib-deadlines', 'lib-time-limit', 'lib-thenable', 'lib-slots'],
+    further: ['lib-raw-body', 'humandetect', 'delivery', 'faults']
+  },
+  options: {
+    files: ['lib/options', 'lib/pure', 'lib/base-url', 'lib/settings', 'lib/scope'],
+    suites: ['lib-base-url', 'aghanim', 'humandetect', 'pure', 'options'],
+    further: ['altdentifier', 'delivery', 'compose', 'faults', 'attacks']
+  },
+  replies: {
+    files: ['lib/json', 'lib/reply', 'lib/schema-check', 'lib/deny', 'lib/log'],
+    suites: ['lib-json', 'lib-errors', 'aghanim', 'humandetect', 'delivery'],
+    further: ['altdentifier', 'options', 'compose', 'faults']
+  },
+  tokens: {
+    files: ['humandetect-api', 'lib/seal', 'lib/json-client'],
+    suites: ['lib-seal', 'humandetect', 'humandetect-api'],
+    further: ['humandetect-upstream']
+  }
+}
+
+const RESULTS = 'coverage/mutation' // a file a group
+// What a bundle of ESM lacks, without a space: Stryker runs the command without a shell.
+const REQUIRE = 'globalThis.require=process.getBuiltinModule("node:module").createRequire(import.meta.url)'
+
+interface Mutant {
+  file: string
+  /** As Stryker takes it: lines from 1, columns from 0. */
+  range: string
+  replacement: string
+  status: MutantResult['status']
+}
+
+function toMutant ({ fileName, location: { start, end }, status, replacement }: MutantResult): Mutant {
+  const range = `${start.line}:${start.column - 1}-${end.line}:${end.column - 1}`
+  return { file: relative('', fileName), range, status, replacement }
+}
+
+/** Changes the code in every way Stryker knows. Suites are bundled: each mutant is a new process for each of them. */
+async function mutate (places: string[], suites: string[]): Promise<Mutant[]> {
+  const inputs = suites.map((suite) => `test/${suite}.ts`)
+  const results = await new Stryker({
+    mutate: places,
+    testRunner: 'tap',
+    plugins: ['@stryker-mutator/tap-runner'],
+    tap: { testFiles: suites.map((suite) => `test/${suite}.js`), nodeArgs: [], forceBail: true },
+    buildCommand: `esbuild ${inputs.join(' ')} --bundle --platform=node --format=esm --outdir=test --external:tap ` +
+      `--external:@tapjs/* --external:typescript --log-level=error --banner:js=${REQUIRE}`,
+    ignorePatterns: ['dist', '.tap', 'coverage', 'docs'],
+    coverageAnalysis: 'perTest',
+    concurrency: 2,
+    timeoutMS: 30_000, // so that a busy machine finds nothing
+    timeoutFactor: 2,
+    cleanTempDir: 'always',
+    logLevel: 'error' as LogLevel,
+    reporters: ['progress']
+  }).runMutationTest()
+  return results.map(toMutant)
+}
+
+const isLeft = ({ status }: Mutant): boolean => status === 'Survived' || status === 'NoCoverage'
+const nameOf = ({ file, range, replacement }: Mutant): string => [file, range, replacement].join()
+
+/** The mutants again, those that survived with what other suites say of them. */
+async function mutateLeft (mutants: Mutant[], suites: string[]): Promise<Mutant[]> {
+  const places = mutants.filter(isLeft).map(({ file, range }) => `${file}:${range}`)
+  if (places.length === 0) return mutants
+  const again = new Map((await mutate([...new Set(places)], suites)).map((mutant) => [nameOf(mutant), mutant]))
+  return mutants.map((mutant) => isLeft(mutant) ? again.get(nameOf(mutant)) ?? mutant : mutant)
+}
+
+function report (mutants: Mutant[]): void {
+  const files = [...new Set(mutants.map(({ file }) => file))]
+  const rows = files.map((file) => [file, mutants.filter((mutant) => mutant.file === file)] as const)
+  for (const [file, some] of [...rows, ['all', mutants] as const]) {
+    const count = (...statuses: string[]): number => some.filter(({ status }) => statuses.includes(status)).length
+    const found = count('Killed', 'Timeout')
+    const all = found + some.filter(isLeft).length
+    console.log(`${file.padEnd(36)} ${found} of ${all} found (${(found / all * 100).toFixed(1)} %), ` +
+      `${count('Timeout')} by time-out, ${count('NoCoverage')} not covered`)
+  }
+  for (const { file, range, replacement, status } of mutants.filter(isLeft)) {
+    console.log(`${file}:${range} ${status}: ${replacement.replace(/\s+/g, ' ').slice(0, 80)}`)
+  }
+}
+
+const { positionals, values } = parseArgs({ allowPositionals: true, options: { left: { type: 'boolean' } } })
+const names = positionals.length > 0 ? positionals : Object.keys(GROUPS)
+mkdirSync(RESULTS, { recursive: true })
+process.env['TAP_TIMEOUT'] = '60'
+const everything: Mutant[] = []
+for (const name of names) {
+  const { files, suites, further } = GROUPS[name]!
+  const path = `${RESULTS}/${name}.json`
+  let mutants: Mutant[]
+  if (values.left) {
+    mutants = await mutateLeft(JSON.parse(readFileSync(path, 'utf8')) as Mutant[], suites)
+  } else {
+    mutants = await mutate(files.map((file) => `plugins/${file}.ts`), suites)
+  }
+  writeFileSync(path, JSON.stringify(mutants, null, 1))
+  mutants = await mutateLeft(mutants, further)
+  writeFileSync(path, JSON.stringify(mutants, null, 1))
+  everything.push(...mutants)
+}
+report(everything)
