@@ -155,9 +155,14 @@ t.test('null and deny() deny', async (t) => {
 })
 
 t.test('deny() takes 4xx and texts only', async (t) => {
-  const statuses = [200, 399, 500, 401.5, NaN, '401'].map((statusCode) => ({ statusCode }))
-  for (const options of [...statuses, { code: 1 }, { message: {} }]) {
-    t.throws(() => deny(options as object), { code: 'FST_VERIFICATION_INVALID_OPTION' })
+  const cases: [object, string][] = [
+    ...[200, 399, 500, 401.5, NaN, '401'].map((statusCode): [object, string] =>
+      [{ statusCode }, 'option "statusCode" must be a 4xx status']),
+    [{ code: 1 }, 'option "code" must be a string'],
+    [{ message: {} }, 'option "message" must be a string']
+  ]
+  for (const [options, expected] of cases) {
+    t.throws(() => deny(options), { code: 'FST_VERIFICATION_INVALID_OPTION', message: `deny: ${expected}` })
   }
 })
 
@@ -254,6 +259,11 @@ t.test('eventData replaces the schema of event_data', async (t) => {
   t.match((await deliver({ player_id: '2D2R-OP3C' })).json(), {
     code: 'FST_VERIFICATION_INVALID_PAYLOAD', message: '/event_data/login: Expected required property'
   })
+})
+
+t.test('event_data may be null where a schema of the user\'s own says so', async (t) => {
+  const { deliver } = createServer(t, { eventData: Type.Null() as never })
+  t.strictSame((await deliver({ ...VERIFY_EVENT, event_data: null })).json(), PLAYER)
 })
 
 t.test('a handler that changes the event changes nothing about what was asked', async (t) => {

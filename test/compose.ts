@@ -5,8 +5,8 @@ import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fas
 import t, { type Test } from 'tap'
 import { z } from 'zod'
 import {
-  aghanimPlugin, altdentifierPlugin, identityValidationPlugin, signAghanim, signAltdentifier, signIdentityValidation,
-  type WebhookOptions
+  aghanimPlugin, altdentifierPlugin, humandetectApiPlugin, humandetectPlugin, identityValidationPlugin, signAghanim,
+  signAltdentifier, signIdentityValidation, type WebhookOptions
 } from '../plugins/index.js'
 import {
   API_KEY, API_SECRET, bodyOf, FORBIDDEN, NOW, now, PLAYER, PROVIDERS, SECRET, SESSIONS, VERIFY_EVENT,
@@ -444,6 +444,19 @@ beside('decorators of the same names', (app) => {
   t.same(seen, [], 'no handler of the host was called')
   for (const name of HANDLERS) app.getDecorator<() => void>(name)()
   t.same(seen.splice(0), HANDLERS, "and they are still the host's")
+})
+
+t.test('each plugin has a name and a Fastify that it is for, which its host is held to', async (t) => {
+  for (const [name, plugin] of Object.entries({
+    altdentifier: altdentifierPlugin,
+    aghanim: aghanimPlugin,
+    'identity-validation': identityValidationPlugin,
+    humandetect: humandetectPlugin,
+    'humandetect-api': humandetectApiPlugin
+  })) {
+    const { [Symbol.for('plugin-meta')]: meta } = plugin as unknown as Record<symbol, unknown>
+    t.match(meta, { name: `fastify-verification-${name}`, fastify: '5.x' })
+  }
 })
 
 t.test("each handler is a decorator of its plugin's scope, and not of the host", async (t) => {

@@ -45,7 +45,7 @@ export function createMacKey (algorithm: MacAlgorithm, secret: Uint8Array): MacK
 /** Throws where the platform lacks the algorithm: a server must find out at its start, not at its first delivery. */
 export function assertAlgorithm (plugin: string, algorithm: MacAlgorithm): void {
   try {
-    createHmac(algorithm, 'probe')
+    createHmac(algorithm, new Uint8Array())
   } catch {
     throw new AlgorithmUnavailable(plugin, algorithm)
   }
