@@ -77,6 +77,17 @@ const RESULTS = 'coverage/mutation' // a file a group
 // What a bundle of ESM lacks, without a space: Stryker runs the command without a shell.
 const REQUIRE = 'globalThis.require=process.getBuiltinModule("node:module").createRequire(import.meta.url)'
 
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: {
+    left: { type: 'boolean' }, // only what was not killed the last time, while the code is the same
+    report: { type: 'boolean' }, // of what was found the last time
+    patience: { type: 'string', default: '30' } // in seconds: on a busy machine a suite may just be slow
+  }
+})
+const names = positionals.length > 0 ? positionals : Object.keys(GROUPS)
+const patience = Number(values.patience)
+
 interface Mutant {
   file: string
   /** As Stryker takes it: lines from 1, columns from 0. */
@@ -103,7 +114,7 @@ async function mutate (places: string[], suites: string[]): Promise<Mutant[]> {
     ignorePatterns: ['dist', '.tap', 'coverage', 'docs'],
     coverageAnalysis: 'perTest',
     concurrency: 2,
-    timeoutMS: 30_000, // so that a busy machine finds nothing
+    timeoutMS: patience * 1000,
     timeoutFactor: 2,
     cleanTempDir: 'always',
     logLevel: 'error' as LogLevel,
@@ -115,12 +126,14 @@ async function mutate (places: string[], suites: string[]): Promise<Mutant[]> {
 const isLeft = ({ status }: Mutant): boolean => status === 'Survived' || status === 'NoCoverage'
 const nameOf = ({ file, range, replacement }: Mutant): string => [file, range, replacement].join()
 
-/** The mutants again, those that survived with what other suites say of them. */
-async function mutateLeft (mutants: Mutant[], suites: string[]): Promise<Mutant[]> {
-  const places = mutants.filter(isLeft).map(({ file, range }) => `${file}:${range}`)
+/** The mutants again, some of them with what other suites say of them. */
+async function mutateAgain (
+  mutants: Mutant[], suites: string[], which: (mutant: Mutant) => boolean = isLeft
+): Promise<Mutant[]> {
+  const places = mutants.filter(which).map(({ file, range }) => `${file}:${range}`)
   if (places.length === 0) return mutants
   const again = new Map((await mutate([...new Set(places)], suites)).map((mutant) => [nameOf(mutant), mutant]))
-  return mutants.map((mutant) => isLeft(mutant) ? again.get(nameOf(mutant)) ?? mutant : mutant)
+  return mutants.map((mutant) => which(mutant) ? again.get(nameOf(mutant)) ?? mutant : mutant)
 }
 
 function report (mutants: Mutant[]): void {
@@ -146,20 +159,16 @@ function write (name: string, mutants: Mutant[]): void {
   writeFileSync(`${RESULTS}/${name}.json`, JSON.stringify(mutants, null, 1))
 }
 
-const { positionals, values } = parseArgs({
-  allowPositionals: true,
-  options: { left: { type: 'boolean' }, report: { type: 'boolean' } }
-})
-const names = positionals.length > 0 ? positionals : Object.keys(GROUPS)
 mkdirSync(RESULTS, { recursive: true })
-Object.assign(process.env, { TAP_TIMEOUT: '60', NODE_COMPILE_CACHE: resolve('coverage/compiled') }) // Node 22's
+// A suite's own time is up later than ours; Node 22 and later compile the bundles but once.
+Object.assign(process.env, { TAP_TIMEOUT: `${patience * 2}`, NODE_COMPILE_CACHE: resolve('coverage/compiled') })
 if (!values.report) {
   for (const name of names) {
     const { files, suites } = GROUPS[name]!
     write(name, values.left
-      ? await mutateLeft(read(name), suites)
+      ? await mutateAgain(read(name), suites, (mutant) => mutant.status !== 'Killed')
       : await mutate(files.map((file) => `plugins/${file}.ts`), suites))
   }
-  for (const name of names) write(name, await mutateLeft(read(name), GROUPS[name]!.further))
+  for (const name of names) write(name, await mutateAgain(read(name), GROUPS[name]!.further))
 }
 report(names.flatMap(read))

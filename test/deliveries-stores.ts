@@ -254,35 +254,42 @@ for (const { name, skip, open } of STORES) {
   })
 }
 
+const UNKNOWN = 'is not known'
 const YEAR = 365 * 24 * 3600
-const WRONG: [string, (options: object) => unknown, Record<string, unknown[]>][] = [
+const RETENTION = `must be a number of seconds from 1 to ${YEAR}`
+const NO_RETENTION = [0, 0.9, -1, NaN, Infinity, YEAR + 1, 'canary', null]
+const whole = (most: number) => `must be a whole number from 1 to ${most}`
+const NO_WHOLE = [0, -1, 1.5, NaN, Infinity, 'canary', null]
+
+type Wrong = Record<string, [expected: string, ...values: unknown[]]>
+const WRONG: [string, (options: object) => unknown, Wrong][] = [
   ['memoryDeliveries', memoryDeliveries, {
-    maxEntries: [0, -1, 1.5, NaN, Infinity, 2 ** 23 + 1, 'canary', null],
-    ttl: [0, 0.9, -1, NaN, Infinity, YEAR + 1, 'canary', null],
-    now: [0, 'canary', null, {}],
-    timeout: [100],
-    maxentries: [5]
+    maxEntries: [whole(2 ** 23), ...NO_WHOLE, 2 ** 23 + 1],
+    ttl: [RETENTION, ...NO_RETENTION],
+    now: ['must be a function', 0, 'canary', null, {}],
+    timeout: [UNKNOWN, 100],
+    maxentries: [UNKNOWN, 5]
   }],
   ['redisDeliveries', (options) => redisDeliveries({ client: scriptedClient().client, ...options }), {
     client: [
-      undefined, null, 'canary', 5, {}, [], () => {}, { ...scriptedClient().client, on: undefined },
+      'must be an ioredis client', null, 'canary', 5, {}, [], () => {}, { ...scriptedClient().client, on: undefined },
       { ...scriptedClient().client, status: undefined },
       ...['eval', 'evalsha', 'info'].map((name) => Object.assign(scriptedClient().client, { [name]: 'canary' }))
     ],
-    prefix: [5, null, ['canary']],
-    ttl: [0, 0.9, -1, NaN, Infinity, YEAR + 1, 'canary', null],
-    timeout: [0, -1, 1.5, NaN, Infinity, 1001, 'canary', null],
-    maxEntries: [5],
-    keyPrefix: ['canary']
+    prefix: ['must be a text', 5, null, ['canary']],
+    ttl: [RETENTION, ...NO_RETENTION],
+    timeout: [whole(1000), ...NO_WHOLE, 1001],
+    maxEntries: [UNKNOWN, 5],
+    keyPrefix: [UNKNOWN, 'canary']
   }]
 ]
 
 for (const [name, create, options] of WRONG) {
   t.test(`${name} refuses options it cannot work with by name, and shows no value`, async (t) => {
-    for (const [option, values] of Object.entries(options)) {
+    for (const [option, [expected, ...values]] of Object.entries(options)) {
       for (const value of values) {
         t.throws(() => create({ [option]: value }), {
-          code: 'FST_VERIFICATION_INVALID_OPTION', message: new RegExp(`^${name}: option "${option}" (?!.*canary)`)
+          code: 'FST_VERIFICATION_INVALID_OPTION', message: `${name}: option "${option}" ${expected}`
         })
       }
     }
@@ -293,11 +300,12 @@ t.test('options that are none are refused like any other', async (t) => {
   for (const [name, create] of [['memoryDeliveries', memoryDeliveries], ['redisDeliveries', redisDeliveries]] as const) {
     for (const options of [null, 5, 'canary', () => {}]) {
       t.throws(() => create(options as never), {
-        code: 'FST_VERIFICATION_INVALID_OPTION', message: new RegExp(`^${name}: option "options" (?!.*canary)`)
+        code: 'FST_VERIFICATION_INVALID_OPTION', message: `${name}: option "options" must be an object`
       })
     }
   }
   t.throws(() => redisDeliveries(undefined as never), { code: 'FST_VERIFICATION_INVALID_OPTION' })
+  t.throws(() => redisDeliveries({} as never), { message: 'redisDeliveries: option "client" is required' })
 })
 
 t.test('options at their limits, absent or undefined are fine', async (t) => {

@@ -181,7 +181,7 @@ t.test('verify does the same in code', async (t) => {
     await t.rejects(app.humandetect.verify(mint(), options as { identifier: string }), notHuman)
   }
   await t.rejects(app.humandetect.verify(mint(), { identifier: 'a', onbot: 'flag' } as { identifier: string }), {
-    code: 'FST_VERIFICATION_INVALID_OPTION', message: /"onbot" is not known/
+    code: 'FST_VERIFICATION_INVALID_OPTION', message: 'verify: option "onbot" is not known'
   })
 })
 
@@ -409,7 +409,7 @@ t.test('inherited options count like any other', async (t) => {
 
 t.test('options it cannot work with reject ready, and are not shown', async (t) => {
   const valid = { apiKey: 'key', baseUrl: 'https://localhost' }
-  const cases: [option: string, given: object][] = [
+  const cases: [option: string, given: object, expected?: string][] = [
     ...['', ' key', 'key ', 'key\n', 'canary\nkey', 'canary,key', 'canary kéy', 5, ['canary'], undefined, null]
       .map((apiKey): [string, object] => ['apiKey', { apiKey }]),
     ...['http://localhost', 'http://canary.example', 'https://canary:secret@localhost', 'https://api.unify.id@canary',
@@ -425,7 +425,7 @@ t.test('options it cannot work with reject ready, and are not shown', async (t) 
     ['reply', { handleResult () {}, reply: 5 }],
     ['reply', { handleResult () {}, reply: Type.String({ format: 'canary' }) }],
     ...Object.entries({ reply: Type.Object({}), path: '/humandetect', bodyLimit: 5, bodyTimeout: 5, handlerTimeout: 5 })
-      .map(([option, value]): [string, object] => [option, { [option]: value }]),
+      .map(([option, value]): [string, object, string] => [option, { [option]: value }, 'needs "handleResult"']),
     ['path', { handleResult () {}, path: 'canary' }],
     ['prefix', { prefix: 5 }],
     ['bodyLimit', { bodyLimit: 0 }],
@@ -433,11 +433,12 @@ t.test('options it cannot work with reject ready, and are not shown', async (t) 
     ['tolerance', { tolerance: 300 }],
     ['onRejected', { onRejected () {} }]
   ]
-  for (const [option, given] of cases) {
+  for (const [option, given, expected = ''] of cases) {
     const { app } = createHost(t)
     const options = { ...valid, ...given } as typeof valid
     const error = await app.register(humandetectPlugin, options).then(() => undefined, (error) => error)
-    t.match(error, { code: 'FST_VERIFICATION_INVALID_OPTION', message: `"${option}"` }, option)
+    const message = `humandetectPlugin: option "${option}" ${expected}`
+    t.match(error, { code: 'FST_VERIFICATION_INVALID_OPTION', message }, option)
     t.notMatch(String(error?.message), /canary/)
   }
 })
@@ -445,10 +446,16 @@ t.test('options it cannot work with reject ready, and are not shown', async (t) 
 t.test('a guard is refused what it cannot work with', async (t) => {
   const { app } = createHost(t)
   await app.register(humandetectPlugin, { apiKey: 'key', baseUrl: 'https://localhost' })
-  for (const options of [undefined, {}, { identifier: '' }, { identifier: 5 }, { identifier: null },
-    { identifier: 'a', token: 'body' }, { identifier: 'a', onBot: 'allow' }, { identifier: 'a', onBots: 'flag' }]) {
+  const cases: [options: unknown, expected: string][] = [
+    ...[undefined, {}].map((options): [unknown, string] => [options, '"identifier" is required']),
+    ...['', 5, null].map((identifier): [unknown, string] => [{ identifier }, '"identifier" must be a text or a function']),
+    [{ identifier: 'a', token: 'body' }, '"token" must be a function'],
+    [{ identifier: 'a', onBot: 'allow' }, '"onBot" must be one of "deny", "flag"'],
+    [{ identifier: 'a', onBots: 'flag' }, '"onBots" is not known']
+  ]
+  for (const [options, expected] of cases) {
     t.throws(() => app.humandetect.requireHuman(options as { identifier: string }), {
-      code: 'FST_VERIFICATION_INVALID_OPTION'
+      code: 'FST_VERIFICATION_INVALID_OPTION', message: `requireHuman: option ${expected}`
     })
   }
 })
