@@ -1,5 +1,5 @@
 import type {
-  FastifyBaseLogger, FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest, RouteGenericInterface
+  FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest, RouteGenericInterface
 } from 'fastify'
 import createError from '@fastify/error'
 import { Type, type TSchema } from '@sinclair/typebox'
@@ -8,24 +8,22 @@ import {
   HumanDetectRequestSchema, HumanDetectResultSchema, humandetectRouteSchema, UnknownTokenSchema,
   type HumanDetectRequest, type HumanDetectResult
 } from '../schemas/humandetect.js'
-import { RETRY_AFTER_SECONDS } from './lib/answer.js'
 import { checkApiKey } from './lib/api-keys.js'
 import { readBaseUrl } from './lib/base-url.js'
 import { deliveryStore, openDeliveries } from './lib/deliveries.js'
 import type { DeliveryStore } from './lib/delivery-store.js'
-import { errorBody, InvalidOption, NO_CONTENT, type Answer } from './lib/errors.js'
+import { InvalidOption, NO_CONTENT } from './lib/errors.js'
+import { createGuard, type Guard, type RequireHumanOptions, type VerifyTokenOptions } from './lib/guard.js'
 import { createJsonClient } from './lib/json-client.js'
 import { tell } from './lib/log.js'
 import {
-  anything, callback, checkOptions, flag, milliseconds, mostAge, mostLead, oneOf, path, required, schema, text,
-  type Awaitable, type Rule
+  anything, callback, checkOptions, flag, milliseconds, mostAge, mostLead, path, required, schema
 } from './lib/options.js'
 import { compileReply } from './lib/reply.js'
-import { tellOf, type DeliveryReport } from './lib/report.js'
 import { compileCheck, compileOptionCheck } from './lib/schema-check.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import { readRouteSettings, ROUTE_RULES, type RouteOptions } from './lib/settings.js'
-import { createExaminer, isToken, LONGEST_TOKEN, type Examine, type Finding, type Refused } from './lib/verdict.js'
+import { createExaminer, isToken, LONGEST_TOKEN } from './lib/verdict.js'
 import { addVerifiedRoute } from './lib/verified-route.js'
 
 declare module 'fastify' {
@@ -66,20 +64,7 @@ export interface HumanDetectOptions extends RouteOptions {
   now?: (() => number) | undefined
 }
 
-export interface VerifyTokenOptions {
-  /** What the SDK was given: a user, a nonce. A token about anything else is refused. */
-  identifier: string
-  /** Whether a bot's token, genuine otherwise, is let through with `valid: false`. Default `deny`. */
-  onBot?: 'deny' | 'flag' | undefined
-}
-
-export interface RequireHumanOptions<Route extends RouteGenericInterface = RouteGenericInterface>
-  extends Pick<VerifyTokenOptions, 'onBot'> {
-  /** What the SDK was given, or how to tell for a request. A token about anything else is refused. */
-  identifier: string | ((request: FastifyRequest<Route>) => Awaitable<string>)
-  /** Where the token is. Default: the body's `token`. */
-  token?: ((request: FastifyRequest<Route>) => unknown) | undefined
-}
+export type { RequireHumanOptions, VerifyTokenOptions }
 
 export interface HumanDetect {
   /**
@@ -102,11 +87,6 @@ const PROVIDER = 'humandetect'
 const PUBLIC_SERVICE = 'https://api.unify.id'
 const VERIFY_PATH = '/v1/humandetect/verify'
 const ROUTE_OPTIONS = ['reply', 'path', 'bodyLimit', 'bodyTimeout', 'handlerTimeout'] as const
-const BOT_RULE = oneOf('deny', 'flag')
-const IDENTIFIER_RULE: Rule = {
-  accepts: (value) => typeof value === 'function' || text.accepts(value),
-  expects: 'must be a text or a function'
-}
 
 // Without a stack: they are answers, and anyone can cause them.
 const coded = (statusCode: number, code: string, message: string) =>
@@ -116,69 +96,6 @@ const REFUSALS = {
   token_required: coded(400, 'TOKEN_REQUIRED', `A token of at most ${LONGEST_TOKEN} bytes is required`),
   not_human: coded(403, 'NOT_HUMAN', 'The token does not show that this comes from a human'),
   unavailable: coded(503, 'UNAVAILABLE', 'Tokens cannot be verified at the moment')
-}
-
-/** The same for the plugin's own route, which throws nothing. */
-function answerTo ({ refusal, reason, details }: Refused): Answer {
-  const { statusCode, code, message } = new REFUSALS[refusal]()
-  const outcome = refusal === 'unavailable' ? 'failed' : 'rejected'
-  return { statusCode: statusCode!, body: errorBody(statusCode!, code, message), outcome, reason, details }
-}
-const TOKEN_REQUIRED = answerTo({ refusal: 'token_required', reason: 'token_required' })
-
-const bodyToken = ({ body }: { body: unknown }): unknown => (body as { token?: unknown } | null | undefined)?.token
-
-/** What hosts find under `fastify.humandetect`. */
-function createDecorator (examine: Examine<HumanDetectResult>, log: FastifyBaseLogger): HumanDetect {
-  return {
-    async verify (token, options) {
-      // An identifier that is none is an answer, not a misuse: it may be what a client has sent.
-      checkOptions('verify', Object(options), { identifier: anything, onBot: BOT_RULE })
-      const { identifier, onBot } = Object(options) as VerifyTokenOptions
-      const since = performance.now()
-      const finding = await examine({ token, identify: () => identifier, onBot })
-      report(finding, log, { path: '', duration: performance.now() - since, bytes: 0, requestId: '' })
-      if ('refusal' in finding) throw new REFUSALS[finding.refusal]()
-      return finding.verdict
-    },
-    requireHuman (options) {
-      const rules = { identifier: required(IDENTIFIER_RULE), token: callback, onBot: BOT_RULE }
-      checkOptions('requireHuman', Object(options), rules)
-      const { identifier, token = bodyToken, onBot } = options
-      return async (request, reply) => {
-        const since = performance.now()
-        const finding = await examine({
-          token: await token(request),
-          identify: () => typeof identifier === 'function' ? identifier(request) : identifier,
-          onBot
-        })
-        report(finding, request.log, {
-          path: request.routeOptions.url ?? '',
-          duration: performance.now() - since,
-          bytes: Number(request.headers['content-length'] ?? 0),
-          requestId: request.id
-        })
-        if ('refusal' in finding) {
-          if (finding.refusal === 'unavailable') reply.header('retry-after', RETRY_AFTER_SECONDS)
-          throw new REFUSALS[finding.refusal]()
-        }
-        request.humandetect = finding.verdict
-      }
-    }
-  }
-}
-
-/** What becomes of a request that is let through is for its route to say: it has no status yet. */
-function report (
-  finding: Finding<HumanDetectResult>, log: FastifyBaseLogger,
-  about: Pick<DeliveryReport, 'path' | 'duration' | 'bytes' | 'requestId'>
-): void {
-  if (!('refusal' in finding)) {
-    return tellOf({ provider: PROVIDER, outcome: 'accepted', reason: 'handled', ...about }, log, {})
-  }
-  const answer = answerTo(finding)
-  const { outcome, reason, statusCode: status } = answer
-  tellOf({ provider: PROVIDER, outcome, reason, status, ...about }, log, answer)
 }
 
 async function humandetect (app: FastifyInstance, options: HumanDetectOptions): Promise<void> {
@@ -221,15 +138,18 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
 
   // Where an outer instance has done so, the decorator is inherited.
   if (!app.hasDecorator('humandetect')) app.decorateRequest('humandetect', null)
-  app.decorate('humandetect', createDecorator(examine, app.log))
+  const guard = createGuard<HumanDetectResult>({
+    provider: PROVIDER, examine, refusals: REFUSALS, grant: (request, verdict) => { request.humandetect = verdict }
+  })
+  app.decorate('humandetect', { verify: guard.verifier(app.log), requireHuman: guard.requireHuman })
   if (options.handleResult !== undefined) {
-    app.register(async (scope) => addOwnRoute(scope, options, examine), options)
+    app.register(async (scope) => addOwnRoute(scope, options, guard), options)
   }
 }
 
 /** The plugin's own route: verified as by the guard, then the user's callback. */
 function addOwnRoute (
-  scope: FastifyInstance, options: HumanDetectOptions, examine: Examine<HumanDetectResult>
+  scope: FastifyInstance, options: HumanDetectOptions, { admit, tokenRequired }: Guard<HumanDetectResult>
 ): void {
   const settings = readRouteSettings(options)
   const { reply = Type.Unknown() } = options
@@ -244,13 +164,8 @@ function addOwnRoute (
     url: options.path ?? '/humandetect',
     schema: humandetectRouteSchema(reply),
     authenticate: () => ({ ok: true }), // who sends it is what the token is to show
-    check: (payload) => isToken((payload as HumanDetectRequest).token) ? check(payload) : TOKEN_REQUIRED,
-    async admit ({ token, identifier }, request) {
-      const finding = await examine({ token, identify: () => identifier })
-      if ('refusal' in finding) return answerTo(finding)
-      request.humandetect = finding.verdict
-      return undefined
-    },
+    check: (payload) => isToken((payload as HumanDetectRequest).token) ? check(payload) : tokenRequired,
+    admit,
     handle: (_event, request) => handleResult(request.humandetect!, request),
     answer: (result) => result === undefined && !needsReply ? NO_CONTENT : writeReply(result, undefined)
   })
