@@ -57,12 +57,21 @@ const LEVELS: Readonly<Record<Outcome, Level>> = {
   accepted: 'debug', duplicate: 'info', denied: 'info', rejected: 'info', failed: 'error'
 }
 
+const MESSAGES: Readonly<Record<Outcome, string>> = {
+  accepted: 'delivery accepted',
+  duplicate: 'delivery duplicate',
+  denied: 'delivery denied',
+  rejected: 'delivery rejected',
+  failed: 'delivery failed'
+}
+
 /** Tells log and channel. */
 export function tellOf (
   report: DeliveryReport, log: FastifyBaseLogger, { level, details }: Pick<Answer, 'level' | 'details'>
 ): void {
-  const { outcome, status, duration, bytes, requestId, ...told } = report
-  tell(log, level ?? LEVELS[outcome], { ...told, statusCode: status, ...details }, `delivery ${outcome}`)
+  const { provider, path, outcome, reason, status, secretIndex, keyId, ageSeconds, delivery } = report
+  const known = { provider, path, reason, statusCode: status, secretIndex, keyId, ageSeconds, delivery }
+  tell(log, level ?? LEVELS[outcome], details === undefined ? known : { ...known, ...details }, MESSAGES[outcome])
   if (deliveries.hasSubscribers) deliveries.publish(report)
 }
 
@@ -90,19 +99,20 @@ export function createReport (
 function reportOf (
   provider: string, request: FastifyRequest, { outcome, reason }: Answer, status: number
 ): DeliveryReport {
-  const { since, rawBody, secretIndex, keyId, ageSeconds, key } = deliveryOf(request) ?? {}
-  return {
+  const delivery = deliveryOf(request)
+  const report: { -readonly [Field in keyof DeliveryReport]: DeliveryReport[Field] } = {
     provider,
     path: request.routeOptions.url!,
     outcome,
     reason,
     status,
-    duration: since === undefined ? 0 : performance.now() - since,
-    bytes: rawBody?.length ?? 0,
-    ...(secretIndex !== undefined && { secretIndex }),
-    ...(keyId !== undefined && { keyId }),
-    ...(ageSeconds !== undefined && { ageSeconds }),
-    ...(key !== undefined && { delivery: key }),
+    duration: delivery === undefined ? 0 : performance.now() - delivery.since,
+    bytes: delivery?.rawBody?.length ?? 0,
     requestId: request.id
   }
+  if (delivery?.secretIndex !== undefined) report.secretIndex = delivery.secretIndex
+  if (delivery?.keyId !== undefined) report.keyId = delivery.keyId
+  if (delivery?.ageSeconds !== undefined) report.ageSeconds = delivery.ageSeconds
+  if (delivery?.key !== undefined) report.delivery = delivery.key
+  return report
 }
