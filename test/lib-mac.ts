@@ -4,7 +4,7 @@ import { syncBuiltinESMExports } from 'node:module'
 import { inspect } from 'node:util'
 import t from 'tap'
 import { altdentifierPlugin } from '../plugins/index.js'
-import { createMacKey, findKey, isMac } from '../plugins/lib/mac.js'
+import { createMacKey, findKey } from '../plugins/lib/mac.js'
 import { API_KEY, bodyOf, PROVIDERS, SECRET } from './fixtures/deliveries.js'
 import { createHost, type Test } from './fixtures/host.js'
 
@@ -31,7 +31,7 @@ function countHmacs (test: Test) {
     return originals.createHmac(...args)
   })
   replace(test, 'hash', ((...args: Parameters<typeof hash>) => {
-    if (args[2] === 'buffer') counted.made += 0.5
+    if (args[2] === 'binary') counted.made += 0.5
     return originals.hash(...args)
   }) as typeof hash)
   return counted
@@ -86,9 +86,9 @@ t.test('printing a key shows neither its secret nor what is made of it', async (
 t.test('a MAC of another length is none, and throws nothing', async (t) => {
   const [key] = keys
   const mac = key!.sign('x', BODY)
-  t.equal(isMac(key!, mac, 'x', BODY), true)
-  for (let length = 0; length < mac.length; length++) t.equal(isMac(key!, mac.subarray(0, length), 'x', BODY), false)
-  t.equal(isMac(key!, Buffer.concat([mac, mac]), 'x', BODY), false)
+  t.equal(key!.verify(mac, 'x', BODY), true)
+  for (let length = 0; length < mac.length; length++) t.equal(key!.verify(mac.subarray(0, length), 'x', BODY), false)
+  t.equal(key!.verify(Buffer.concat([mac, mac]), 'x', BODY), false)
   t.equal(findKey(keys, Buffer.alloc(0), 'x', BODY), -1)
 })
 

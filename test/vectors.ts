@@ -6,7 +6,7 @@ import {
   type VerifyResult
 } from '../plugins/index.js'
 import { decodeHex } from '../plugins/lib/decode.js'
-import { createMacKey, isMac, MAC_BYTES, type MacAlgorithm } from '../plugins/lib/mac.js'
+import { createMacKey, MAC_BYTES, type MacAlgorithm } from '../plugins/lib/mac.js'
 
 interface Vector {
   secret: string
@@ -144,11 +144,11 @@ t.test('Wycheproof: full tags come out as listed, truncated ones are refused', a
       const mac = Buffer.from(tag, 'hex')
       if (tagSize === 256) {
         counted.full++
-        t.equal(isMac(macKey, decodeHex(tag, 32)!, '', message), result === 'valid', `case ${tcId}`)
+        t.equal(macKey.verify(decodeHex(tag, 32)!, '', message), result === 'valid', `case ${tcId}`)
       } else {
         counted.truncated++
         t.equal(decodeHex(tag, 32), undefined, `case ${tcId} does not decode`)
-        t.equal(isMac(macKey, mac, '', message), false, `case ${tcId} does not match`)
+        t.equal(macKey.verify(mac, '', message), false, `case ${tcId} does not match`)
       }
     }
   }

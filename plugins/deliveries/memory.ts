@@ -48,14 +48,13 @@ export function memoryDeliveries (options: MemoryDeliveriesOptions = {}): Delive
     deliveries.delete(delivery.key)
   }
 
-  function forgetOld (time: number): void {
-    queues.eachOldest((delivery) => { if (mustGo(delivery, time)) forget(delivery) })
-  }
+  let time = 0 // of the call that is under way
+  const forgetOld = (delivery: Delivery): void => { if (mustGo(delivery, time)) forget(delivery) }
 
-  function makeRoom (time: number): void {
+  function makeRoom (): void {
     // Two old ones for each new one, so that a busy hour does not stay in memory.
-    forgetOld(time)
-    forgetOld(time)
+    queues.eachOldest(forgetOld)
+    queues.eachOldest(forgetOld)
     if (deliveries.size < maxEntries) return
     let first: Delivery | undefined
     queues.eachOldest((delivery) => {
@@ -73,7 +72,7 @@ export function memoryDeliveries (options: MemoryDeliveriesOptions = {}): Delive
 
   return {
     claim (key, fingerprint, leaseMs) {
-      const time = now()
+      time = now()
       const known = deliveries.get(key)
       if (known !== undefined) {
         const { reply } = known
@@ -82,7 +81,7 @@ export function memoryDeliveries (options: MemoryDeliveriesOptions = {}): Delive
         else if (known.fingerprint !== fingerprint) return { state: 'conflict' }
         else return reply === undefined ? { state: 'running' } : { state: 'done', reply }
       }
-      makeRoom(time)
+      makeRoom()
       const token = String(++claims)
       const delivery = {
         key,

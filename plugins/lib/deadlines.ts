@@ -6,7 +6,8 @@ export interface Deadline<Item> {
 }
 
 export interface Deadlines<Item> {
-  start: (item: Item) => Deadline<Item>
+  /** `now`: by `performance.now()`, where the caller has just asked it. */
+  start: (item: Item, now?: number) => Deadline<Item>
   stop: (deadline: Deadline<Item>) => void
 }
 
@@ -48,8 +49,8 @@ export function createDeadlines<Item> (
   }
 
   return {
-    start (item) {
-      const deadline: Deadline<Item> = { item, due: performance.now() + ms }
+    start (item, now = performance.now()) {
+      const deadline: Deadline<Item> = { item, due: now + ms }
       running.add(deadline)
       if (timer === undefined) arm(ms)
       else if (keepAlive && running.size === 1) timer.ref()

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { decodeBase64 } from './decode.js'
 import { rawHeaderValues } from './headers.js'
-import { isMac, MAC_BYTES, type MacAlgorithm, type MacKey } from './mac.js'
+import { MAC_BYTES, type MacAlgorithm, type MacKey } from './mac.js'
 import { reject, type Rejection } from './rejection.js'
 import { checkFreshness, parseHttpDate, type Freshness } from './timestamp.js'
 
@@ -69,7 +69,7 @@ export function checkHttpSignature (
   const date = parseHttpDate(request.headers.date!)
   if (date === undefined) return reject('malformed_header', 'date')
   return checkFreshness(date, freshness) ??
-    (isMac(key, mac, lines.join('\n'), new Uint8Array()) ? undefined : reject('mismatch'))
+    (key.verify(mac, lines.join('\n'), new Uint8Array()) ? undefined : reject('mismatch'))
 }
 
 /** Section 2.3: what the signing string holds for a name, if it holds one thing only. */

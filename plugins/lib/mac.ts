@@ -11,6 +11,8 @@ export interface MacKey {
   readonly key: KeyObject
   /** The HMAC of `prefix`, as bytes of its characters, followed by `body`. */
   readonly sign: (prefix: string, body: Uint8Array) => Buffer
+  /** Whether `mac` is the whole HMAC of the message, compared in constant time: a truncated one is not. */
+  readonly verify: (mac: Uint8Array, prefix: string, body: Uint8Array) => boolean
 }
 
 const BLOCK = 64 // bytes, of MD5 and SHA-256 alike
@@ -20,7 +22,8 @@ const scratch = Buffer.alloc(BLOCK + LONGEST)
 
 /**
  * HMAC by its definition (RFC 2104, section 2), with both pads made once: two one-shot hashes cost half of what
- * `createHmac` does, which makes objects that have to be collected. The pads stay in the closure, unseen.
+ * `createHmac` does, whose objects have to be collected, and less if they answer in texts of a character a byte. The
+ * pads stay in the closure, unseen.
  */
 export function createMacKey (algorithm: MacAlgorithm, secret: Uint8Array): MacKey {
   const key = createSecretKey(secret)
@@ -29,17 +32,28 @@ export function createMacKey (algorithm: MacAlgorithm, secret: Uint8Array): MacK
   const inner = block.map((byte) => byte ^ 0x36)
   const outer = Buffer.alloc(BLOCK + MAC_BYTES[algorithm])
   outer.set(block.map((byte) => byte ^ 0x5c))
+  const expected = Buffer.alloc(MAC_BYTES[algorithm])
 
-  function sign (prefix: string, body: Uint8Array): Buffer {
+  /** A character a byte. */
+  function digest (prefix: string, body: Uint8Array): string {
     const length = prefix.length + body.byteLength
-    if (length > LONGEST) return createHmac(algorithm, key).update(prefix, 'latin1').update(body).digest()
+    if (length > LONGEST) return createHmac(algorithm, key).update(prefix, 'latin1').update(body).digest('binary')
     scratch.set(inner)
     scratch.write(prefix, BLOCK, 'latin1')
     scratch.set(body, BLOCK + prefix.length)
-    outer.set(hash(algorithm, scratch.subarray(0, BLOCK + length), 'buffer'), BLOCK)
-    return hash(algorithm, outer, 'buffer')
+    outer.write(hash(algorithm, scratch.subarray(0, BLOCK + length), 'binary'), BLOCK, 'latin1')
+    return hash(algorithm, outer, 'binary')
   }
-  return { algorithm, key, sign }
+
+  return {
+    algorithm,
+    key,
+    sign: (prefix, body) => Buffer.from(digest(prefix, body), 'latin1'),
+    verify (mac, prefix, body) {
+      expected.write(digest(prefix, body), 'latin1')
+      return mac.byteLength === expected.byteLength && timingSafeEqual(mac, expected)
+    }
+  }
 }
 
 /** Throws where the platform lacks the algorithm: a server must find out at its start, not at its first delivery. */
@@ -58,13 +72,7 @@ export function assertAlgorithm (plugin: string, algorithm: MacAlgorithm): void 
 export function findKey (keys: readonly MacKey[], mac: Uint8Array, prefix: string, body: Uint8Array): number {
   let found = -1
   for (let index = 0; index < keys.length; index++) {
-    if (isMac(keys[index]!, mac, prefix, body)) found = index
+    if (keys[index]!.verify(mac, prefix, body)) found = index
   }
   return found
-}
-
-/** Whether `mac` is the whole HMAC of the message: a truncated one is not. */
-export function isMac (key: MacKey, mac: Uint8Array, prefix: string, body: Uint8Array): boolean {
-  const expected = key.sign(prefix, body)
-  return mac.byteLength === expected.byteLength && timingSafeEqual(mac, expected)
 }

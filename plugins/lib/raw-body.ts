@@ -42,7 +42,9 @@ export function captureRawBody (scope: FastifyInstance, bodyTimeout: number): (r
     const delivery = beginDelivery(request)
     const refusal = refuseFraming(request)
     if (refusal !== undefined) return done(refusal)
-    if (bodyArrives(request)) delivery.deadline = deadlines.start({ reply, payload: payload as Readable })
+    if (bodyArrives(request)) {
+      delivery.deadline = deadlines.start({ reply, payload: payload as Readable }, delivery.since)
+    }
     done(null, payload)
   })
 
