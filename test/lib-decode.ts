@@ -1,5 +1,6 @@
 import t from 'tap'
 import { decodeBase64, decodeHex } from '../plugins/lib/decode.js'
+import { cpuTime } from './fixtures/waiting.js'
 
 const BYTES = Buffer.from(Array.from({ length: 32 }, (_, index) => 0xff - index * 7))
 const HEX = BYTES.toString('hex')
@@ -73,9 +74,9 @@ t.test('16 KiB of anything is decoded or refused in no time', async (t) => {
   const hostile = ['A', '=', 'a0', '+/', 'AAA=', 'AA==', ' ', '\n', 'é', '0', 'f']
     .flatMap((part) => ['', '!', '='].map((end) => part.repeat(16_384 / part.length) + end))
   for (const text of hostile) {
-    const start = performance.now()
+    const start = cpuTime()
     decodeBase64(text)
     decodeHex(text, text.length / 2)
-    t.ok(performance.now() - start < 200, JSON.stringify(text.slice(0, 8)))
+    t.ok(cpuTime() - start < 200, JSON.stringify(text.slice(0, 8)))
   }
 })

@@ -1,6 +1,7 @@
 import t from 'tap'
 import * as errors from '../plugins/lib/errors.js'
 import { describeError } from '../plugins/lib/errors.js'
+import { cpuTime } from './fixtures/waiting.js'
 
 /** In everything of an error that must stay out of the log. */
 const CANARY = 'canary'
@@ -83,11 +84,11 @@ t.test('what has no frames is told by its type', async (t) => {
 
 t.test('a stack of any length is told in no time, and cut', async (t) => {
   const frames = Array(20_000).fill('    at f (a.ts:1:1)').join('\n')
-  const start = performance.now()
+  const start = cpuTime()
   const { stack } = describeError(Object.assign(new Error(CANARY), { stack: `Error: ${CANARY}\n${frames}` }))
   t.equal(stack?.split('\n').length, 50)
   t.strictSame(describeError(Object.assign(new Error(CANARY), { stack: `Error\n${frames}\n${CANARY}` })), { type: 'Error' })
-  t.ok(performance.now() - start < 200)
+  t.ok(cpuTime() - start < 200)
 })
 
 t.test('what is thrown need not be an error', async (t) => {

@@ -7,6 +7,7 @@ import { createMacKey } from '../plugins/lib/mac.js'
 import { freshnessOf } from '../plugins/lib/timestamp.js'
 import { NOW, now, SECRET } from './fixtures/deliveries.js'
 import { createHost, exchange, rawRequest, statusOf } from './fixtures/host.js'
+import { cpuTime } from './fixtures/waiting.js'
 
 const KEY = createMacKey('md5', Buffer.from(SECRET))
 const RULES: HttpSignatureRules = { algorithm: 'md5', freshness: freshnessOf({ now }) }
@@ -272,18 +273,18 @@ t.test('a hostile Signature of 16 KiB is read in no time', async (t) => {
     'date ', 'é', '=1,', '"=', '" "', 'a=1 ', '"a"=""', '"a"="" , '
   ]) {
     for (const text of [fill(part), `keyId="${fill(part)}`, `${GOOD},${fill(part)}`, `keyId=${fill(part)}`]) {
-      const start = performance.now()
+      const start = cpuTime()
       check(text)
       check(`keyId="k",headers="date ${fill(part).replaceAll('"', ' ')}",signature="${OVER_DATE}"`)
-      t.ok(performance.now() - start < 200, JSON.stringify(part))
+      t.ok(cpuTime() - start < 200, JSON.stringify(part))
     }
   }
   const letters = (index: number) => index.toString(2).replaceAll('0', 'a').replaceAll('1', 'b')
   const many = Array.from({ length: 1000 }, (_, index) => `${letters(index)}="${index}"`)
-  const start = performance.now()
+  const start = cpuTime()
   t.equal(parseParameters(many.join(','))?.size, 1000)
   t.equal(parseParameters([...many, many[500]].join(',')), undefined)
-  t.ok(performance.now() - start < 200)
+  t.ok(cpuTime() - start < 200)
 })
 
 t.test('over a socket the reason reaches the log, and nobody else', async (t) => {

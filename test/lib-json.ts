@@ -1,5 +1,6 @@
 import t from 'tap'
 import { parseJsonObject } from '../plugins/lib/json.js'
+import { cpuTime } from './fixtures/waiting.js'
 
 const bytes = (...parts: (string | number)[]) =>
   Buffer.concat(parts.map((part) => typeof part === 'string' ? Buffer.from(part) : Buffer.of(part)))
@@ -115,9 +116,9 @@ t.test('nesting 500,000 deep neither ends the process nor takes long', async (t)
     ['a plain constructor at the bottom', deep('{"a":', '{"constructor":1}', '}'), 'object']
   ]
   for (const [what, body, expected] of bodies) {
-    const start = performance.now()
+    const start = cpuTime()
     t.equal(typeof parseJsonObject(body), expected, what)
-    t.ok(performance.now() - start < 2000, `${what}: in time`)
+    t.ok(cpuTime() - start < 2000, `${what}: in time`)
   }
 })
 
@@ -125,9 +126,9 @@ t.test('the longest body of texts that could hold up the check for poisonous nam
   for (const part of ['"__proto__"', '"__proto__" ', '"constructor"', '\\u005f', '"_', ' ', '"__proto__"\\n']) {
     const inner = part.repeat(262_144 / part.length)
     for (const text of [`{"a":${JSON.stringify(inner)}}`, `{"a":[${inner}]}`, `{${inner}}`]) {
-      const start = performance.now()
+      const start = cpuTime()
       parseJsonObject(Buffer.from(text))
-      t.ok(performance.now() - start < 1000, JSON.stringify(text.slice(0, 20)))
+      t.ok(cpuTime() - start < 1000, JSON.stringify(text.slice(0, 20)))
     }
   }
 })

@@ -2,6 +2,7 @@ import t from 'tap'
 import { altdentifierPlugin, signAltdentifier } from '../plugins/index.js'
 import { SECRET } from './fixtures/deliveries.js'
 import { createHost } from './fixtures/host.js'
+import { cpuTime } from './fixtures/waiting.js'
 
 const BODY = '{"OP":5}'
 const SIGNED = signAltdentifier({ secret: SECRET, body: BODY })
@@ -13,9 +14,9 @@ async function createServer (test: Pick<typeof t, 'teardown'>) {
   await app.ready()
   return async (type: string) => {
     const headers = { ...SIGNED, 'content-type': type }
-    const start = performance.now()
+    const start = cpuTime()
     const { statusCode } = await app.inject({ method: 'POST', url: '/altdentifier', headers, payload: BODY })
-    return { statusCode, ms: performance.now() - start }
+    return { statusCode, ms: cpuTime() - start }
   }
 }
 

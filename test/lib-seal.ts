@@ -4,6 +4,7 @@ import t from 'tap'
 import { issueToken, openToken } from '../plugins/index.js'
 import { createMacKey } from '../plugins/lib/mac.js'
 import { seal, unseal } from '../plugins/lib/seal.js'
+import { cpuTime } from './fixtures/waiting.js'
 
 const SECRET = 'canary secret of the token service'
 const OTHER_SECRET = 'another secret, which is as good'
@@ -320,9 +321,9 @@ t.test('a megabyte of anything is no token, in no time', async (t) => {
   for (const part of ['A', '/', '=', 'A=', 'AAA=', ' ', '\n', '\u00e9', '-', 'AAAA\n', issue()]) {
     for (const end of ['', '=', '!']) {
       const token = part.repeat(1_048_576 / part.length) + end
-      const start = performance.now()
+      const start = cpuTime()
       t.equal(open(token, [SECRET, OTHER_SECRET]), null)
-      t.ok(performance.now() - start < 500, JSON.stringify(part.slice(0, 8) + end))
+      t.ok(cpuTime() - start < 500, JSON.stringify(part.slice(0, 8) + end))
     }
   }
 })

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { checkFreshness, freshnessOf, parseDateTime, parseHttpDate, parseUnixSeconds } from '../plugins/lib/timestamp.js'
 import { NOW, now } from './fixtures/deliveries.js'
+import { cpuTime } from './fixtures/waiting.js'
 
 /** What Number, parseInt or Date would take for a time, and their like. */
 const FORMS: [what: string, text: string][] = [
@@ -133,11 +134,11 @@ t.test('the defaults are those of the contract', async (t) => {
 t.test('16 KiB of anything is refused in no time', async (t) => {
   for (const part of ['1', ' ', 'Mon, ', 'Mon, 21 Sep 2026 14:13:20 GMT', 'A', '0', ':', '\n', '(', '-', 'é']) {
     const text = part.repeat(16_384 / part.length)
-    const start = performance.now()
+    const start = cpuTime()
     t.equal(parseHttpDate(text), undefined)
     t.equal(parseUnixSeconds(text), undefined)
     t.equal(parseDateTime(text), undefined)
-    t.ok(performance.now() - start < 200, JSON.stringify(part))
+    t.ok(cpuTime() - start < 200, JSON.stringify(part))
   }
 })
 
