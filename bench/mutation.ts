@@ -19,7 +19,7 @@ const GROUPS: Record<string, Group> = {
   timestamps: {
     files: ['lib/timestamp'],
     suites: ['lib-timestamp'],
-    further: ['lib-http-signature', 'lib-verdict', 'aghanim', 'pure']
+    further: ['lib-http-signature', 'lib-verdict', 'aghanim', 'pure', 'faults']
   },
   'http-signature': {
     files: ['lib/http-signature'],
@@ -28,7 +28,7 @@ const GROUPS: Record<string, Group> = {
   },
   headers: {
     files: ['lib/headers', 'lib/authenticate', 'lib/endpoint', 'lib/rejection'],
-    suites: ['altdentifier', 'identity-validation', 'lib-api-keys'],
+    suites: ['lib-authenticate', 'altdentifier', 'identity-validation', 'lib-api-keys'],
     further: ['aghanim', 'pure', 'options', 'delivery', 'attacks']
   },
   claims: {
@@ -72,7 +72,7 @@ const GROUPS: Record<string, Group> = {
     further: ['humandetect-upstream']
   },
   guard: {
-    files: ['humandetect', 'lib/verdict'],
+    files: ['humandetect', 'lib/guard', 'lib/verdict'],
     suites: ['lib-verdict', 'humandetect'],
     further: ['deliveries-ids', 'humandetect-upstream', 'outcomes', 'compose', 'faults']
   },
@@ -86,9 +86,14 @@ const GROUPS: Record<string, Group> = {
     suites: ['aghanim', 'altdentifier', 'identity-validation', 'metrics', 'deliveries-ids'],
     further: ['pure', 'openapi', 'outcomes', 'options', 'delivery', 'compose', 'attacks']
   },
+  diagnosis: {
+    files: ['lib/diagnosis/*'],
+    suites: ['lib-diagnosis', 'lib-diagnosis-body', 'doctor'],
+    further: ['doctor-cli']
+  },
   tools: {
     files: ['tools/*'],
-    suites: ['tools', 'cli'],
+    suites: ['tools', 'cli', 'doctor-cli'],
     further: ['cli-process', 'example-server']
   }
 }
