@@ -1,7 +1,7 @@
 import { linesOf, markdownOf, measure } from '../test/fixtures/hostile.js'
 
 // What this collection and others make of the same hostile deliveries: `npm run peers`, with `-- --markdown` for the
-// table of the README.
+// table of docs/peers.md.
 
 const tidies: (() => unknown)[] = []
 const measured = await measure({ teardown: (tidy) => { tidies.push(tidy) } })

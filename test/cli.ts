@@ -11,6 +11,7 @@ import { SENDERS, variantsOf } from '../plugins/tools/senders.js'
 import { VARIANTS, type Variant } from '../plugins/tools/variants.js'
 import { createScan } from './fixtures/canaries.js'
 import { commandsIn, linesOf, run, serveExample } from './fixtures/command-line.js'
+import { blocksOf, PAGES, read } from './fixtures/docs.js'
 import type { Test } from './fixtures/host.js'
 
 const SECRETS = {
@@ -406,13 +407,14 @@ t.test('a connection that fails is one line', async (t) => {
   t.match(long.stderr, /^http:.*: the answer is longer than 1 MiB \(UND_ERR_RES_EXCEEDED_MAX_SIZE\)\n$/)
 })
 
-for (const [name, count] of [['README.md', 4], ['docs/command-line.md', 15]] as const) {
-  t.test(`the commands in ${name} do what they are there for`, async (t) => {
-    const text = readFileSync(new URL(`../${name}`, import.meta.url), 'utf8')
-    const blocks = [...text.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block]) => block!)
-    const script = blocks.filter((block) => block.includes('npx fastify-verification')).join('')
+const RUN_ELSEWHERE = 'docs/signature-doctor.md' // by the suite about the doctor
+
+for (const page of PAGES.filter((page) => page !== RUN_ELSEWHERE)) {
+  const script = blocksOf(read(page), 'sh').filter((block) => block.includes('npx fastify-verification')).join('')
+  if (script === '') continue
+  t.test(`the commands in ${page} do what they are there for`, async (t) => {
     const commands = await commandsIn(script)
-    t.equal(commands.length, count)
+    t.equal(commands.length, script.match(/^npx /gm)!.length)
     const { origin, urlOf } = await serveExample(t)
     for (const command of commands) {
       const argv = command.map((argument) => argument.replace('http://127.0.0.1:3000', origin))
