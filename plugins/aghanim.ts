@@ -69,12 +69,12 @@ export const aghanimScheme: Scheme = {
 function readMac (headers: IncomingHttpHeaders, freshness: Freshness): PresentedMac | Rejection {
   const texts = readHeaders(headers, SIGNATURE, TIMESTAMP)
   if (!Array.isArray(texts)) return texts
-  const [signature, timestamp] = texts as [string, string]
+  const [signature, timestamp] = texts
   const mac = decodeHex(signature, 32)
   if (mac === undefined) return reject('malformed_header', SIGNATURE)
   const seconds = parseUnixSeconds(timestamp)
   if (seconds === undefined) return reject('malformed_header', TIMESTAMP)
-  return checkFreshness(seconds, freshness) ?? { ok: true, mac, prefix: `${timestamp}.` }
+  return checkFreshness(seconds, freshness) ?? { ok: true, macs: [mac], prefix: `${timestamp}.` }
 }
 
 /** What a reply must answer. */

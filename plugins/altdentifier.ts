@@ -54,8 +54,8 @@ export const altdentifierScheme: Scheme = {
 function readMac (headers: IncomingHttpHeaders): PresentedMac | Rejection {
   const texts = readHeaders(headers, DIGEST)
   if (!Array.isArray(texts)) return texts
-  const mac = decodeHex(MD5.exec(texts[0]!)?.[1] ?? '', 16)
-  return mac === undefined ? reject('malformed_header', DIGEST) : { ok: true, mac, prefix: '' }
+  const mac = decodeHex(MD5.exec(texts[0])?.[1] ?? '', 16)
+  return mac === undefined ? reject('malformed_header', DIGEST) : { ok: true, macs: [mac], prefix: '' }
 }
 
 const cachedKeys = cacheKeys({ ...SECRET_RULES, plugin: 'verifyAltdentifier' })

@@ -109,7 +109,7 @@ function readMac (
 ): PresentedMac | Rejection {
   const texts = readHeaders(headers, API_KEY, SIGNATURE, TIMESTAMP, ENDPOINT)
   if (!Array.isArray(texts)) return texts
-  const [keyId, signature, timestamp, signedEndpoint] = texts as [string, string, string, string]
+  const [keyId, signature, timestamp, signedEndpoint] = texts
   if (!KEY_ID.test(keyId)) return reject('malformed_header', API_KEY)
   const mac = decodeBase64(HMAC_SHA256.exec(signature)?.[1] ?? '', 32)
   if (mac === undefined) return reject('malformed_header', SIGNATURE)
@@ -117,7 +117,7 @@ function readMac (
   if (seconds === undefined) return reject('malformed_header', TIMESTAMP)
   if (!PUBLIC_ENDPOINT.test(signedEndpoint)) return reject('malformed_header', ENDPOINT)
   if (signedEndpoint !== endpoint) return reject('wrong_endpoint', ENDPOINT)
-  return checkFreshness(seconds, freshness) ?? { ok: true, mac, prefix: timestamp + endpoint, keyId }
+  return checkFreshness(seconds, freshness) ?? { ok: true, macs: [mac], prefix: timestamp + endpoint, keyId }
 }
 
 function identify ({ idempotency_key: key, ...content }: SessionNotification, mac: Buffer): Identity {

@@ -12,6 +12,10 @@ export {
   identityValidationOptions, identityValidationPlugin, signIdentityValidation, verifyIdentityValidation,
   type IdentityValidationOptions
 } from './identity-validation.js'
+export {
+  createProvider, decodeBase64, decodeHex, parseUnixSeconds, type ProviderDefinition, type ProviderOptions,
+  type Reading
+} from './provider.js'
 export { memoryDeliveries, type MemoryDeliveriesOptions } from './deliveries/memory.js'
 export { redisDeliveries, type RedisClient, type RedisDeliveriesOptions } from './deliveries/redis.js'
 export type { Claim, DeliveryStore, StoredReply } from './lib/delivery-store.js'

@@ -1,6 +1,6 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
 import {
-  errorResponses, ErrorSchema, IdReused, InvalidReply, invalidPayload, once, optional, WebhookErrors,
+  DenialSchema, errorResponses, IdReused, InvalidReply, invalidPayload, once, optional, RefusalSchema, WebhookErrors,
   withExamples, type RouteSchema
 } from './common.js'
 
@@ -79,16 +79,6 @@ export type Player = Static<typeof PlayerSchema>
 
 /** What `handleEvent` may return: nothing, or an object of its own. */
 export const EventReplySchema = Type.Object({}, { description: 'The event was taken' })
-
-/** The answer that refuses. */
-export const DenialSchema = Type.Object({
-  status: Type.Literal('error'),
-  code: Type.String({ description: 'not_found, banned, ...' }),
-  message: Type.String()
-}, { description: 'The player or event is refused' })
-
-/** What a 4xx may be: a denial of any status, or an error of the route itself. */
-export const RefusalSchema = Type.Union([DenialSchema, ErrorSchema])
 
 function example (type: string, id: string, data: object, more: object = {}) {
   return {

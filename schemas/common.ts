@@ -31,6 +31,16 @@ export const ErrorSchema = Type.Object({
 }, { description: 'An error' })
 export type ErrorReply = Static<typeof ErrorSchema>
 
+/** The answer of a handler that refuses. */
+export const DenialSchema = Type.Object({
+  status: Type.Literal('error'),
+  code: Type.String({ description: 'not_found, banned, ...' }),
+  message: Type.String()
+}, { description: 'The handler refused' })
+
+/** What a 4xx may be: a denial of any status, or an error of the route itself. */
+export const RefusalSchema = Type.Union([DenialSchema, ErrorSchema])
+
 /** What errors of one status say, by their codes. */
 type Messages = Readonly<Record<string, string>>
 

@@ -6,7 +6,7 @@ import { SECRET } from './fixtures/deliveries.js'
 import { cpuTime } from './fixtures/waiting.js'
 
 const KEYS = deriveKeys(SECRET, { plugin: 'somePlugin', option: 'secret', algorithm: 'sha256', encoding: 'utf8' })
-const PRESENTED: PresentedMac = { ok: true, mac: Buffer.alloc(32), prefix: '', keyId: 'k' }
+const PRESENTED: PresentedMac = { ok: true, macs: [Buffer.alloc(32)], prefix: '', keyId: 'k' }
 const REQUEST = { raw: { rawHeaders: [] } } as unknown as FastifyRequest
 const LONG = Buffer.alloc(2 ** 25)
 

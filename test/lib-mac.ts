@@ -86,10 +86,11 @@ t.test('printing a key shows neither its secret nor what is made of it', async (
 t.test('a MAC of another length is none, and throws nothing', async (t) => {
   const [key] = keys
   const mac = key!.sign('x', BODY)
-  t.equal(key!.verify(mac, 'x', BODY), true)
-  for (let length = 0; length < mac.length; length++) t.equal(key!.verify(mac.subarray(0, length), 'x', BODY), false)
-  t.equal(key!.verify(Buffer.concat([mac, mac]), 'x', BODY), false)
-  t.equal(findKey(keys, Buffer.alloc(0), 'x', BODY), -1)
+  t.equal(key!.verify([mac], 'x', BODY), true)
+  for (let length = 0; length < mac.length; length++) t.equal(key!.verify([mac.subarray(0, length)], 'x', BODY), false)
+  t.equal(key!.verify([Buffer.concat([mac, mac])], 'x', BODY), false)
+  t.equal(key!.verify([], 'x', BODY), false)
+  t.equal(findKey(keys, [Buffer.alloc(0)], 'x', BODY), -1)
 })
 
 t.test('the key that made a MAC is found wherever it stands, at the cost of all of them', async (t) => {
@@ -97,10 +98,24 @@ t.test('the key that made a MAC is found wherever it stands, at the cost of all 
   const counted = countHmacs(t)
   for (const [index, mac] of [...macs, Buffer.alloc(32)].entries()) {
     counted.made = 0
-    t.equal(findKey(keys, mac, '', BODY), index === 4 ? -1 : index)
+    t.equal(findKey(keys, [mac], '', BODY), index === 4 ? -1 : index)
     t.equal(counted.made, 4)
   }
-  t.equal(findKey([keys[1]!, keys[0]!, keys[1]!], macs[1]!, '', BODY), 2, 'the last, where two are the same')
+  t.equal(findKey([keys[1]!, keys[0]!, keys[1]!], [macs[1]!], '', BODY), 2, 'the last, where two are the same')
+})
+
+t.test('of several MACs any may match, at the cost of one HMAC a key; of none, none does', async (t) => {
+  const made = keys.map((key) => key.sign('', BODY))
+  const wrong = Buffer.alloc(32)
+  const counted = countHmacs(t)
+  for (const [macs, index] of [
+    [[wrong, made[2]!], 2], [[made[2]!, wrong, wrong], 2], [[made[0]!, made[1]!], 1], [[made[1]!, made[0]!], 1],
+    [[wrong, wrong], -1], [[made[0]!.subarray(0, 31), Buffer.concat([made[1]!, wrong])], -1], [[], -1]
+  ] as const) {
+    counted.made = 0
+    t.equal(findKey(keys, macs, '', BODY), index)
+    t.equal(counted.made, 4)
+  }
 })
 
 t.test('an api-key nobody knows costs a MAC, as a wrong signature does', async (t) => {

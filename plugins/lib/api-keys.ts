@@ -23,7 +23,7 @@ export function createKeyCheck (plugin: string, option: string, header: string, 
     const texts = readHeaders(headers, header)
     if (!Array.isArray(texts)) return texts
     if (rawHeaderValues(raw.rawHeaders, header).length > 1) return reject('duplicate_header', header)
-    const presented = digest(texts[0]!)
+    const presented = digest(texts[0])
     let secretIndex = -1
     known.forEach((key, index) => { if (timingSafeEqual(key, presented)) secretIndex = index })
     return secretIndex === -1 ? reject('unknown_key', header) : { ok: true, secretIndex }

@@ -9,6 +9,16 @@ export interface Identity {
   readonly content?: unknown
 }
 
+/** Throws for what would make deliveries that are not the same look so, and get lost. */
+export function checkIdentity (identity: Identity | undefined): Identity | undefined {
+  if (identity === undefined) return undefined
+  const { id } = identity
+  if (Array.isArray(id) && id.length > 0 && Array.from(id).every((part) => typeof part === 'string' && part !== '')) {
+    return identity
+  }
+  throw new TypeError('identify: no id')
+}
+
 /** How a store knows a delivery. */
 export interface DeliveryId {
   /** The same for copies of one delivery. */

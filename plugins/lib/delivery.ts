@@ -21,6 +21,8 @@ export interface Delivery {
   /** Who signed it, for the keys of the store. */
   tenant: string | undefined
   mac: Buffer | undefined
+  /** What it is called in a header that is signed. */
+  id: string | undefined
   /** The event, once all of it is checked. */
   event: object | undefined
   /** By what a store knows it. */
@@ -45,6 +47,7 @@ export function beginDelivery (request: FastifyRequest): Delivery {
     ageSeconds: undefined,
     tenant: undefined,
     mac: undefined,
+    id: undefined,
     event: undefined,
     key: undefined
   };

@@ -1,8 +1,13 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { reject, type Rejection } from './rejection.js'
 
+/** One text a name. */
+export type Texts<Names extends readonly string[]> = { [Index in keyof Names]: string }
+
 /** The texts of the headers; a rejection if one is absent, empty or given as several values. */
-export function readHeaders (headers: IncomingHttpHeaders, ...names: string[]): string[] | Rejection {
+export function readHeaders<Names extends readonly string[]> (
+  headers: IncomingHttpHeaders, ...names: Names
+): Texts<Names> | Rejection {
   const texts: string[] = []
   for (const name of names) {
     const text = headers[name]
@@ -11,7 +16,7 @@ export function readHeaders (headers: IncomingHttpHeaders, ...names: string[]): 
     }
     texts.push(text)
   }
-  return texts
+  return texts as Texts<Names>
 }
 
 /**

@@ -11,8 +11,8 @@ export interface MacKey {
   readonly key: KeyObject
   /** The HMAC of `prefix`, as bytes of its characters, followed by `body`. */
   readonly sign: (prefix: string, body: Uint8Array) => Buffer
-  /** Whether `mac` is the whole HMAC of the message, compared in constant time: a truncated one is not. */
-  readonly verify: (mac: Uint8Array, prefix: string, body: Uint8Array) => boolean
+  /** Whether one of `macs` is the whole HMAC of the message, all compared in constant time: a truncated one is not. */
+  readonly verify: (macs: readonly Uint8Array[], prefix: string, body: Uint8Array) => boolean
 }
 
 const BLOCK = 64 // bytes, of MD5 and SHA-256 alike
@@ -49,9 +49,13 @@ export function createMacKey (algorithm: MacAlgorithm, secret: Uint8Array): MacK
     algorithm,
     key,
     sign: (prefix, body) => Buffer.from(digest(prefix, body), 'latin1'),
-    verify (mac, prefix, body) {
+    verify (macs, prefix, body) {
       expected.write(digest(prefix, body), 'latin1')
-      return mac.byteLength === expected.byteLength && timingSafeEqual(mac, expected)
+      let matches = false
+      for (const mac of macs) {
+        if (mac.byteLength === expected.byteLength && timingSafeEqual(mac, expected)) matches = true
+      }
+      return matches
     }
   }
 }
@@ -66,13 +70,15 @@ export function assertAlgorithm (plugin: string, algorithm: MacAlgorithm): void 
 }
 
 /**
- * The index of the key that made `mac`, or -1. Every key is tried and compared in constant time, so the time taken
- * tells neither which one matched nor how much of a forgery was right.
+ * The index of the key that made one of the MACs, or -1. Every key is tried, by one HMAC each, and compared with every
+ * MAC in constant time, so the time taken tells neither which one matched nor how much of a forgery was right.
  */
-export function findKey (keys: readonly MacKey[], mac: Uint8Array, prefix: string, body: Uint8Array): number {
+export function findKey (
+  keys: readonly MacKey[], macs: readonly Uint8Array[], prefix: string, body: Uint8Array
+): number {
   let found = -1
   for (let index = 0; index < keys.length; index++) {
-    if (keys[index]!.verify(mac, prefix, body)) found = index
+    if (keys[index]!.verify(macs, prefix, body)) found = index
   }
   return found
 }

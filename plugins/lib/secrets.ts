@@ -5,14 +5,16 @@ import { InvalidOption } from './errors.js'
 /** One secret, or 1 to 4 that are live at the same time while one replaces another. */
 export type Secret = string | readonly string[]
 
+/** How the text of a secret stands for the bytes of the key; a function gives undefined for a text that is none. */
+export type SecretEncoding = 'utf8' | 'base64' | ((text: string) => Uint8Array | undefined)
+
 /** What a provider asks of its secrets. */
 export interface SecretRules {
   /** The plugin or function, for error texts. */
   readonly plugin: string
   readonly option: string
   readonly algorithm: MacAlgorithm
-  /** How the text of a secret stands for the bytes of the key. */
-  readonly encoding: 'utf8' | 'base64'
+  readonly encoding: SecretEncoding
   readonly allowWeakSecret?: boolean | undefined
 }
 
@@ -28,13 +30,24 @@ const NOTHING = new Uint8Array()
 const nameOf = (key: MacKey): string => key.sign('fastify-verification key', NOTHING).toString('hex')
 
 /** The bytes of a secret; throws for one that cannot be a secret, however weak. */
-export function secretBytes (secret: unknown, { plugin, option, encoding }: Omit<SecretRules, 'algorithm'>): Buffer {
+export function secretBytes (secret: unknown, { plugin, option, encoding }: Omit<SecretRules, 'algorithm'>): Uint8Array {
   if (typeof secret !== 'string') throw new InvalidOption(plugin, option, 'must be a string')
   if (secret.trim() === '') throw new InvalidOption(plugin, option, 'must not be empty')
   if (secret.trim() !== secret) throw new InvalidOption(plugin, option, 'must not begin or end with white space')
-  const bytes = encoding === 'base64' ? decodeBase64(secret) : Buffer.from(secret)
-  if (bytes === undefined) throw new InvalidOption(plugin, option, 'must be canonical base64')
-  return bytes
+  const bytes = decodeSecret(secret, encoding)
+  if (bytes instanceof Uint8Array) return bytes
+  const expected = encoding === 'base64' ? 'must be canonical base64' : 'is not written as the secrets of this provider are'
+  throw new InvalidOption(plugin, option, expected)
+}
+
+function decodeSecret (secret: string, encoding: SecretEncoding): unknown {
+  if (encoding === 'utf8') return Buffer.from(secret)
+  if (encoding === 'base64') return decodeBase64(secret)
+  try {
+    return encoding(secret)
+  } catch {
+    return undefined // what it throws may show the secret
+  }
 }
 
 /** Whether a key is too short to withstand guessing. */

@@ -5,7 +5,8 @@ import { deliveryOf, type Delivery } from './delivery.js'
 import { deliveryId, namespaceOf, type Identity } from './delivery-id.js'
 import type { Explain } from './diagnosis/explain.js'
 import {
-  describeError, forbidden, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, VERIFICATION_FAILED, type Answer
+  describeError, forbidden, HANDLER_FAILED, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, VERIFICATION_FAILED,
+  type Answer
 } from './errors.js'
 import { createHandlerRunner, type Work } from './handler.js'
 import { parseJsonObject } from './json.js'
@@ -25,7 +26,7 @@ export interface VerifiedRoute<Event, Question = unknown> extends Work<Event, Qu
   /** May it come in? Asked last, of who else has to be asked; if not, how that is answered. */
   readonly admit?: (event: Event, request: FastifyRequest) => Promise<Answer | undefined>
   /** As what it is to be handled once; undefined for one that is handled as often as it comes. */
-  readonly identify?: ((event: Event, mac: Buffer) => Identity | undefined) | undefined
+  readonly identify?: ((event: Event, mac: Buffer, id: string | undefined) => Identity | undefined) | undefined
 }
 
 /** The one place that knows the order: verify, decode, validate, claim, handle, check the reply, complete, answer. */
@@ -68,7 +69,7 @@ export function addVerifiedRoute<Event, Question = unknown> (
       (error: unknown) => fail(reply, VERIFICATION_FAILED, error)).catch(next)
   }
 
-  /** Nobody can say whether it is authentic. */
+  /** Something that is asked about it failed. */
   function fail (reply: FastifyReply, answer: Answer, error: unknown): void {
     send(reply, { ...answer, details: { failure: describeError(error) } })
   }
@@ -87,6 +88,7 @@ export function addVerifiedRoute<Event, Question = unknown> (
     delivery.secretIndex = outcome.secretIndex
     delivery.tenant = outcome.tenant
     delivery.mac = outcome.mac
+    delivery.id = outcome.id
     const payload = body && parseJsonObject(body)
     if (payload === undefined) return send(reply, INVALID_JSON)
     const problem = route.check(payload)
@@ -118,16 +120,25 @@ export function addVerifiedRoute<Event, Question = unknown> (
     if (delivery?.event === undefined) return send(reply, forbidden('mismatch'))
     const event = delivery.event as Event
     const answered = (answer: Answer): void => send(reply, answer)
-    const identity = route.identify?.(event, delivery.mac!)
-    if (identity !== undefined) {
-      if (delivery.tenant! !== tenant) {
-        tenant = delivery.tenant!
-        namespace = namespaceOf(provider, path, tenant)
-      }
-      const id = deliveryId(namespace, identity)
+    let id
+    try {
+      const identity = route.identify?.(event, delivery.mac!, delivery.id)
+      id = identity && deliveryId(namespaceFor(delivery.tenant!), identity)
+    } catch (error) {
+      return fail(reply, HANDLER_FAILED, error)
+    }
+    if (id !== undefined) {
       delivery.key = id.key
       return handleOnce!(id, event, request, answered)
     }
     runHandler(event, request, (answer, late) => { if (!late) answered(answer) }, answered)
+  }
+
+  function namespaceFor (owner: string): string {
+    if (owner !== tenant) {
+      tenant = owner
+      namespace = namespaceOf(provider, path, tenant)
+    }
+    return namespace
   }
 }

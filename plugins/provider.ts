@@ -1,0 +1,150 @@
+import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { Static, TSchema } from '@sinclair/typebox'
+import fp from 'fastify-plugin'
+import { providerRouteSchema } from '../schemas/provider.js'
+import { createAuthenticate } from './lib/authenticate.js'
+import { decodeBase64, decodeHex } from './lib/decode.js'
+import { checkIdentity, type Identity } from './lib/delivery-id.js'
+import { deny, readDenial } from './lib/deny.js'
+import { NO_CONTENT } from './lib/errors.js'
+import type { Texts } from './lib/headers.js'
+import { createKeyLookup, type SecretResolver } from './lib/keys.js'
+import { assertAlgorithm, type MacAlgorithm } from './lib/mac.js'
+import {
+  anything, callback, checkOptions, oneOf, path, required, schema, text, type Awaitable, type Rule
+} from './lib/options.js'
+import { createReader, type Reading } from './lib/reading.js'
+import { compileReply } from './lib/reply.js'
+import { compileOptionCheck } from './lib/schema-check.js'
+import { decorateHandler, prepareScope } from './lib/scope.js'
+import type { Secret, SecretEncoding } from './lib/secrets.js'
+import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/settings.js'
+import { parseUnixSeconds } from './lib/timestamp.js'
+import { addVerifiedRoute } from './lib/verified-route.js'
+
+/** What tells one provider from another. */
+export interface ProviderDefinition<
+  Headers extends readonly string[], Body extends TSchema, Reply extends TSchema | undefined
+> {
+  /** What reports, metrics, logs and errors call it, and, after a slash, its path: small letters, digits, hyphens. */
+  name: string
+  /** What comes, in a line for API pages. */
+  summary: string
+  /** The headers that `read` needs, in small letters. A delivery that lacks one, or repeats it, is refused. */
+  headers: Headers
+  /**
+   * Reads the headers' texts, in that order. It verifies nothing, so it has to be strict: a text that is not written as
+   * the provider writes it gives undefined, in part or as a whole. What it throws is answered 500.
+   */
+  read: (texts: Texts<Headers>) => Reading | undefined
+  /** The HMAC's hash. */
+  algorithm: MacAlgorithm
+  /** How the text of a secret stands for the bytes of the key; a function gives undefined for a text that is none. */
+  secretEncoding: SecretEncoding
+  /** The TypeBox schema of the events. */
+  body: Body
+  /** The TypeBox schema of what `handleEvent` returns, which is answered 200. Without it: 204, whatever it returns. */
+  reply?: Reply | undefined
+  /**
+   * What makes two deliveries the same, of what is signed: `id`, and the `content` that must not differ under that id;
+   * undefined for a delivery that is to be handled as often as it comes. Default: `read`'s id, with the whole event, or
+   * else the MAC, in hex.
+   */
+  identify?: ((event: Static<Body>, signed: Signed) => Identity | undefined) | undefined
+}
+
+/** What of the headers may identify a delivery. */
+export interface Signed { id: string | undefined, mac: string }
+
+export interface ProviderOptions<
+  Body extends TSchema = TSchema, Reply extends TSchema | undefined = undefined
+> extends WebhookOptions {
+  /** The webhook's secret; several while one replaces another; or a function that finds it. */
+  secret: Secret | SecretResolver
+  /** Called with every event. A thrown `deny()` refuses it. */
+  handleEvent: (
+    event: Static<Body>, request: FastifyRequest
+  ) => Reply extends TSchema ? Awaitable<Static<Reply>> : unknown
+  /** Where the route is. Default: a slash and the provider's name. */
+  path?: string | undefined
+}
+
+const CALLER = 'createProvider'
+const NAME = /^[a-z][a-z0-9]*(?:-[a-z0-9]+)*$/
+const HEADER = /^[a-z0-9_-]+$/
+
+const nameRule: Rule = {
+  accepts: (value) => typeof value === 'string' && NAME.test(value),
+  expects: 'must be of small letters, digits and hyphens'
+}
+const headersRule: Rule = {
+  accepts: (value) => Array.isArray(value) && value.length > 0 && new Set(value).size === value.length &&
+    Array.from(value).every((name) => typeof name === 'string' && HEADER.test(name)),
+  expects: 'must be a list of different header names in small letters'
+}
+const encodingRule: Rule = {
+  accepts: (value) => value === 'utf8' || value === 'base64' || typeof value === 'function',
+  expects: 'must be "utf8", "base64" or a function'
+}
+const DEFINITION = {
+  name: required(nameRule),
+  summary: required(text),
+  headers: required(headersRule),
+  read: required(callback),
+  algorithm: required(oneOf('md5', 'sha256')),
+  secretEncoding: required(encodingRule),
+  body: required(schema),
+  reply: schema,
+  identify: callback
+}
+
+function identifyBySigned (event: unknown, { id, mac }: Signed): Identity {
+  return id ? { id: ['id', id], content: event } : { id: ['mac', mac] }
+}
+
+/**
+ * A plugin for a provider of your own, with all that the built-in ones have. Throws `FST_VERIFICATION_INVALID_OPTION`
+ * for a definition it cannot work with.
+ *
+ * @example app.register(githubPlugin, { secret, handleEvent: (event) => app.log.info(event.action) })
+ */
+export function createProvider<
+  const Headers extends readonly string[], Body extends TSchema, Reply extends TSchema | undefined = undefined
+> (definition: ProviderDefinition<Headers, Body, Reply>): FastifyPluginAsync<ProviderOptions<Body, Reply>> {
+  checkOptions(CALLER, definition, DEFINITION)
+  const { name, headers, read, algorithm, secretEncoding, body, reply, identify = identifyBySigned } = definition
+  const check = compileOptionCheck(CALLER, 'body', body)
+  const writeReply = reply && compileReply(reply, undefined, compileOptionCheck(CALLER, 'reply', reply))
+
+  async function provider (scope: FastifyInstance, options: ProviderOptions<Body, Reply>): Promise<void> {
+    checkWebhookOptions(name, options, { secret: required(anything), handleEvent: required(callback), path })
+    assertAlgorithm(name, algorithm)
+    const settings = readSettings(scope, name, options)
+    const { secret, allowWeakSecret } = options
+    const rules = { plugin: name, option: 'secret', algorithm, encoding: secretEncoding, allowWeakSecret }
+    const keysFor = createKeyLookup(secret, rules, scope.log)
+    const send = prepareScope(scope, name, settings)
+
+    addVerifiedRoute<Static<Body>>(scope, send, settings, {
+      provider: name,
+      url: options.path ?? `/${name}`,
+      schema: providerRouteSchema({ ...definition, headers }),
+      authenticate: createAuthenticate({
+        algorithm,
+        read: createReader(headers, (texts) => read(texts as Texts<Headers>), settings),
+        keysFor,
+        severalKeys: true
+      }),
+      check,
+      handle: decorateHandler(scope, 'handleEvent', options.handleEvent),
+      denial: readDenial,
+      identify: (event, mac, id) => checkIdentity(identify(event, { id, mac: mac.toString('hex') })),
+      answer: (result) => writeReply === undefined ? NO_CONTENT : writeReply(result, undefined)
+    })
+  }
+
+  return fp(provider, { name: `fastify-verification-${name}`, fastify: '5.x', encapsulate: true })
+}
+
+export { decodeBase64, decodeHex, deny, parseUnixSeconds }
+export type { Identity, Reading }
