@@ -6,12 +6,14 @@ import { createAuthenticate } from './lib/authenticate.js'
 import { decodeBase64, decodeHex } from './lib/decode.js'
 import { checkIdentity, type Identity } from './lib/delivery-id.js'
 import { deny, readDenial } from './lib/deny.js'
-import { NO_CONTENT } from './lib/errors.js'
+import { createExplain } from './lib/diagnosis/explain.js'
+import type { Scheme } from './lib/diagnosis/scheme.js'
+import { InvalidOption, NO_CONTENT } from './lib/errors.js'
 import type { Texts } from './lib/headers.js'
 import { createKeyLookup, type SecretResolver } from './lib/keys.js'
 import { assertAlgorithm, type MacAlgorithm } from './lib/mac.js'
 import {
-  anything, callback, checkOptions, oneOf, path, required, schema, text, type Awaitable, type Rule
+  anything, anyText, callback, checkOptions, oneOf, path, required, schema, text, type Awaitable, type Rule
 } from './lib/options.js'
 import { createReader, type Reading } from './lib/reading.js'
 import { compileReply } from './lib/reply.js'
@@ -51,6 +53,8 @@ export interface ProviderDefinition<
    * else the MAC, in hex.
    */
   identify?: ((event: Static<Body>, signed: Signed) => Identity | undefined) | undefined
+  /** For `diagnose`: how the signature is written, where it is one MAC over, at most, a timestamp and the body. */
+  scheme?: Pick<Scheme, 'signature' | 'prefix' | 'encoding' | 'timestamp' | 'separator'> | undefined
 }
 
 /** What of the headers may identify a delivery. */
@@ -95,7 +99,15 @@ const DEFINITION = {
   secretEncoding: required(encodingRule),
   body: required(schema),
   reply: schema,
-  identify: callback
+  identify: callback,
+  scheme: anything
+}
+const SCHEME = {
+  signature: required(text),
+  prefix: required(anyText),
+  encoding: required(oneOf('hex', 'base64')),
+  timestamp: text,
+  separator: required(oneOf('', '.'))
 }
 
 function identifyBySigned (event: unknown, { id, mac }: Signed): Identity {
@@ -112,28 +124,36 @@ export function createProvider<
   const Headers extends readonly string[], Body extends TSchema, Reply extends TSchema | undefined = undefined
 > (definition: ProviderDefinition<Headers, Body, Reply>): FastifyPluginAsync<ProviderOptions<Body, Reply>> {
   checkOptions(CALLER, definition, DEFINITION)
-  const { name, headers, read, algorithm, secretEncoding, body, reply, identify = identifyBySigned } = definition
+  const { name, headers, read, algorithm, secretEncoding, body, reply, scheme } = definition
+  const { identify = identifyBySigned } = definition
+  if (scheme !== undefined) checkOptions(`${CALLER}: scheme`, scheme, SCHEME)
+  const secretText = secretEncoding === 'base64' ? 'base64' : 'utf8'
   const check = compileOptionCheck(CALLER, 'body', body)
   const writeReply = reply && compileReply(reply, undefined, compileOptionCheck(CALLER, 'reply', reply))
 
   async function provider (scope: FastifyInstance, options: ProviderOptions<Body, Reply>): Promise<void> {
     checkWebhookOptions(name, options, { secret: required(anything), handleEvent: required(callback), path })
+    if (options.diagnose && scheme === undefined) throw new InvalidOption(name, 'diagnose', 'needs a "scheme"')
     assertAlgorithm(name, algorithm)
     const settings = readSettings(scope, name, options)
     const { secret, allowWeakSecret } = options
     const rules = { plugin: name, option: 'secret', algorithm, encoding: secretEncoding, allowWeakSecret }
     const keysFor = createKeyLookup(secret, rules, scope.log)
     const send = prepareScope(scope, name, settings)
+    const url = options.path ?? `/${name}`
 
     addVerifiedRoute<Static<Body>>(scope, send, settings, {
       provider: name,
-      url: options.path ?? `/${name}`,
+      url,
       schema: providerRouteSchema({ ...definition, headers }),
       authenticate: createAuthenticate({
         algorithm,
         read: createReader(headers, (texts) => read(texts as Texts<Headers>), settings),
         keysFor,
         severalKeys: true
+      }),
+      explain: scheme && createExplain(scope, settings, {
+        path: scope.prefix + url, scheme: { ...scheme, algorithm, secret: secretText }, keysFor
       }),
       check,
       handle: decorateHandler(scope, 'handleEvent', options.handleEvent),

@@ -413,6 +413,7 @@ t.test('a definition that cannot work is refused when it is made', async (t) => 
     ['reply', schema, [null, 'canary', { type: 'object' }]],
     ['identify', callback, [null, 'canary', {}]],
     ['secret', 'is not known', ['canary']],
+    ['verify', 'is not known', [false]],
     ['path', 'is not known', ['/canary']],
     ...['name', 'summary', 'headers', 'read', 'algorithm', 'secretEncoding', 'body']
       .map((option): [string, string, unknown[]] => [option, required, [undefined]])
@@ -423,6 +424,16 @@ t.test('a definition that cannot work is refused when it is made', async (t) => 
       refuses(t, error, `createProvider: option "${option}" ${expected}`, `${option}: ${inspect(value)}`)
     }
   }
+  const scheme = { signature: 'x-mac', prefix: '', encoding: 'hex', separator: '' }
+  for (const [option, value, expected] of [
+    ['signature', undefined, required], ['signature', '', 'must be a text'], ['prefix', null, 'must be a text'],
+    ['prefix', undefined, required], ['encoding', 'canary', 'must be one of "hex", "base64"'],
+    ['separator', ':', 'must be one of "", "."'], ['timestamp', 5, 'must be a text'], ['endpoint', 'x', 'is not known']
+  ]) {
+    const error = await refusal(t, { scheme: { ...scheme, [option!]: value } })
+    refuses(t, error, `createProvider: scheme: option "${option}" ${expected}`, `scheme.${option}`)
+  }
+  refuses(t, await refusal(t, { scheme: null }), 'createProvider: scheme: option "options" must be an object', 'null')
   for (const value of [undefined, null, 5]) {
     t.throws(() => createProvider(value as never), { message: 'createProvider: option "options" must be an object' })
   }
@@ -436,6 +447,8 @@ t.test('options that cannot work are refused at registration, under the name of 
     ['no handler', { handleEvent: undefined }, 'handleEvent', 'is required'],
     ['a handler that is none', { handleEvent: 'canary' }, 'handleEvent', 'must be a function'],
     ['a typo', { tolerence: 5 }, 'tolerence', 'is not known'],
+    ['diagnose without a scheme', { diagnose: true }, 'diagnose', 'needs a "scheme"'],
+    ['diagnose that is no boolean', { diagnose: 'canary' }, 'diagnose', 'must be true or false'],
     ['a path that is none', { path: 'canary' }, 'path', 'must be a path that starts with "/", without a query'],
     ['a lease that is too short', { lease: 10 }, 'lease', 'must be longer than "handlerTimeout"'],
     ['a weak secret', { secret: 'canary' }, 'secret', 'must be at least 24 bytes long'],
@@ -470,6 +483,32 @@ t.test('a resolver that finds what is no secret of the provider is a 503', async
     t.equal(outcomeOf(await deliver()), outcome)
   }
   t.strictSame(reports.map(({ reason }) => reason), ['handled', 'secret_unavailable', 'unknown_key'])
+})
+
+t.test('with a scheme, the log says which mistake explains a signature that does not match', async (t) => {
+  const { name, sign, event, secrets: [secret, other], signature } = GITHUB_PROVIDER
+  const body = JSON.stringify(event)
+  const base64 = createHmac('sha256', secret).update(body).digest('base64')
+  const cases: [headers: Record<string, string>, payload: string, says: RegExp][] = [
+    [{ ...await sign(body), [signature]: `sha256=${base64}` }, body, /base64.*hex/],
+    [await sign(body, `${secret}\n`), body, /line break/],
+    [await sign(body), JSON.stringify(event, null, 2), /body/],
+    [await sign(body, other), body, /^no known mistake/]
+  ]
+  const { lines, post } = createServer(t, GITHUB_PROVIDER, { diagnose: true })
+  for (const [headers, payload, says] of cases) {
+    lines.length = 0
+    t.equal(outcomeOf(await post(payload, headers)), '403 FORBIDDEN')
+    const [line] = lines.filter(({ msg }) => msg === 'delivery rejected')
+    t.match(line, { provider: name, diagnosis: says })
+  }
+  t.equal(outcomeOf(await post(body, await sign(body))), '204')
+  const standard = createOwn(t, {
+    secretEncoding: 'base64', scheme: { signature: 'x-mac', prefix: '', encoding: 'hex', separator: '' }
+  }, { secret: Buffer.from(SECRET).toString('base64'), diagnose: true })
+  t.equal(outcomeOf(await standard.deliver('{}', '{} ')), '403 FORBIDDEN')
+  t.match(standard.lines.find(({ msg }) => msg === 'delivery rejected'), { diagnosis: /body/ })
+  t.equal(outcomeOf(await standard.deliver('{}')), '204')
 })
 
 t.test('its route is on API pages, in a valid document', async (t) => {

@@ -4,8 +4,9 @@ import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fas
 import t from 'tap'
 import { z } from 'zod'
 import {
-  aghanimOptions, aghanimPlugin, altdentifierPlugin, deny, humandetectApiPlugin, humandetectPlugin,
-  identityValidationOptions, identityValidationPlugin, issueToken, memoryDeliveries, openToken, redisDeliveries,
+  aghanimOptions, aghanimPlugin, altdentifierPlugin, createProvider, decodeHex, deny, humandetectApiPlugin,
+  humandetectPlugin, identityValidationOptions, identityValidationPlugin, issueToken, memoryDeliveries, openToken,
+  parseUnixSeconds, redisDeliveries,
   type AghanimEvent, type AghanimOptions, type AltDentifierEvent, type AltDentifierOptions, type DeliveryStore,
   type HumanDetectOptions, type HumanDetectResult, type IdentityValidationOptions, type Player, type PlayerVerifyEvent
 } from '../plugins/index.js'
@@ -505,3 +506,76 @@ t.test('a host of HTTP/2 compiles and starts', async (t) => {
   app.register(identityValidationPlugin, identityValidationOptions({ apiKeys, handleSession, schemas }))
   await t.resolves(async () => { await app.ready() })
 })
+
+const Ping = Type.Object({ zen: Type.String() })
+const Pong = Type.Object({ n: Type.Number() })
+const mine = {
+  name: 'mine',
+  summary: 'Mine',
+  headers: ['x-mac'],
+  read: () => undefined,
+  algorithm: 'sha256',
+  secretEncoding: 'utf8',
+  body: Ping
+} as const
+
+valid('a provider of one\'s own', (app) => {
+  const plugin = createProvider({
+    ...mine,
+    headers: ['x-id', 'x-mac'],
+    read (texts) {
+      exactly<readonly [string, string]>()(texts)
+      const [id, mac] = texts
+      return { mac: [decodeHex(mac, 32)], prefix: id, timestamp: parseUnixSeconds(id), id }
+    },
+    reply: Pong,
+    identify (event, { id, mac }) {
+      exactly<{ zen: string }>()(event)
+      exactly<string | undefined>()(id)
+      return { id: [id ?? mac], content: event }
+    }
+  })
+  app.register(plugin, {
+    secret: [secret],
+    path: '/x',
+    handleEvent (event, request) {
+      exactly<{ zen: string }>()(event)
+      exactly<unknown>()(request.body)
+      return { n: 1 }
+    }
+  })
+  app.register(createProvider(mine), { prefix: '/any', secret: () => secret, handleEvent: ({ zen }) => zen })
+})
+
+invalid(
+  // @ts-expect-error no secret
+  (app) => app.register(createProvider(mine), { handleEvent }),
+  // @ts-expect-error no handler
+  (app) => app.register(createProvider(mine), { secret }),
+  // @ts-expect-error a typo
+  (app) => app.register(createProvider(mine), { secret, handleEvent, tolerence: 300 }),
+  // @ts-expect-error not in the schema
+  (app) => app.register(createProvider(mine), { secret, handleEvent: (event) => event.more }),
+  // @ts-expect-error another reply than the schema's
+  (app) => app.register(createProvider({ ...mine, reply: Pong }), { secret, handleEvent: () => ({ n: '1' }) }),
+  // @ts-expect-error no reply
+  (app) => app.register(createProvider({ ...mine, reply: Pong }), { secret, handleEvent: async () => {} }),
+  // @ts-expect-error no schema
+  () => createProvider({ ...mine, body: undefined }),
+  // @ts-expect-error not a TypeBox schema
+  () => createProvider({ ...mine, body: z.object({}) }),
+  // @ts-expect-error an unknown option
+  () => createProvider({ ...mine, verify: false }),
+  // @ts-expect-error an algorithm that is none
+  () => createProvider({ ...mine, algorithm: 'none' }),
+  // @ts-expect-error nobody says when it was signed, or that nothing does
+  () => createProvider({ ...mine, read: ([mac]) => ({ mac: decodeHex(mac, 32), prefix: '' }) }),
+  // @ts-expect-error a MAC as text
+  () => createProvider({ ...mine, read: ([mac]) => ({ mac, prefix: '', timestamp: null }) }),
+  // @ts-expect-error a promise
+  () => createProvider({ ...mine, read: async () => undefined }),
+  // @ts-expect-error a header that read was not given
+  () => createProvider({ ...mine, read: ([, mac]) => ({ mac: decodeHex(mac, 32), prefix: '', timestamp: null }) }),
+  // @ts-expect-error perhaps no id
+  () => createProvider({ ...mine, identify: (_event, { id }) => ({ id: [id] }) })
+)
