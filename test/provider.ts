@@ -506,7 +506,7 @@ t.test('with a scheme, the log says which mistake explains a signature that does
   const standard = createOwn(t, {
     secretEncoding: 'base64', scheme: { signature: 'x-mac', prefix: '', encoding: 'hex', separator: '' }
   }, { secret: Buffer.from(SECRET).toString('base64'), diagnose: true })
-  t.equal(outcomeOf(await standard.deliver('{}', '{} ')), '403 FORBIDDEN')
+  t.equal(outcomeOf(await standard.deliver('{ }', '{}')), '403 FORBIDDEN')
   t.match(standard.lines.find(({ msg }) => msg === 'delivery rejected'), { diagnosis: /body/ })
   t.equal(outcomeOf(await standard.deliver('{}')), '204')
 })
