@@ -136,7 +136,7 @@ async function mutate (places: string[], suites: string[]): Promise<Mutant[]> {
     tap: { testFiles: suites.map((suite) => `test/${suite}.js`), nodeArgs: [], forceBail: true },
     buildCommand: `esbuild ${inputs.join(' ')} --bundle --platform=node --format=esm --outdir=test --external:tap ` +
       `--external:@tapjs/* --external:typescript --log-level=error --banner:js=${REQUIRE}`,
-    ignorePatterns: ['dist', '.tap', 'coverage', 'docs'],
+    ignorePatterns: ['dist', '.tap', 'coverage'],
     coverageAnalysis: 'perTest',
     concurrency: 2,
     timeoutMS: patience * 1000,
