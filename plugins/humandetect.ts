@@ -1,7 +1,7 @@
 import type {
   FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest, RouteGenericInterface
 } from 'fastify'
-import createError from '@fastify/error'
+import { createError } from '@fastify/error'
 import { Type, type TSchema } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
 import {

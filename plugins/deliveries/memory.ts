@@ -1,4 +1,4 @@
-import createError from '@fastify/error'
+import { createError } from '@fastify/error'
 import type { DeliveryStore, StoredReply } from '../lib/delivery-store.js'
 import { callback, checkOptions, retention, whole } from '../lib/options.js'
 import { createRetentionQueues, type Kept } from '../lib/retention-queues.js'

@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
-import createError from '@fastify/error'
+import { createError } from '@fastify/error'
 import { randomUUID } from 'node:crypto'
 import { CLAIM, COMPLETE, RELEASE, type Script } from '../lib/delivery-scripts.js'
 import type { Claim, DeliveryStore, StoredReply } from '../lib/delivery-store.js'

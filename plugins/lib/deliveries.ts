@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
-import createError from '@fastify/error'
+import { createError } from '@fastify/error'
 import { memoryDeliveries } from '../deliveries/memory.js'
 import type { Claim, DeliveryStore, StoredReply } from './delivery-store.js'
 import { describeError } from './errors.js'

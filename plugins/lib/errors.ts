@@ -1,5 +1,5 @@
 import { STATUS_CODES } from 'node:http'
-import createError from '@fastify/error'
+import { createError } from '@fastify/error'
 import type { RejectionReason } from './rejection.js'
 import type { Outcome, Reason } from './report.js'
 

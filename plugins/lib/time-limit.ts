@@ -1,4 +1,4 @@
-import createError from '@fastify/error'
+import { createError } from '@fastify/error'
 import { createDeadlines } from './deadlines.js'
 import { outcomeOf } from './thenable.js'
 
