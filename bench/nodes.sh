@@ -22,6 +22,7 @@ for node in "${nodes[@]}"; do
     tar -xzf "$folder/$archive" -C "$folder/$node" --strip-components=1 || { status=1; continue; }
   echo "# Node $("$folder/$node/bin/node" --version)"
   # Coverage is for the run that has every suite and the Node of the day: `npm test`.
-  PATH="$folder/$node/bin:$PATH" node_modules/.bin/tap run --disable-coverage --allow-empty-coverage "${suites[@]}" || status=1
+  PATH="$folder/$node/bin:$PATH" node_modules/.bin/tap run \
+    --disable-coverage --allow-empty-coverage --allow-incomplete-coverage "${suites[@]}" || status=1
 done
 exit "$status"
