@@ -165,7 +165,10 @@ t.test('it verifies a delivery, by import and by require, with named and default
   }
   for (const [file, program] of Object.entries(programs)) {
     write(file, program)
-    t.match(await node(file), { stdout: '200 403\n', stderr: '' }, file)
+    const { stdout, stderr } = await node(file)
+    t.equal(stdout, '200 403\n', file)
+    // Node 22.12 still says that require() of a module is new.
+    t.match(stderr, file.endsWith('.cjs') ? /^(?:.*ExperimentalWarning: CommonJS module[^]*using require[^]*)?$/ : /^$/, file)
   }
   write('nothing.js', `import nothing from '${name}'`)
   t.match(await failing('nothing.js'), "does not provide an export named 'default'", 'which plugin would it be?')
