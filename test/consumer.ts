@@ -86,10 +86,15 @@ const modules = Object.entries<{ default: string } | string>(exports).flatMap(([
 })
 
 t.test('only what a user needs is in the tarball, and all of it', async (t) => {
-  const wanted = /^(?:dist\/.*\.(?:js|d\.ts)|docs\/[\w-]+\.md|package\.json|LICENSE|(?:README|CHANGELOG|SECURITY)\.md)$/
+  const wanted = /^(?:dist\/.*\.(?:js|d\.ts)|docs\/[\w-]+\.(?:md|svg)|package\.json|LICENSE|(?:README|CHANGELOG|SECURITY)\.md)$/
   t.strictSame(contents.filter((path) => !wanted.test(path)), [])
   t.strictSame(contents.filter((path) => /test|bench|example/.test(path)), [])
-  const linked = [...read('README.md').matchAll(/\]\((docs\/[^)#]+)/g)].map(([, path]) => path!)
+  const links = (page: string, pattern: RegExp) => [...read(page).matchAll(pattern)].map(([, path]) => path!)
+  const linked = [
+    ...links('README.md', /\]\((docs\/[^)#]+)/g),
+    ...contents.filter((path) => /^docs\/.*\.md$/.test(path))
+      .flatMap((page) => links(page, /\]\(([\w-]+\.\w+)[)#]/g)).map((path) => `docs/${path}`)
+  ]
   t.ok(linked.length > 0)
   t.strictSame(linked.filter((path) => !contents.includes(path)), [])
   for (const target of Object.values<Record<string, string>>(exports).flatMap((target) => Object.values(target))) {
