@@ -12,16 +12,16 @@ import { decodeBase64 } from './lib/decode.js'
 import type { Identity } from './lib/delivery-id.js'
 import { createExplain } from './lib/diagnosis/explain.js'
 import type { Scheme } from './lib/diagnosis/scheme.js'
-import { plainPath, PUBLIC_ENDPOINT, publicEndpoint } from './lib/endpoint.js'
+import { PUBLIC_ENDPOINT, publicEndpoint } from './lib/endpoint.js'
 import { InvalidOption, NO_CONTENT } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { cacheKeys, createKeyRingLookup, findSecret, KEY_ID, type KeyRing } from './lib/keys.js'
-import { anything, callback, checkGroup, checkOption, path, required, schema } from './lib/options.js'
+import { anything, callback, checkOption, required } from './lib/options.js'
 import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
 import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
-import { compileOptionCheck } from './lib/schema-check.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/settings.js'
+import { checkEndpoints, readKinds } from './lib/signed-routes.js'
 import { checkFreshness, parseUnixSeconds, type Freshness } from './lib/timestamp.js'
 import { addVerifiedRoute } from './lib/verified-route.js'
 
@@ -47,7 +47,6 @@ interface CommonOptions<Sessions extends TSchema, Files extends TSchema> extends
 
 /** A schema whose values fit the open one. */
 type Like<Notification> = TSchema & { static: Notification }
-
 /** One of the two handlers must be given. */
 export type IdentityValidationOptions<
   Sessions extends TSchema = Like<SessionNotification>, Files extends TSchema = Like<RequiredFilesNotification>
@@ -174,43 +173,29 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
     handleSession: callback,
     handleRequiredFiles: callback
   })
-  const { apiKeys, paths, endpoints, schemas, allowWeakSecret } = options
-  const kinds = ROUTES.map(({ kind }) => kind)
-  checkGroup(PLUGIN, 'paths', paths, kinds, path)
-  checkGroup(PLUGIN, 'endpoints', endpoints, kinds, publicEndpoint)
-  checkGroup(PLUGIN, 'schemas', schemas, kinds, schema)
-  const routes = ROUTES.filter(({ handler }) => options[handler] !== undefined)
+  const kinds = readKinds(PLUGIN, scope.prefix, ROUTES, options)
+  const routes = kinds.filter(({ handler }) => options[handler] !== undefined)
   if (routes.length === 0) throw new InvalidOption(PLUGIN, 'handleSession', 'or "handleRequiredFiles" is required')
-  const schemaOf = (route: typeof ROUTES[number]) => schemas?.[route.kind] ?? route.schema
-  const checks = new Map(ROUTES.map((route) =>
-    [route.kind, compileOptionCheck(PLUGIN, `schemas.${route.kind}`, schemaOf(route))]))
-
   const settings = readSettings(scope, PROVIDER, options, BODY_LIMIT)
-  const keysFor = createKeyRingLookup(apiKeys, { ...SECRET_RULES, allowWeakSecret }, scope.log)
+  const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret }
+  const keysFor = createKeyRingLookup(options.apiKeys, rules, scope.log)
+  checkEndpoints(PLUGIN, routes)
   const send = prepareScope(scope, PROVIDER, settings)
-  const served = new Set<string>()
 
-  for (const route of routes) {
-    const { kind, handler } = route
-    const url = paths?.[kind] ?? route.path
-    const endpoint = endpoints?.[kind] ?? plainPath(scope.prefix, url)
-    if (endpoint === undefined) throw new InvalidOption(PLUGIN, `endpoints.${kind}`, 'is required for such a path')
-    if (served.has(endpoint)) throw new InvalidOption(PLUGIN, 'endpoints', 'must not be the same for both routes')
-    served.add(endpoint)
-
+  for (const { kind, handler, url, schema, check, endpoint } of routes) {
     addVerifiedRoute<SessionNotification>(scope, send, settings, {
       provider: PROVIDER,
       url,
-      schema: identityValidationRouteSchema(kind, schemaOf(route)),
+      schema: identityValidationRouteSchema(kind, schema),
       authenticate: createAuthenticate({
         algorithm: 'sha256',
-        read: ({ headers }) => readMac(headers, endpoint, settings),
+        read: ({ headers }) => readMac(headers, endpoint!, settings),
         keysFor
       }),
       explain: createExplain(scope, settings, {
-        path: scope.prefix + url, scheme: identityValidationScheme, keysFor, endpoint
+        path: scope.prefix + url, scheme: identityValidationScheme, keysFor, endpoint: endpoint!
       }),
-      check: checks.get(kind)!,
+      check,
       handle: decorateHandler(scope, handler, options[handler]!),
       answer: () => NO_CONTENT,
       identify

@@ -1,0 +1,64 @@
+import type { TSchema } from '@sinclair/typebox'
+import { plainPath, publicEndpoint } from './endpoint.js'
+import { InvalidOption } from './errors.js'
+import { checkGroup, path, schema } from './options.js'
+import { compileOptionCheck, type Check } from './schema-check.js'
+
+/** What a plugin with several routes has for each of them. */
+export interface RouteKind<Kind extends string> {
+  readonly kind: Kind
+  /** Its default path. */
+  readonly path: string
+  /** The default schema of what comes. */
+  readonly schema: TSchema
+}
+
+type PerKind<Kind extends string, Value> = { readonly [K in Kind]?: Value | undefined }
+
+/** The options `paths`, `endpoints` and `schemas`, each with one member a kind. */
+export interface KindOptions<Kind extends string> {
+  readonly paths?: PerKind<Kind, string> | undefined
+  readonly endpoints?: PerKind<Kind, string> | undefined
+  readonly schemas?: PerKind<Kind, TSchema> | undefined
+}
+
+/** A kind of route with the user's options in. */
+export type SignedRoute<K> = K & {
+  readonly url: string
+  /** The public path and query that its sender signs; undefined if that has to be said and is not. */
+  readonly endpoint: string | undefined
+  readonly schema: TSchema
+  readonly check: Check
+}
+
+/** Throws `FST_VERIFICATION_INVALID_OPTION` for options of a kind that is none, or that are not what they should be. */
+export function readKinds<K extends RouteKind<string>> (
+  plugin: string, prefix: string, kinds: readonly K[], { paths, endpoints, schemas }: KindOptions<K['kind']>
+): SignedRoute<K>[] {
+  const names = kinds.map(({ kind }) => kind)
+  checkGroup(plugin, 'paths', paths, names, path)
+  checkGroup(plugin, 'endpoints', endpoints, names, publicEndpoint)
+  checkGroup(plugin, 'schemas', schemas, names, schema)
+  return kinds.map((one) => {
+    const kind: K['kind'] = one.kind
+    const url = paths?.[kind] ?? one.path
+    const body = schemas?.[kind] ?? one.schema
+    return {
+      ...one,
+      url,
+      endpoint: endpoints?.[kind] ?? plainPath(prefix, url),
+      schema: body,
+      check: compileOptionCheck(plugin, `schemas.${kind}`, body)
+    }
+  })
+}
+
+/** Throws the same where an endpoint has to be said, or would be that of two routes. */
+export function checkEndpoints (plugin: string, routes: readonly SignedRoute<RouteKind<string>>[]): void {
+  const served = new Set<string>()
+  for (const { kind, endpoint } of routes) {
+    if (endpoint === undefined) throw new InvalidOption(plugin, `endpoints.${kind}`, 'is required for such a path')
+    if (served.has(endpoint)) throw new InvalidOption(plugin, 'endpoints', 'must not be the same for both routes')
+    served.add(endpoint)
+  }
+}
