@@ -69,21 +69,18 @@ const SIGNATURE = 'x-signature'
 const TIMESTAMP = 'x-timestamp'
 const ENDPOINT = 'x-endpoint'
 const HMAC_SHA256 = /^hmac-sha256 (\S{44})$/
-const ROUTES = [{
-  kind: 'sessions',
-  handler: 'handleSession',
-  path: '/identity-validation/sessions',
-  schema: SessionNotificationSchema
-}, {
-  kind: 'requiredFiles',
-  handler: 'handleRequiredFiles',
-  path: '/identity-validation/required-files',
-  schema: RequiredFilesNotificationSchema
-}] as const
+const ROUTES = [
+  { kind: 'sessions', handler: 'handleSession', path: '/identity-validation/sessions', schema: SessionNotificationSchema },
+  {
+    kind: 'requiredFiles',
+    handler: 'handleRequiredFiles',
+    path: '/identity-validation/required-files',
+    schema: RequiredFilesNotificationSchema
+  }
+] as const
 const PROVIDER = 'identity-validation'
 const PLUGIN = 'identityValidationPlugin'
 const VERIFIER = 'verifyIdentityValidation'
-const BODY_LIMIT = 262_144
 const SECRET_RULES = { plugin: PLUGIN, option: 'apiKeys', algorithm: 'sha256', encoding: 'base64' } as const
 
 /** What `readMac` reads, described for the search for mistakes. */
@@ -103,9 +100,7 @@ export const identityValidationScheme: Scheme = {
  * HMAC-SHA256, in base64, over timestamp, endpoint and body with nothing between them. Ten digits, then an endpoint
  * that is known, then a JSON object: the same bytes cannot be split in another way.
  */
-function readMac (
-  headers: IncomingHttpHeaders, endpoint: string, freshness: Freshness
-): PresentedMac | Rejection {
+function readMac (headers: IncomingHttpHeaders, endpoint: string, freshness: Freshness): PresentedMac | Rejection {
   const texts = readHeaders(headers, API_KEY, SIGNATURE, TIMESTAMP, ENDPOINT)
   if (!Array.isArray(texts)) return texts
   const [keyId, signature, timestamp, signedEndpoint] = texts
@@ -154,11 +149,10 @@ export function signIdentityValidation (
 ) {
   const timestamp = timestampText(input.timestamp)
   const rules = { ...SECRET_RULES, plugin: 'signIdentityValidation', option: 'secret' }
-  const mac = signMac(rules, input, timestamp + input.endpoint)
   return {
     'content-type': 'application/json',
     [API_KEY]: input.apiKey,
-    [SIGNATURE]: `hmac-sha256 ${mac.toString('base64')}`,
+    [SIGNATURE]: `hmac-sha256 ${signMac(rules, input, timestamp + input.endpoint).toString('base64')}`,
     [TIMESTAMP]: timestamp,
     [ENDPOINT]: input.endpoint
   }
@@ -176,7 +170,7 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
   const kinds = readKinds(PLUGIN, scope.prefix, ROUTES, options)
   const routes = kinds.filter(({ handler }) => options[handler] !== undefined)
   if (routes.length === 0) throw new InvalidOption(PLUGIN, 'handleSession', 'or "handleRequiredFiles" is required')
-  const settings = readSettings(scope, PROVIDER, options, BODY_LIMIT)
+  const settings = readSettings(scope, PROVIDER, options, 262_144)
   const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret }
   const keysFor = createKeyRingLookup(options.apiKeys, rules, scope.log)
   checkEndpoints(PLUGIN, routes)
@@ -188,9 +182,7 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
       url,
       schema: identityValidationRouteSchema(kind, schema),
       authenticate: createAuthenticate({
-        algorithm: 'sha256',
-        read: ({ headers }) => readMac(headers, endpoint!, settings),
-        keysFor
+        algorithm: 'sha256', read: ({ headers }) => readMac(headers, endpoint!, settings), keysFor
       }),
       explain: createExplain(scope, settings, {
         path: scope.prefix + url, scheme: identityValidationScheme, keysFor, endpoint: endpoint!
