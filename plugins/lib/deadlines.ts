@@ -13,18 +13,14 @@ export interface Deadlines<Item> {
 
 /**
  * Deadlines that all last `ms`, so the first one started is the first one due: one timer serves them all, which is
- * cheaper than a timer a request. The timer keeps a process alive while a deadline runs, and no longer; without
- * `keepAlive` not at all, which saves a call into the event loop for each.
+ * cheaper than a timer a request. The timer keeps a process alive while a deadline runs, and no longer.
  */
-export function createDeadlines<Item> (
-  ms: number, expire: (item: Item) => void, keepAlive = true
-): Deadlines<Item> {
+export function createDeadlines<Item> (ms: number, expire: (item: Item) => void): Deadlines<Item> {
   const running = new Set<Deadline<Item>>()
   let timer: NodeJS.Timeout | undefined
 
   function arm (delay: number): void {
     timer = setTimeout(tick, delay)
-    if (!keepAlive) timer.unref()
   }
 
   function end (deadline: Deadline<Item>): void {
@@ -53,12 +49,12 @@ export function createDeadlines<Item> (
       const deadline: Deadline<Item> = { item, due: now + ms }
       running.add(deadline)
       if (timer === undefined) arm(ms)
-      else if (keepAlive && running.size === 1) timer.ref()
+      else if (running.size === 1) timer.ref()
       return deadline
     },
     stop (deadline) {
       end(deadline)
-      if (keepAlive && running.size === 0) timer?.unref()
+      if (running.size === 0) timer?.unref()
     }
   }
 }

@@ -22,7 +22,7 @@ export function captureRawBody (scope: FastifyInstance, bodyTimeout: number): (r
     // While Fastify reads the body, its reader must take the error, or it would answer once more when the client goes.
     if (payload.listenerCount('error') > 0) payload.emit('error', new BodyTimeout())
     else reply.send(new BodyTimeout())
-  }, false) // the socket keeps the process alive
+  })
 
   function endDeadline (request: FastifyRequest): void {
     const deadline = deliveryOf(request)?.deadline
