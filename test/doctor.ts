@@ -136,7 +136,7 @@ const UNKNOWN: readonly Delivery[] = [
   aghanim(hmac('the secret of a stranger, 0123456', RIGHT)),
   aghanim(hmac(SECRET, RIGHT), `${NOW}`, BODY.replace('VERIFIED', 'verified')),
   aghanim('no signature'),
-  aghanim('0'.repeat(31)),
+  aghanim('0'.repeat(63)),
   ['/altdentifier', { digest: 'MD5=' }]
 ]
 

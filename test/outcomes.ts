@@ -406,6 +406,20 @@ for (const { name, told, level, cause } of CASES) {
   })
 }
 
+t.test('a guard that finds its token elsewhere than in a body reports on what has none', async (t) => {
+  const { reports } = watch(t)
+  const { baseUrl } = await startService(t)
+  const { app } = await createGuardedHost(t, baseUrl)
+  const guard = app.humandetect.requireHuman({ identifier: IDENTIFIER, token: ({ headers }) => headers['x-token'] })
+  app.get('/guarded', { preHandler: guard }, async () => ({}))
+  app.setNotFoundHandler({ preHandler: guard }, (_request, reply) => { reply.code(404).send({}) })
+  t.equal((await app.inject({ url: '/guarded', headers: { 'x-token': mint() } })).statusCode, 200)
+  t.equal((await app.inject({ url: '/nowhere', headers: { 'x-token': mint() } })).statusCode, 404)
+  t.match(reports.filter(({ provider }) => provider === 'humandetect'), [
+    { outcome: 'accepted', path: '/guarded', bytes: 0 }, { outcome: 'accepted', path: '', bytes: 0 }
+  ])
+})
+
 t.test('copies have one hash, other deliveries another, and those that are handled each time none', async (t) => {
   const { reports } = watch(t)
   const { deliver, send } = createReceiver(t, VERIFY)

@@ -1,5 +1,5 @@
-// RFC 4648 section 8, either case.
-const HEX = /^[0-9a-f]+$/i
+// RFC 4648 section 8, either case; pairs, whatever length a caller derives from the text.
+const HEX = /^(?:[0-9a-f]{2})+$/i
 
 /** The bytes of `text` if it is hex for exactly `length` bytes and nothing else. */
 export function decodeHex (text: string, length: number): Buffer | undefined {
