@@ -25,9 +25,9 @@ export type Reason =
  * `node:diagnostics_channel`: one message each, when its answer is sent.
  */
 export interface DeliveryReport {
-  /** `aghanim`, `altdentifier`, ... */
+  /** The provider's name, as its plugin has it. */
   readonly provider: string
-  /** The route's path, with its prefix; empty for `humandetect.verify()`. */
+  /** The route's path, with its prefix; empty where code asks and no route does. */
   readonly path: string
   readonly outcome: Outcome
   readonly reason: Reason

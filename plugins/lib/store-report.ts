@@ -8,7 +8,7 @@ export type StoreResult = 'claimed' | 'running' | 'done' | 'conflict' | 'held' |
 
 /** What is published of each call of a delivery store, on the channel `fastify-verification:store`. */
 export interface StoreReport {
-  /** `aghanim`, `altdentifier`, ... */
+  /** The provider's name, as its plugin has it. */
   readonly provider: string
   readonly verb: 'claim' | 'complete' | 'release'
   readonly result: StoreResult
