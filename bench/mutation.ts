@@ -86,6 +86,11 @@ const GROUPS: Record<string, Group> = {
     suites: ['aghanim', 'altdentifier', 'identity-validation', 'metrics', 'deliveries-ids'],
     further: ['pure', 'openapi', 'outcomes', 'options', 'delivery', 'compose', 'attacks']
   },
+  own: {
+    files: ['provider', 'lib/reading', 'lib/signed-routes'],
+    suites: ['provider', 'identity-validation'],
+    further: ['options', 'altdentifier', 'aghanim', 'attacks']
+  },
   diagnosis: {
     files: ['lib/diagnosis/*'],
     suites: ['lib-diagnosis', 'lib-diagnosis-body', 'doctor'],
