@@ -6,22 +6,23 @@ import { compileCheck } from './schema-check.js'
 export type ReplyWriter<Event> = (value: unknown, event: Event) => Answer | { problem: string }
 
 /**
- * Writes replies of a schema. Where the schema names properties, others at the top level are dropped. What is
- * checked is the JSON text itself, parsed again: no getter or `toJSON` can show one thing to the check and another
- * to the client. `fits` says what is wrong with a reply for this event.
+ * Writes replies of a schema. Where the schema names properties, others at the top level are dropped. What is checked
+ * is what is sent: no getter or `toJSON` can show one thing to the check and another to the client. `fits` says what
+ * is wrong with a reply for this event.
  */
 export function compileReply<Event, Schema extends TSchema> (
   schema: Schema, fits?: (reply: Static<Schema>, event: Event) => string | undefined, check = compileCheck(schema)
 ): ReplyWriter<Event> {
   const keys = Object.keys(schema['properties'] ?? {})
   return (value, event) => {
+    let reply: unknown
     let body: string | undefined
     try {
-      body = JSON.stringify(keys.length === 0 ? value : pick(value, keys))
+      reply = dataOf(keys.length === 0 ? value : pick(value, keys))
+      body = JSON.stringify(reply)
     } catch {
       return { problem: '/: cannot be written as JSON' }
     }
-    const reply: unknown = body === undefined ? undefined : JSON.parse(body)
     const problem = check(reply) ?? fits?.(reply as Static<Schema>, event)
     if (problem !== undefined) return { problem }
     if (body === undefined) return { problem: '/: Expected a value' }
@@ -29,11 +30,29 @@ export function compileReply<Event, Schema extends TSchema> (
   }
 }
 
-/** The named properties of an object; anything else as it is. */
+/** The named properties of an object, as far as it has them; anything else as it is. */
 export function pick (value: unknown, keys: readonly string[]): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
   const source = value as Record<string, unknown>
   const picked: Record<string, unknown> = {}
-  for (const key of keys) picked[key] = source[key]
+  for (const key of keys) {
+    const member = source[key]
+    if (member !== undefined) picked[key] = member
+  }
   return picked
+}
+
+/** What JSON makes of a value. Most are plain already, and are not written and parsed only to find that out. */
+function dataOf (value: unknown): unknown {
+  if (isData(value)) return value
+  const text: string | undefined = JSON.stringify(value)
+  return text === undefined ? undefined : JSON.parse(text)
+}
+
+/** Whether it is nothing but texts, finite numbers, flags and null, in plain objects without getters. */
+function isData (value: unknown): boolean {
+  if (typeof value === 'string' || typeof value === 'boolean' || value === null) return true
+  if (typeof value !== 'object') return Number.isFinite(value)
+  return Object.getPrototypeOf(value) === Object.prototype &&
+    Object.getOwnPropertyNames(value).every((key) => isData(Object.getOwnPropertyDescriptor(value, key)!.value))
 }
