@@ -44,15 +44,21 @@ export function pick (value: unknown, keys: readonly string[]): unknown {
 
 /** What JSON makes of a value. Most are plain already, and are not written and parsed only to find that out. */
 function dataOf (value: unknown): unknown {
-  if (isData(value)) return value
+  const copy = copyPlain(value)
+  if (copy !== undefined) return copy
   const text: string | undefined = JSON.stringify(value)
   return text === undefined ? undefined : JSON.parse(text)
 }
 
-/** Whether it is nothing but texts, finite numbers, flags and null, in plain objects without getters. */
-function isData (value: unknown): boolean {
-  if (typeof value === 'string' || typeof value === 'boolean' || value === null) return true
-  if (typeof value !== 'object') return Number.isFinite(value)
-  return Object.getPrototypeOf(value) === Object.prototype &&
-    Object.getOwnPropertyNames(value).every((key) => isData(Object.getOwnPropertyDescriptor(value, key)!.value))
+/** The same texts, finite numbers, flags and nulls in objects of our own; undefined where there is anything else. */
+function copyPlain (value: unknown): unknown {
+  if (typeof value === 'string' || typeof value === 'boolean' || value === null || Number.isFinite(value)) return value
+  if (typeof value !== 'object' || Object.getPrototypeOf(value) !== Object.prototype) return undefined
+  const copy: Record<string, unknown> = { ...value }
+  for (const key in copy) {
+    const member = copyPlain(copy[key])
+    if (member === undefined) return undefined
+    copy[key] = member
+  }
+  return copy
 }
