@@ -138,7 +138,7 @@ export async function measure (lanes: readonly Lane[], count: number): Promise<F
   }))
 }
 
-/** How many deliveries to each server make a round: a second or more of its time. */
+/** How many deliveries to each server make a round: a second of its time. */
 export function countFor ({ bytes = 330 }: Traffic): number {
-  return bytes > 20_000 ? 1_500 : bytes > 2_000 ? 6_000 : 12_000
+  return bytes > 20_000 ? 1_000 : bytes > 2_000 ? 3_000 : 6_000
 }
