@@ -84,7 +84,7 @@ export function createAuthenticate (
     const outcome = matchKeys(presented, keys ?? noKeys, body)
     const { keyId, macs, prefix, id } = presented
     if (keys === undefined) return reject('unknown_key')
-    if (!outcome.ok) return { ...preciseRejection(outcome, request), keyId }
+    if (!outcome.ok) return { ok: false, reason: outcome.reason, keyId }
     const key = keys[outcome.secretIndex]!
     const rejection = confirm?.(request, key)
     if (rejection !== undefined) return { ...preciseRejection(rejection, request), keyId }
@@ -97,5 +97,6 @@ export function createAuthenticate (
 /** Node joins a repeated header into one text, which no pattern accepts: say so where that is what happened. */
 function preciseRejection (rejection: Rejection, { raw }: FastifyRequest): Rejection {
   const { header } = rejection
+  if (header === undefined) return rejection
   return rawHeaderValues(raw.rawHeaders, header).length > 1 ? reject('duplicate_header', header) : rejection
 }

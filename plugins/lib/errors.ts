@@ -59,9 +59,15 @@ export const VERIFICATION_FAILED =
 export const SECRET_UNAVAILABLE =
   failed(503, 'secret_unavailable', 'SECRET_UNAVAILABLE', 'The secret cannot be had at the moment')
 
+const forbiddenFor = new Map<RejectionReason, Answer>()
+
 /** The one answer to whatever is not authentic. */
 export function forbidden (reason: RejectionReason): Answer {
-  return reason === 'stale' ? { ...FORBIDDEN, reason, level: 'warn' } : { ...FORBIDDEN, reason }
+  const known = forbiddenFor.get(reason)
+  if (known !== undefined) return known
+  const answer: Answer = { ...FORBIDDEN, reason, ...(reason === 'stale' && { level: 'warn' }) }
+  forbiddenFor.set(reason, answer)
+  return answer
 }
 
 export function isForbidden ({ body }: Answer): boolean {

@@ -19,10 +19,7 @@ export function readHeaders<Names extends readonly string[]> (
   return texts as Texts<Names>
 }
 
-/**
- * Every value a header was sent with, none where there is no name. Node joins or drops repeated ones everywhere but in
- * `rawHeaders`.
- */
-export function rawHeaderValues (rawHeaders: readonly string[], name: string | undefined): string[] {
+/** Every value a header was sent with. Node joins or drops repeated ones everywhere but in `rawHeaders`. */
+export function rawHeaderValues (rawHeaders: readonly string[], name: string): string[] {
   return rawHeaders.filter((_, index) => index % 2 === 1 && rawHeaders[index - 1]!.toLowerCase() === name)
 }
