@@ -5,16 +5,20 @@ import { fileURLToPath } from 'node:url'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import { Type, type Static } from '@sinclair/typebox'
+import { Queue } from 'bullmq'
 import { Redis } from 'ioredis'
 import { Registry } from 'prom-client'
 import { createSamples } from './docs/deliveries-page/samples.js'
 import { deliveriesPage } from './docs/deliveries-page/server.js'
+import { FILES_REQUIRED, tellItem, tellMember, tellSession } from './docs/example/lines.js'
+import { QUEUE_NAME } from './docs/example/worker.js'
 import {
   aghanimPlugin, altdentifierPlugin, humandetectApiPlugin, humandetectPlugin, identityValidationPlugin, issueToken,
-  openToken, redisDeliveries, type AltDentifierEvent, type DeliveryStore, type HumanDetectApiOptions,
+  openToken, redisDeliveries, type DeliveryStore, type HumanDetectApiOptions,
   type Player
 } from './plugins/index.js'
 import { collectMetrics } from './plugins/metrics.js'
+import { enqueue } from './plugins/queue.js'
 import { DEMO, DEMO_TOKEN_SECRET } from './plugins/tools/demo.js'
 import { GuardErrorResponses } from './schemas/humandetect.js'
 
@@ -54,6 +58,8 @@ export function readEnv (env: Env) {
   if (missing.length > 0 && env['NODE_ENV'] === 'production') throw new Error(`production needs ${names}`)
   if (missing.length > 0 && !LOOPBACK.has(host)) throw new Error(`to serve on ${host}, set ${names}`)
 
+  if (env['QUEUE'] && !env['REDIS_URL']) throw new Error('QUEUE needs REDIS_URL')
+
   const given = (name: keyof typeof DEMO): string => env[name] || DEMO[name]
   const isPrivate = env['NODE_ENV'] !== 'production' && LOOPBACK.has(host)
   return {
@@ -67,6 +73,8 @@ export function readEnv (env: Env) {
     humandetectUrl: env['HUMANDETECT_BASE_URL'] || undefined,
     /** Undefined for this program's memory. */
     redisUrl: env['REDIS_URL'] || undefined,
+    /** Whether deliveries are worked on by `npm run worker`. */
+    isQueued: Boolean(env['QUEUE']),
     /** Whether nobody but its developer can ask: who asks is given tokens, and shown what comes in. */
     isPrivate,
     /** Known to everyone only where anybody is given a token anyway. */
@@ -96,20 +104,32 @@ export function loggerFor (stream: { isTTY?: boolean }): NonNullable<FastifyServ
 
 /** The whole server, ready to listen or to be injected into. */
 export async function build (env: Env = {}, options: FastifyServerOptions = {}): Promise<FastifyInstance> {
-  const {
-    altdentifierSecret, aghanimSecret, identityKeys, humandetectKey, humandetectUrl, redisUrl, isPrivate, tokenSecret
-  } = readEnv(env)
   const app = Fastify({ logController: new LogController({ disableRequestLogging: true }), ...options })
+  try {
+    await assemble(app, env)
+  } catch (error) {
+    await app.close() // a connection to Redis keeps a process alive
+    throw error
+  }
+  return app
+}
+
+async function assemble (app: FastifyInstance, env: Env): Promise<void> {
+  const {
+    altdentifierSecret, aghanimSecret, identityKeys, humandetectKey, humandetectUrl, redisUrl, isQueued, isPrivate,
+    tokenSecret
+  } = readEnv(env)
   // Before the routes, which it describes.
   await app.register(swagger, { openapi: API })
   await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true, ...API_PAGE })
   const deliveries = redisUrl === undefined ? undefined : openRedis(app, redisUrl)
+  const later = isQueued ? enqueue(openQueue(app, redisUrl!)) : undefined
   if (isPrivate) await app.register(deliveriesPage, { samples: createSamples(env) })
 
   app.register(altdentifierPlugin, {
     prefix: '/webhooks',
     secret: altdentifierSecret,
-    handleEvent: (event, request) => request.log.info(tell(event))
+    handleEvent: later ?? ((event, request) => request.log.info(tellMember(event)))
   })
 
   app.register(aghanimPlugin, {
@@ -121,16 +141,15 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
       request.log.info(`Aghanim: ${trigger ?? 'someone'} asks for player ${id}: ${player?.name ?? 'denied'}`)
       return player
     },
-    handleEvent: (event, request) => request.log.info(`Aghanim: ${event.event_type} ${event.event_id}`)
+    handleEvent: later ?? ((event, request) => request.log.info(tellItem(event)))
   })
 
   app.register(identityValidationPlugin, {
     prefix: '/webhooks',
     apiKeys: identityKeys,
     deliveries,
-    handleSession: ({ session }, request) =>
-      request.log.info(`Identity validation: session ${session?.id} is ${session?.status}`),
-    handleRequiredFiles: (_notification, request) => request.log.info('Identity validation: files are required')
+    handleSession: later ?? ((notification, request) => request.log.info(tellSession(notification))),
+    handleRequiredFiles: later ?? ((_notification, request) => request.log.info(FILES_REQUIRED))
   })
 
   // Tokens in place of those an SDK would make.
@@ -176,7 +195,6 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
   }, () => ({ status: 'ok' }))
   serveMetrics(app)
   await app.ready()
-  return app
 }
 
 /** In a registry of its own, since tests have several servers in one process. */
@@ -196,6 +214,14 @@ function openRedis (app: FastifyInstance, url: string): DeliveryStore {
   return redisDeliveries({ client })
 }
 
+/** For `npm run worker`. It fails at once while Redis is away, so that the sender comes again. */
+function openQueue (app: FastifyInstance, url: string): Queue {
+  const queue = new Queue(QUEUE_NAME, { connection: { url, enableOfflineQueue: false, retryStrategy: () => 1000 } })
+  queue.on('error', () => {}) // which the store tells of
+  app.addHook('onClose', () => queue.close())
+  return queue
+}
+
 /** The same service on a port of its own, to be asked from here: where this server listens is not known yet. */
 async function serveTokens (app: FastifyInstance, options: HumanDetectApiOptions): Promise<string> {
   const service = Fastify({ forceCloseConnections: true })
@@ -204,18 +230,6 @@ async function serveTokens (app: FastifyInstance, options: HumanDetectApiOptions
   const address = await service.listen({ port: 0, host: '127.0.0.1' })
   service.server.unref() // if nothing else runs, it has nobody to serve
   return address
-}
-
-function tell (event: AltDentifierEvent): string {
-  if (event.OP === 5) return 'AltDentifier: test event'
-  const who = `${event.member.username ?? event.member.name ?? 'member'} (${event.member.id})`
-  switch (event.OP) {
-    case 0: return `AltDentifier: ${who} started verification`
-    case 1: return `AltDentifier: ${who} passed verification by ${event.method}`
-    case 2: return `AltDentifier: ${who} failed verification by ${event.method}: ${event.reason}`
-    case 3: return `AltDentifier: ${who} ignored verification, action ${event.action}`
-    case 4: return `AltDentifier: ${who} verified with another account`
-  }
 }
 
 /** What there is to see in a browser, as lines for a terminal. */

@@ -156,6 +156,7 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
     },
     handle: (event, request) => isPlayerVerify(event) ? verifyPlayer(event, request) : handleEvent!(event, request),
     denial: readDenial,
+    kindOf: ({ event_type: type }) => type,
     identify,
     question: (event) => ({
       isVerify: isPlayerVerify(event), asked: (event.event_data as PlayerVerifyData | undefined)?.player_id

@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastif
 import type { IncomingHttpHeaders } from 'node:http'
 import fp from 'fastify-plugin'
 import {
-  AltDentifierEventSchema, altdentifierRouteSchema, OpSchema, type AltDentifierEvent
+  AltDentifierEventSchema, ALTDENTIFIER_KINDS, altdentifierRouteSchema, OpSchema, type AltDentifierEvent
 } from '../schemas/altdentifier.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeHex } from './lib/decode.js'
@@ -116,6 +116,7 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
     }),
     explain: createExplain(scope, settings, { path: scope.prefix + url, scheme: altdentifierScheme, keysFor }),
     check: (payload) => checkOp(payload) ?? checks.get((payload as AltDentifierEvent).OP)?.(payload),
+    kindOf: ({ OP }) => ALTDENTIFIER_KINDS[OP],
     question: ({ OP }) => OP,
     handle: (event, request) => checks.has(event.OP) ? handleEvent(event, request) : undefined,
     answer: (_result, OP) => checks.has(OP)

@@ -167,8 +167,7 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
     handleSession: callback,
     handleRequiredFiles: callback
   })
-  const kinds = readKinds(PLUGIN, scope.prefix, ROUTES, options)
-  const routes = kinds.filter(({ handler }) => options[handler] !== undefined)
+  const routes = readKinds(PLUGIN, scope.prefix, ROUTES, options).filter(({ handler }) => options[handler])
   if (routes.length === 0) throw new InvalidOption(PLUGIN, 'handleSession', 'or "handleRequiredFiles" is required')
   const settings = readSettings(scope, PROVIDER, options, 262_144)
   const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret }
@@ -188,9 +187,10 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
         path: scope.prefix + url, scheme: identityValidationScheme, keysFor, endpoint: endpoint!
       }),
       check,
-      handle: decorateHandler(scope, handler, options[handler]!),
+      kindOf: () => kind,
+      identify,
       answer: () => NO_CONTENT,
-      identify
+      handle: decorateHandler(scope, handler, options[handler]!)
     })
   }
 }

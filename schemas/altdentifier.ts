@@ -52,6 +52,11 @@ export const AltDentifierEventSchema = Type.Union([
 ], { description: 'An AltDentifier event' })
 export type AltDentifierEvent = Static<typeof AltDentifierEventSchema>
 
+/** What the events of each `OP` are called. */
+export const ALTDENTIFIER_KINDS = {
+  0: 'started', 1: 'passed', 2: 'failed', 3: 'ignored', 4: 'wrong-account', 5: 'test'
+} as const satisfies Record<AltDentifierEvent['OP'], string>
+
 /** Any event, those of codes that are yet to come included. */
 export const OpSchema = Type.Object({ OP: Type.Integer({ description: 'The OP code' }) })
 

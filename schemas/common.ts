@@ -77,7 +77,8 @@ export const WebhookErrors = {
     ...RouteErrors[503],
     FST_VERIFICATION_IN_PROGRESS: 'This delivery is being handled',
     FST_VERIFICATION_STORE_UNAVAILABLE: 'Deliveries cannot be taken at the moment',
-    FST_VERIFICATION_SECRET_UNAVAILABLE: 'The secret cannot be had at the moment'
+    FST_VERIFICATION_SECRET_UNAVAILABLE: 'The secret cannot be had at the moment',
+    FST_VERIFICATION_QUEUE_UNAVAILABLE: 'The queue cannot take this at the moment'
   }
 }
 

@@ -2,10 +2,12 @@ import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { promisify } from 'node:util'
 import type { FastifyInstance } from 'fastify'
+import { Queue } from 'bullmq'
 import t, { type Test } from 'tap'
 import ts from 'typescript'
 import { build } from '../example-server.js'
 import { issueToken, signAghanim, signAltdentifier, signIdentityValidation } from '../plugins/index.js'
+import { createWorker } from '../plugins/queue.js'
 import { FORBIDDEN, GUILD, MEMBER, VERIFY_EVENT } from './fixtures/deliveries.js'
 import { blocksOf, PAGES, read, root, tableOf } from './fixtures/docs.js'
 import { portOf } from './fixtures/host.js'
@@ -139,6 +141,48 @@ t.test('docs/production.md: two servers that share a Redis handle an event once'
     t.equal(reply.statusCode, 204)
     t.equal(reply.headers['idempotency-replayed'], replayed)
   }
+})
+
+const QUEUES = 'docs/queue.md'
+
+t.test(`${QUEUES}: what the server has put into the queue, the worker works on`, { skip: noRedis }, async (t) => {
+  process.env['REDIS_URL'] = (await startRedis(t)).url
+  const secret = process.env['ALTDENTIFIER_SECRET'] = 'demo-altdentifier-secret'
+  const { app } = await importBlock(t, example(QUEUES, 'app.listen'))
+  await importBlock(t, example(QUEUES, 'delivery.kind === '))
+  const body = JSON.stringify({ OP: 1, member: MEMBER, guild: GUILD })
+  t.equal((await send(app, '/altdentifier', body, signAltdentifier({ secret, body }))).statusCode, 204)
+  const { app: metrics } = await importBlock(t, example(QUEUES, 'exportPrometheusMetrics'))
+  const count = async () => (await metrics.inject('/metrics/queue')).body
+  while (!(await count()).includes('bullmq_job_count{queue="verification", state="completed"} 1'));
+  for (const state of ['failed', 'waiting', 'delayed']) t.match(await count(), `state="${state}"} 0`)
+})
+
+t.test(`${QUEUES}: dead letters are listed and retried; queues in order are worked on`, { skip: noRedis }, async (t) => {
+  const { url } = await startRedis(t)
+  process.env['REDIS_URL'] = url
+  const dead = new Queue('verification', { connection: { url } })
+  t.teardown(() => dead.close())
+  const { id } = await dead.add('x', { version: 0, provider: 'altdentifier', kind: 'passed' })
+  const { workers, close } = createWorker('verification', () => {}, { connection: { url } })
+  while (await dead.getFailedCount() === 0);
+  await close()
+  t.equal(workers.length, 1)
+  const print = t.capture(console, 'log', () => {})
+  await importBlock(t, example(QUEUES, 'listDeadLetters'))
+  t.match(print.args(), [[/^\d{4}-.*Z$/, 'altdentifier', 'passed', id, '1 attempts: no delivery of version 1']])
+  t.equal(await dead.getWaitingCount(), 1)
+
+  const { queues, work } = await importBlock(t, example(QUEUES, 'names.map'))
+  t.teardown(() => Promise.all(queues.map((queue: Queue) => queue.close())))
+  const sixteenth = new Queue('verification-15', { connection: { url } })
+  t.teardown(() => sixteenth.close())
+  await sixteenth.add('x', { version: 1, id: 'y', kind: 'passed' })
+  const ordered = work()
+  t.equal(ordered.workers.length, 16)
+  while (await sixteenth.getCompletedCount() === 0);
+  await ordered.close()
+  t.match(print.args(), [['passed', 'y']])
 })
 
 t.test('docs/aghanim.md: a banned player may enter, and not buy', async (t) => {

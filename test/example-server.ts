@@ -8,9 +8,14 @@ import { DEMO_TOKEN_SECRET } from '../plugins/tools/demo.js'
 import { GUILD, MEMBER, PLAYER, VERIFY_EVENT } from './fixtures/deliveries.js'
 import { createLog, type Test } from './fixtures/host.js'
 import { freePort, noRedis, startRedis } from './fixtures/redis.js'
+import { until } from './fixtures/waiting.js'
 
 // Importing it as the program that is run must run it: here into the refusal to make secrets up.
 const entry = process.argv[1]
+process.argv[1] = fileURLToPath(new URL('../docs/example/worker.ts', import.meta.url))
+const workerTold = t.capture(console, 'error', () => {})
+const { build: buildWorker, main: worker } = await import('../docs/example/worker.js')
+workerTold.restore()
 process.argv[1] = fileURLToPath(new URL('../example-server.ts', import.meta.url))
 process.env['NODE_ENV'] = 'production'
 const told = t.capture(console, 'error', () => {})
@@ -23,6 +28,7 @@ t.test('it runs when it is the program', async (t) => {
   t.equal(process.exitCode, 1)
   process.exitCode = 0
   t.match(told()[0]?.args[0], /^production needs/)
+  t.strictSame(workerTold.args(), [['the worker needs REDIS_URL']])
 })
 
 const SECRETS = {
@@ -270,7 +276,7 @@ t.test('a start that fails holds on to nothing', { skip: noRedis }, async (t) =>
   const redis = await startRedis(t)
   const print = t.capture(console, 'error', () => {})
   const stdout = t.capture(process.stdout, 'write', () => true)
-  const env = { ...SECRETS, REDIS_URL: redis.url }
+  const env = { ...SECRETS, REDIS_URL: redis.url, QUEUE: '1' }
   await main({ ...env, PORT: String(redis.port) })
   await main({ ...env, PORT: '0', IDENTITY_API_SECRET: 'canary' })
   stdout.restore()
@@ -278,6 +284,51 @@ t.test('a start that fails holds on to nothing', { skip: noRedis }, async (t) =>
   t.match(print.args(), [[/EADDRINUSE/], [/apiKeys/]])
   const clients = String(await redis.connect().client('LIST'))
   t.equal(clients.trim().split('\n').length, 1, 'only the one that asks is connected')
+})
+
+t.test('with a queue, what comes is told by the worker', { skip: noRedis }, async (t) => {
+  const { url } = await startRedis(t)
+  const { lines: told, stream } = createLog(TOLD)
+  const worker = await buildWorker(url, { logger: { stream } })
+  t.teardown(() => worker.close())
+  const { app, lines, post, endpoint } = await createServer(t, { REDIS_URL: url, QUEUE: '1' })
+  const cases: [string, object, string][] = [
+    ['/webhooks/altdentifier', { OP: 1, member: MEMBER, guild: GUILD, method: 'steam' }, 'passed verification by steam'],
+    ['/webhooks/aghanim', { event_id: 'whevt_1', event_type: 'item.add', event_data: {} }, 'item.add whevt_1'],
+    [`${endpoint}/sessions`, { session: { id: 'iss-1', status: 'VERIFIED' } }, 'session iss-1 is VERIFIED'],
+    [`${endpoint}/required-files`, {}, 'files are required']
+  ]
+  for (const [path, event, line] of cases) {
+    t.ok((await post(path, event)).statusCode < 300)
+    await until(() => told.some(({ msg }) => msg.includes(line)))
+    t.notOk(lines.some(({ msg }) => msg.includes(line)))
+  }
+  t.equal((await post('/webhooks/aghanim', VERIFY_EVENT)).statusCode, 200)
+  t.ok(lines.some(({ msg }) => msg.includes('asks for player')), 'but for what is to be answered at once')
+  await app.close()
+})
+
+t.test('a queue needs a Redis, for the server as for the worker', async (t) => {
+  await t.rejects(build({ ...SECRETS, QUEUE: '1' }), { message: 'QUEUE needs REDIS_URL' })
+  const print = t.capture(console, 'error', () => {})
+  await worker({})
+  t.equal(process.exitCode, 1)
+  process.exitCode = 0
+  t.strictSame(print.args(), [['the worker needs REDIS_URL']])
+})
+
+t.test('the worker works until a signal ends it', { skip: noRedis }, async (t) => {
+  const redis = await startRedis(t)
+  const client = redis.connect()
+  const connected = async () => String(await client.client('LIST')).trim().split('\n').length - 1
+  const stdout = t.capture(process.stdout, 'write', () => true)
+  const signals = new EventEmitter()
+  await worker({ REDIS_URL: redis.url }, signals as typeof process)
+  while (await connected() < 2);
+  signals.emit('SIGTERM')
+  while (await connected() > 0);
+  stdout.restore()
+  t.pass('it has closed')
 })
 
 t.test('the log is pretty on a terminal only', async (t) => {

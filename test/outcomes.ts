@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import {
   aghanimPlugin, deny, humandetectApiPlugin, memoryDeliveries, type DeliveryReport, type Reason, type WebhookOptions
 } from '../plugins/index.js'
+import { enqueue } from '../plugins/queue.js'
 import { API_KEY, NOW, now, PROVIDERS, SECRET, VERIFY_EVENT, bodyOf, type ProviderCase } from './fixtures/deliveries.js'
 import { read, tableOf } from './fixtures/docs.js'
 import { createHost, exchange, rawRequest, type Line, type Test } from './fixtures/host.js'
@@ -231,6 +232,11 @@ const WEBHOOKS: readonly Case[] = [
     cause: aghanim({ deliveries: { ...memoryDeliveries(), claim: fail } }, { ...VERIFY_EVENT, idempotency_key: 'key' })
   },
   { name: 'a resolver that fails', ...failure('secret_unavailable', 503), cause: aghanim({ secret: fail }) },
+  {
+    name: 'a queue that fails',
+    ...failure('queue_unavailable', 503),
+    cause: aghanim({ handleEvent: enqueue({ add: fail }) }, { ...VERIFY_EVENT, event_type: 'item.add' })
+  },
   { name: 'a clock that fails', ...failure('verification_failed', 500), cause: aghanim({ now: fail }) },
   {
     name: 'a hook of the host that fails',
@@ -362,6 +368,7 @@ const REASONS: Readonly<Record<Reason, true>> = {
   invalid_reply: true,
   store_unavailable: true,
   secret_unavailable: true,
+  queue_unavailable: true,
   verification_failed: true,
   service_unavailable: true,
   internal_error: true

@@ -40,6 +40,7 @@ export const REASONS: Readonly<Record<Reason, string>> = {
   handler_timeout: 'The handler took longer than `handlerTimeout`. The sender is told to come again; the work goes on.',
   store_unavailable: 'It cannot be known whether this delivery was handled before: the delivery store cannot be reached, or is full. The sender is told to come again.',
   secret_unavailable: 'The function that finds the secret failed, took too long or returned something else. The sender is told to come again.',
+  queue_unavailable: 'The queue did not take this delivery in time, or failed: see whether its Redis can be reached. The sender is told to come again.',
   verification_failed: 'The check of the signature itself failed. The log has the type of the error and where it comes from.',
   service_unavailable: 'The token service cannot be reached, refuses our key or answers nonsense. Nobody is let in on a guess.',
   internal_error: 'Something failed that should not fail. The log has the type of the error and where it comes from.'

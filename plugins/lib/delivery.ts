@@ -5,6 +5,17 @@ import type { Deadline } from './deadlines.js'
 /** A body on its way, and who is to be told if it takes too long. */
 export interface Arriving { readonly reply: FastifyReply, readonly payload: Readable }
 
+/** What is the same of all deliveries to a route. */
+export interface Route {
+  readonly provider: string
+  /** Where it is, with its prefix. */
+  readonly path: string
+  /** What an event is, in a word. */
+  readonly kindOf: (event: unknown) => string
+  /** Whether what looks the same after a while is another delivery. */
+  readonly exactly: boolean
+}
+
 /** What is known of a delivery on its way, each thing from the step on that finds it out. */
 export interface Delivery {
   /** When it came in, by `performance.now()`. */
@@ -12,6 +23,8 @@ export interface Delivery {
   rawBody: Buffer | undefined
   /** Until its body has arrived. */
   deadline: Deadline<Arriving> | undefined
+  /** Once it is authentic. */
+  route: Route | undefined
   /** Which of several secrets matched, counted from 0. */
   secretIndex: number | undefined
   /** The api-key or `keyId`, once it is known to be one of ours. */
@@ -42,6 +55,7 @@ export function beginDelivery (request: FastifyRequest): Delivery {
     since: performance.now(),
     rawBody: undefined,
     deadline: undefined,
+    route: undefined,
     secretIndex: undefined,
     keyId: undefined,
     ageSeconds: undefined,

@@ -54,6 +54,8 @@ export const INVALID_REPLY = failed(500, 'invalid_reply', 'INVALID_REPLY', 'The 
 export const TIMEOUT = failed(503, 'handler_timeout', 'TIMEOUT', 'The handler did not finish in time')
 export const STORE_UNAVAILABLE =
   failed(503, 'store_unavailable', 'STORE_UNAVAILABLE', 'Deliveries cannot be taken at the moment')
+export const QUEUE_UNAVAILABLE =
+  failed(503, 'queue_unavailable', 'QUEUE_UNAVAILABLE', 'The queue cannot take this at the moment')
 export const VERIFICATION_FAILED =
   failed(500, 'verification_failed', 'FAILED', 'The delivery could not be verified')
 export const SECRET_UNAVAILABLE =

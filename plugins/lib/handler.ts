@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { describeError, HANDLER_FAILED, INVALID_REPLY, TIMEOUT, type Answer } from './errors.js'
 import { tell } from './log.js'
+import { QueueUnavailable } from './queue-unavailable.js'
 import { isThenable, outcomeOf } from './thenable.js'
 import { createTimeLimit } from './time-limit.js'
 
@@ -40,7 +41,7 @@ export function createHandlerRunner<Event, Question> (
   }
 
   function failed (thrown: unknown): Answer {
-    return work.denial?.(thrown) ?? { ...HANDLER_FAILED, details: { failure: describeError(thrown) } }
+    return work.denial?.(thrown) ?? QueueUnavailable.answerOf(thrown) ?? { ...HANDLER_FAILED, details: { failure: describeError(thrown) } }
   }
 
   return (event, request, ended, timedOut) => {

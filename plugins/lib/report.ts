@@ -18,7 +18,7 @@ export type Reason =
   'invalid_json' | 'invalid_payload' | 'unknown_event' | 'id_reused' |
   'token_required' | 'no_identifier' | 'malformed_token' | 'bot' | 'other_identifier' | 'used' |
   'handler_failed' | 'handler_timeout' | 'invalid_reply' | 'store_unavailable' | 'secret_unavailable' | // failed
-  'verification_failed' | 'service_unavailable' | 'internal_error'
+  'queue_unavailable' | 'verification_failed' | 'service_unavailable' | 'internal_error'
 
 /**
  * What is published of a delivery, with nothing secret in it, on the channel `fastify-verification:delivery` of

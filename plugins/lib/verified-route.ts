@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, HookHandlerDoneFunction } from 'fastify'
 import type { Send } from './answer.js'
 import type { Authenticate, Authentication, NoSecret } from './authenticate.js'
-import { deliveryOf, type Delivery } from './delivery.js'
+import { deliveryOf, type Delivery, type Route } from './delivery.js'
 import { deliveryId, namespaceOf, type Identity } from './delivery-id.js'
 import type { Explain } from './diagnosis/explain.js'
 import {
@@ -23,6 +23,8 @@ export interface VerifiedRoute<Event, Question = unknown> extends Work<Event, Qu
   readonly explain?: Explain | undefined
   /** Is it what the provider sends? If not, what is wrong with it, or how that is answered. */
   readonly check: (payload: object) => string | Answer | undefined
+  /** What an event is, in a word. Default `event`. */
+  readonly kindOf?: (event: Event) => string
   /** May it come in? Asked last, of who else has to be asked; if not, how that is answered. */
   readonly admit?: (event: Event, request: FastifyRequest) => Promise<Answer | undefined>
   /** As what it is to be handled once; undefined for one that is handled as often as it comes. */
@@ -39,6 +41,10 @@ export function addVerifiedRoute<Event, Question = unknown> (
   const runHandler = createHandlerRunner(route, handlerTimeout)
   const handleOnce = settings.once && createOnce(runHandler, provider, settings.once)
   const path = scope.prefix + route.url
+  const { kindOf = () => 'event' } = route
+  const about: Route = {
+    provider, path, kindOf: (event) => kindOf(event as Event), exactly: settings.once?.exactly === true
+  }
   // Most deliveries are signed by the same one as the one before.
   let tenant = ''
   let namespace = namespaceOf(provider, path, tenant)
@@ -85,6 +91,7 @@ export function addVerifiedRoute<Event, Question = unknown> (
       delivery.ageSeconds = outcome.ageSeconds
       return refuse(request, reply, body, forbidden(outcome.reason), next)
     }
+    delivery.route = about
     delivery.secretIndex = outcome.secretIndex
     delivery.tenant = outcome.tenant
     delivery.mac = outcome.mac

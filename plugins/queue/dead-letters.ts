@@ -1,0 +1,55 @@
+import type { Job, Queue } from 'bullmq'
+import { checkOptions, whole } from '../lib/options.js'
+import { listOf, oneOrMore, type QueuedDelivery } from './queued.js'
+
+/** A job that has failed for good. */
+export interface DeadLetter extends Pick<QueuedDelivery, 'id' | 'provider' | 'kind' | 'receivedAt'> {
+  /** The name of its queue. */
+  readonly queue: string
+  /** How often it was run. */
+  readonly attempts: number
+  /** The message of what the last run threw. */
+  readonly failure: string
+  readonly failedAt: Date
+}
+
+type Queues = Queue | readonly Queue[]
+
+const queues = oneOrMore((queue) => typeof queue?.getFailed === 'function', 'must be a Queue of BullMQ, or a list of them')
+
+/**
+ * The jobs that have failed for good, the last one first, up to `limit`. They are kept for 14 days, unless the queue's
+ * `defaultJobOptions` say otherwise.
+ */
+export async function listDeadLetters (queue: Queues, { limit = 100 }: { limit?: number } = {}): Promise<DeadLetter[]> {
+  checkOptions('listDeadLetters', { queue, limit }, { queue: queues, limit: whole(10_000) })
+  const failed = await Promise.all(listOf(queue).map(async (one) => {
+    const jobs = await one.getFailed(0, limit - 1)
+    return jobs.map((job) => describe(one.name, job))
+  }))
+  return failed.flat().sort((a, b) => b.failedAt.getTime() - a.failedAt.getTime()).slice(0, limit)
+}
+
+function describe (queue: string, job: Job<Partial<QueuedDelivery> | null>): DeadLetter {
+  const { provider = '', kind = '', receivedAt = '' } = Object(job.data) // which may have failed for being none
+  const { attemptsStarted: attempts, failedReason: failure, finishedOn } = job
+  return { queue, id: job.id!, provider, kind, receivedAt, attempts, failure, failedAt: new Date(finishedOn!) }
+}
+
+/** Has those with these ids, or all, tried again as if they were new. Returns how many. */
+export async function retryDeadLetters (queue: Queues, ids?: readonly string[]): Promise<number> {
+  checkOptions('retryDeadLetters', { queue }, { queue: queues })
+  const retried = await Promise.all(listOf(queue).map((one) => retry(one, ids)))
+  return retried.reduce((sum, count) => sum + count, 0)
+}
+
+async function retry (queue: Queue, ids?: readonly string[]): Promise<number> {
+  let retried = 0
+  for (const id of ids ?? await queue.getRanges(['failed'])) {
+    const job: Job | undefined = await queue.getJob(id)
+    if (!await job?.isFailed()) continue
+    await job!.retry('failed', { resetAttemptsMade: true, resetAttemptsStarted: true })
+    retried++
+  }
+  return retried
+}

@@ -1,0 +1,55 @@
+import type { FastifyBaseLogger } from 'fastify'
+import { Backoffs, Queue, RateLimitError, UnrecoverableError, Worker, type Job, type WorkerOptions } from 'bullmq'
+import { describeError } from '../lib/errors.js'
+import { tell } from '../lib/log.js'
+
+/**
+ * A worker that keeps a queue's order: one job at a time of all workers, and one that fails goes back to the head, where
+ * it waits for its next attempt while the queue is held up by BullMQ's rate limit. A job whose worker has died goes back to
+ * the head, too.
+ */
+export function inOrder (
+  name: string, run: (job: Job) => Promise<void>, options: WorkerOptions, log: FastifyBaseLogger | undefined
+): Worker {
+  let queue: Queue
+
+  async function attempt (job: Job): Promise<void> {
+    try {
+      await run(job)
+    } catch (error) {
+      const { attemptsStarted: started, opts: { attempts = 1, backoff } } = job
+      if (error instanceof UnrecoverableError) throw error
+      if (started >= attempts) throw Object.assign(new UnrecoverableError(messageOf(error)), { cause: error })
+      const about = { queue: name, job: job.id, name: job.name, attempt: started, failure: describeError(error) }
+      if (log) tell(log, 'warn', about, 'job failed, and is tried again')
+      await queue.rateLimit(await waitOf(job, backoff, started))
+      throw new RateLimitError()
+    }
+  }
+
+  const worker = new Worker(name, attempt, {
+    ...options,
+    concurrency: 1,
+    autorun: false,
+    limiter: { max: 1e9, duration: 1 }, // nobody waits for that, but without it no rate limit is looked at
+    maximumRateLimitDelay: 1000 // or close() would wait for longer
+  })
+
+  async function start (): Promise<void> {
+    queue = new Queue(name, { ...options, connection: await worker.client, skipMetasUpdate: true })
+    await queue.setGlobalConcurrency(1)
+    await worker.run()
+  }
+  start().catch((error: unknown) => worker.emit('error', error as Error))
+  return worker
+}
+
+/** How long until the next attempt, in milliseconds; at least one, for Redis takes no other. */
+async function waitOf (job: Job, backoff: Job['opts']['backoff'], started: number): Promise<number> {
+  const wait = Backoffs.calculate(Backoffs.normalize(backoff!)!, started, new Error(), job)
+  return Math.max(1, await wait ?? 1)
+}
+
+function messageOf (error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

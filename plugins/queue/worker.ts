@@ -1,0 +1,115 @@
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import { UnrecoverableError, Worker, type ConnectionOptions, type Job } from 'bullmq'
+import { describeError } from '../lib/errors.js'
+import { tell } from '../lib/log.js'
+import { anything, callback, checkOptions, milliseconds, required, schema, text, whole } from '../lib/options.js'
+import { createTimeLimit } from '../lib/time-limit.js'
+import { inOrder } from './in-order.js'
+import { listOf, oneOrMore, VERSION, type KnownDelivery } from './queued.js'
+
+export interface WorkerOptions {
+  /** BullMQ's own: where Redis is. */
+  connection: ConnectionOptions
+  /** BullMQ's own: what its keys begin with, as in the queue. Default `bull`. */
+  prefix?: string | undefined
+  /** How many jobs run at a time in this process. Of a list of queues it is one of each. Default 10. */
+  concurrency?: number | undefined
+  /** After how long the jobs of a worker that has died are taken by others, in milliseconds. Default 30,000. */
+  lockDuration?: number | undefined
+  /** How long `close()` waits for jobs that run, in milliseconds. Default 25,000. */
+  drainTimeout?: number | undefined
+  /** Its log is written to, and its `close()` closes the worker. */
+  app?: FastifyInstance | undefined
+}
+
+export interface DeliveryWorker {
+  /** BullMQ's own, one for each queue: for their events and metrics. */
+  readonly workers: readonly Worker[]
+  /** Takes no more jobs, waits for those that run, up to `drainTimeout`, and closes the connections. */
+  close (): Promise<void>
+}
+
+/** Does the work. What it throws is tried again; an `UnrecoverableError` of BullMQ is not. */
+export type HandleDelivery<Delivery> = (delivery: Delivery, job: Job<Delivery>) => unknown
+
+// A job that has its worker killed, as by the memory it takes, must end some time; an innocent one must not.
+const MOST_CRASHES = 20
+
+/**
+ * Works on what `enqueue` has put into a queue. Given a list of queues, those to which `enqueue` was given, each is worked
+ * on in its order by one job at a time, however many workers there are.
+ *
+ * @throws `FST_VERIFICATION_INVALID_OPTION` for an option it cannot work with.
+ * @example createWorker('verification', async (delivery) => { await save(delivery) }, { connection, app })
+ */
+export function createWorker<Delivery = KnownDelivery> (
+  queue: string | readonly string[], handle: HandleDelivery<Delivery>, options: WorkerOptions
+): DeliveryWorker {
+  checkOptions('createWorker', { ...options, queue, handle }, {
+    queue: oneOrMore((name) => typeof name === 'string' && /^[^:]+$/.test(name),
+      'must be the name of a queue, without ":", or a list of different ones'),
+    handle: required(callback),
+    connection: required(schema),
+    prefix: text,
+    concurrency: whole(10_000),
+    lockDuration: milliseconds,
+    drainTimeout: milliseconds,
+    app: anything
+  })
+  const { connection, prefix = 'bull', concurrency = 10, lockDuration = 30_000, drainTimeout = 25_000, app } = options
+  const ordered = Array.isArray(queue)
+  const common = {
+    connection,
+    prefix,
+    lockDuration,
+    stalledInterval: Math.max(1, lockDuration >> 1), // found by the second look, since the first one marks
+    maxStalledCount: MOST_CRASHES
+  }
+  const run = async (job: Job): Promise<void> => { await handle(readDelivery(job.data) as Delivery, job) }
+  const workers = listOf(queue).map((name) => {
+    const worker = ordered ? inOrder(name, run, common, app?.log) : new Worker(name, run, { ...common, concurrency })
+    report(worker, app?.log)
+    return worker
+  })
+  const inTime = createTimeLimit(drainTimeout)
+  let closing: Promise<unknown> | undefined
+
+  async function drain (worker: Worker): Promise<void> {
+    let over = false
+    try {
+      await inTime(worker.pause())
+    } catch {
+      over = true // with jobs that run, which others take once the lock has run out; or without Redis
+      if (app) tell(app.log, 'warn', { queue: worker.name }, 'worker was closed before its jobs had ended')
+    }
+    await worker.close(over)
+  }
+
+  async function close (): Promise<void> {
+    closing ??= Promise.all(workers.map(drain))
+    await closing
+  }
+
+  app?.addHook('onClose', close)
+  return { workers, close }
+}
+
+/** A payload that this version cannot read is no better the next time. */
+function readDelivery (data: unknown): object {
+  if (Object(data).version === VERSION) return data as object
+  throw new UnrecoverableError(`no delivery of version ${VERSION}`)
+}
+
+function report (worker: Worker, log: FastifyBaseLogger | undefined): void {
+  worker.on('error', (error) => { // without a listener BullMQ prints it
+    if (log) tell(log, 'warn', { queue: worker.name, failure: describeError(error) }, 'worker: something failed')
+  })
+  if (log === undefined) return
+  worker.on('failed', (job, error) => {
+    const { id, name, attemptsMade: attempt, finishedOn } = job ?? {}
+    const dead = finishedOn !== undefined
+    const about = { queue: worker.name, job: id, name, attempt, failure: describeError(error) }
+    tell(log, dead ? 'error' : 'warn', about, dead ? 'job failed, and is a dead letter' : 'job failed, and is tried again')
+  })
+  worker.on('stalled', (job) => tell(log, 'warn', { queue: worker.name, job }, 'job was cut short, and is taken again'))
+}
