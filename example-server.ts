@@ -14,8 +14,7 @@ import { FILES_REQUIRED, tellItem, tellMember, tellSession } from './docs/exampl
 import { QUEUE_NAME } from './docs/example/worker.js'
 import {
   aghanimPlugin, altdentifierPlugin, humandetectApiPlugin, humandetectPlugin, identityValidationPlugin, issueToken,
-  openToken, redisDeliveries, type DeliveryStore, type HumanDetectApiOptions,
-  type Player
+  openToken, redisDeliveries, type HumanDetectApiOptions, type Player
 } from './plugins/index.js'
 import { collectMetrics } from './plugins/metrics.js'
 import { enqueue } from './plugins/queue.js'
@@ -61,13 +60,15 @@ export function readEnv (env: Env) {
   if (env['QUEUE'] && !env['REDIS_URL']) throw new Error('QUEUE needs REDIS_URL')
 
   const given = (name: keyof typeof DEMO): string => env[name] || DEMO[name]
+  /** The one in use first: by the order, metrics tell which of them deliveries are signed with. */
+  const live = (name: keyof typeof DEMO, next: string | undefined): string[] => [given(name), ...next ? [next] : []]
   const isPrivate = env['NODE_ENV'] !== 'production' && LOOPBACK.has(host)
   return {
     host,
     port,
-    altdentifierSecret: given('ALTDENTIFIER_SECRET'),
-    aghanimSecret: given('AGHANIM_SECRET'),
-    identityKeys: { [given('IDENTITY_API_KEY')]: given('IDENTITY_API_SECRET') },
+    altdentifierSecret: live('ALTDENTIFIER_SECRET', env['ALTDENTIFIER_SECRET_NEXT']),
+    aghanimSecret: live('AGHANIM_SECRET', env['AGHANIM_SECRET_NEXT']),
+    identityKeys: { [given('IDENTITY_API_KEY')]: live('IDENTITY_API_SECRET', env['IDENTITY_API_SECRET_NEXT']) },
     humandetectKey: given('HUMANDETECT_API_KEY'),
     /** Undefined for the Token Verification API of this very program. */
     humandetectUrl: env['HUMANDETECT_BASE_URL'] || undefined,
@@ -104,7 +105,11 @@ export function loggerFor (stream: { isTTY?: boolean }): NonNullable<FastifyServ
 
 /** The whole server, ready to listen or to be injected into. */
 export async function build (env: Env = {}, options: FastifyServerOptions = {}): Promise<FastifyInstance> {
-  const app = Fastify({ logController: new LogController({ disableRequestLogging: true }), ...options })
+  const app = Fastify({
+    logController: new LogController({ disableRequestLogging: true }),
+    return503OnClosing: false, // what still comes in on a connection that a proxy keeps is handled, and closes it
+    ...options
+  })
   try {
     await assemble(app, env)
   } catch (error) {
@@ -122,7 +127,8 @@ async function assemble (app: FastifyInstance, env: Env): Promise<void> {
   // Before the routes, which it describes.
   await app.register(swagger, { openapi: API })
   await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true, ...API_PAGE })
-  const deliveries = redisUrl === undefined ? undefined : openRedis(app, redisUrl)
+  const redis = redisUrl === undefined ? undefined : openRedis(app, redisUrl)
+  const deliveries = redis && redisDeliveries({ client: redis })
   const later = isQueued ? enqueue(openQueue(app, redisUrl!)) : undefined
   if (isPrivate) await app.register(deliveriesPage, { samples: createSamples(env) })
 
@@ -193,6 +199,16 @@ async function assemble (app: FastifyInstance, env: Env): Promise<void> {
   app.get('/health', {
     schema: { tags: ['Example'], summary: 'Whether it runs', response: { 200: StatusSchema('ok', 'It runs') } }
   }, () => ({ status: 'ok' }))
+  app.get('/ready', {
+    schema: {
+      tags: ['Example'],
+      summary: 'Whether it could handle a delivery now: asked once, before the next server is restarted',
+      response: { 200: StatusSchema('ok', 'It could'), 503: StatusSchema('waiting', 'Redis cannot be reached') }
+    }
+  }, (_request, reply) => {
+    if (redis === undefined || redis.status === 'ready') return { status: 'ok' as const }
+    return reply.code(503).send({ status: 'waiting' })
+  })
   serveMetrics(app)
   await app.ready()
 }
@@ -207,11 +223,11 @@ function serveMetrics (app: FastifyInstance): void {
 }
 
 /** What is shared by all processes that are given the same Redis. */
-function openRedis (app: FastifyInstance, url: string): DeliveryStore {
+function openRedis (app: FastifyInstance, url: string): Redis {
   const client = new Redis(url, { maxRetriesPerRequest: 1, lazyConnect: true })
   app.addHook('onReady', async () => { client.connect().catch(() => {}) }) // which the store tells of
   app.addHook('onClose', () => client.disconnect())
-  return redisDeliveries({ client })
+  return client
 }
 
 /** For `npm run worker`. It fails at once while Redis is away, so that the sender comes again. */

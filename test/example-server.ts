@@ -1,12 +1,14 @@
 import { spawn } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
+import { connect } from 'node:net'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { signAghanim, signAltdentifier, signIdentityValidation } from '../plugins/index.js'
 import { DEMO_TOKEN_SECRET } from '../plugins/tools/demo.js'
 import { GUILD, MEMBER, PLAYER, VERIFY_EVENT } from './fixtures/deliveries.js'
-import { createLog, type Test } from './fixtures/host.js'
+import { createLog, portOf, statusOf, type Test } from './fixtures/host.js'
 import { freePort, noRedis, startRedis } from './fixtures/redis.js'
 import { until } from './fixtures/waiting.js'
 
@@ -119,6 +121,26 @@ t.test('while Redis is away deliveries are refused, and its password is not told
   t.notMatch(reply.body, /canary/)
 })
 
+t.test('it is ready while Redis can be reached, and healthy without it', { skip: noRedis }, async (t) => {
+  const redis = await startRedis(t)
+  const { app } = await createServer(t, { REDIS_URL: redis.url })
+  const answers = async () => [(await app.inject('/ready')).json().status, (await app.inject('/health')).statusCode]
+  const become = async (status: string) => { while ((await answers())[0] !== status) await sleep(5) }
+  await become('ok')
+  await redis.stop()
+  await become('waiting')
+  t.strictSame(await answers(), ['waiting', 200])
+  t.equal((await app.inject('/ready')).statusCode, 503)
+  await redis.start()
+  await become('ok')
+  t.equal((await app.inject('/ready')).statusCode, 200)
+})
+
+t.test('without a Redis it is ready at once', async (t) => {
+  const { app } = await createServer(t)
+  t.strictSame((await app.inject('/ready')).json(), { status: 'ok' })
+})
+
 t.test('a human signs up with a demo token, a bot or anyone else does not', async (t) => {
   const { app, lines } = await createServer(t)
   const post = async (url: string, payload: object, headers = {}) => {
@@ -215,6 +237,41 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     t.strictSame(await exit, [0, null])
   })
 }
+
+t.test('what is on its way while it stops is handled, and closes its connection', async (t) => {
+  const { app, lines } = await createServer(t)
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const socket = connect(portOf(app), '127.0.0.1')
+  const connected = once(app.server, 'connection')
+  const body = '{"OP":5}'
+  const headers = Object.entries({ host: 'a', ...signAltdentifier({ secret: SECRETS.ALTDENTIFIER_SECRET, body }) })
+  const fields = [...headers.map(([name, value]) => `${name}: ${value}`), `content-length: ${body.length}`]
+  socket.write('POST /webhooks/altdentifier HTTP/1.1\r\n')
+  await connected
+  const closed = app.close()
+  while (app.server.listening) await sleep(1)
+  socket.write(`${fields.join('\r\n')}\r\n\r\n${body}`)
+  let text = ''
+  for await (const chunk of socket) text += chunk
+  t.equal(statusOf(text), 204)
+  t.match(text, /^connection: close\r$/im)
+  t.ok(lines.some(({ msg }) => msg === 'AltDentifier: test event'))
+  await closed
+})
+
+t.test('the next secret is live beside the one in use', async (t) => {
+  const next = {
+    ALTDENTIFIER_SECRET_NEXT: 'next canary of altdentifier',
+    AGHANIM_SECRET_NEXT: 'next canary of aghanim, long enough',
+    IDENTITY_API_SECRET_NEXT: Buffer.from('next canary of identity, long enough').toString('base64')
+  }
+  const { altdentifierSecret, aghanimSecret, identityKeys } = readEnv({ ...SECRETS, ...next })
+  t.strictSame(altdentifierSecret, [SECRETS.ALTDENTIFIER_SECRET, next.ALTDENTIFIER_SECRET_NEXT])
+  t.strictSame(aghanimSecret, [SECRETS.AGHANIM_SECRET, next.AGHANIM_SECRET_NEXT])
+  const [secret, nextSecret] = [SECRETS.IDENTITY_API_SECRET, next.IDENTITY_API_SECRET_NEXT]
+  t.strictSame(identityKeys, { [SECRETS.IDENTITY_API_KEY]: [secret, nextSecret] })
+  t.strictSame(readEnv({ ...SECRETS, AGHANIM_SECRET_NEXT: '' }).aghanimSecret, [SECRETS.AGHANIM_SECRET])
+})
 
 t.test('run by itself it refuses to make secrets up in production', async (t) => {
   const { output, exit } = run({ NODE_ENV: 'production', PORT: '0' })
