@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { rmSync, writeFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import { Queue } from 'bullmq'
@@ -183,6 +184,24 @@ t.test(`${QUEUES}: dead letters are listed and retried; queues in order are work
   while (await sixteenth.getCompletedCount() === 0);
   await ordered.close()
   t.match(print.args(), [['passed', 'y']])
+})
+
+t.test('docs/several-instances.md: a new secret is taken from a file while the server runs', async (t) => {
+  const [old, next] = ['the old secret of aghanim, of 32 bytes', 'the next secret of aghanim, of 32 bytes']
+  const file = process.env['AGHANIM_SECRETS_FILE'] = `${t.testdir({ secrets: `${old}\n` })}/secrets`
+  const { app } = await importBlock(t, example('docs/several-instances.md', 'SIGHUP'))
+  t.teardown(() => process.removeAllListeners('SIGHUP'))
+  const statusOf = async (secret: string) => (await sendAghanim(app, '/aghanim', secret, VERIFY_EVENT)).statusCode
+  t.strictSame([await statusOf(old), await statusOf(next)], [401, 403])
+  for (const [content, statuses] of [[`${old}\n${next}\n`, [401, 401]], [next, [403, 401]]] as const) {
+    writeFileSync(file, content)
+    process.emit('SIGHUP')
+    while (await statusOf(old) !== statuses[0] || await statusOf(next) !== statuses[1]);
+  }
+  rmSync(file)
+  process.emit('SIGHUP')
+  await new Promise((resolve) => setImmediate(resolve))
+  t.strictSame([await statusOf(old), await statusOf(next)], [403, 401], 'without a file they stay as they are')
 })
 
 t.test('docs/aghanim.md: a banned player may enter, and not buy', async (t) => {
