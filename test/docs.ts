@@ -43,6 +43,13 @@ t.test('the README is short', async (t) => {
   t.ok(readme.split('\n').length < 400, `${readme.split('\n').length} lines`)
 })
 
+t.test('the README leaves production to its pages', async (t) => {
+  const section = sectionOf(readme, '## In production').trim()
+  t.ok(section.split('\n').length < 10)
+  const pages = [...section.matchAll(/\]\(docs\/([\w-]+)\.md\)/g)].map(([, page]) => page)
+  t.strictSame(pages, ['production', 'several-instances', 'queue', 'scale'])
+})
+
 t.test('every link leads somewhere', async (t) => {
   let links = 0
   for (const page of ALL_PAGES) {
