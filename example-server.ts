@@ -1,6 +1,7 @@
 import Fastify, { LogController, type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import { randomBytes } from 'node:crypto'
 import { realpathSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
@@ -225,7 +226,7 @@ function serveMetrics (app: FastifyInstance): void {
 /** What is shared by all processes that are given the same Redis. */
 function openRedis (app: FastifyInstance, url: string): Redis {
   const client = new Redis(url, { maxRetriesPerRequest: 1, lazyConnect: true })
-  app.addHook('onReady', async () => { client.connect().catch(() => {}) }) // which the store tells of
+  app.addHook('onReady', () => soon(client.connect())) // if that fails, the store tells of it
   app.addHook('onClose', () => client.disconnect())
   return client
 }
@@ -234,8 +235,14 @@ function openRedis (app: FastifyInstance, url: string): Redis {
 function openQueue (app: FastifyInstance, url: string): Queue {
   const queue = new Queue(QUEUE_NAME, { connection: { url, enableOfflineQueue: false, retryStrategy: () => 1000 } })
   queue.on('error', () => {}) // which the store tells of
+  app.addHook('onReady', () => soon(queue.waitUntilReady()))
   app.addHook('onClose', () => queue.close())
   return queue
+}
+
+/** So that a server that listens can handle deliveries, and one whose Redis is away listens nevertheless. */
+async function soon (connected: Promise<unknown>): Promise<void> {
+  await Promise.race([connected.catch(() => {}), sleep(1000, undefined, { ref: false })])
 }
 
 /** The same service on a port of its own, to be asked from here: where this server listens is not known yet. */

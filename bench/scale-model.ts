@@ -1,6 +1,6 @@
 // The model of docs/scale.md: what a delivery costs, and what so many of them need.
 
-/** What a delivery costs besides what grows with its body. */
+/** What grows with the bytes of a body. */
 export interface Line { /** Of an empty body. */ readonly base: number, readonly perByte: number }
 
 /** The line through two points. */
@@ -14,47 +14,44 @@ export const at = ({ base, perByte }: Line, bytes: number): number => base + per
 /** By how much a prediction misses, in per cent of what was measured. */
 export const missOf = (predicted: number, measured: number): number => (predicted / measured - 1) * 100
 
+/** What a delivery costs; CPU time in microseconds. */
 export interface Costs {
-  /** CPU time of a server a delivery, in microseconds. */
   readonly server: number
-  /** CPU time of Redis a delivery, in microseconds. */
-  readonly redis: number
-  /** Calls of Redis a delivery. */
-  readonly calls: number
-  /** Of a delivery that is remembered, in bytes of Redis. */
+  /** Of Redis, for the claim. */
+  readonly claim: number
+  /** Of Redis, for adding the job and for working on it. */
+  readonly job: number
+  /** Of a worker whose handler does nothing. */
+  readonly worker: number
+  /** Bytes of Redis, of a delivery that is remembered. */
   readonly entry: number
-  /** In and out of a server on the side of the senders, in bytes a delivery. */
-  readonly http: number
-  /** In and out of Redis, in bytes a delivery. */
+  /** Bytes of Redis, of a job that is done and kept. */
+  readonly kept: number
+  /** Bytes in and out of Redis. */
   readonly wire: number
+  /** Bytes in and out of a server, on the side of its senders. */
+  readonly http: number
 }
 
 /** How busy a core is to be at most: above that, what arrives in bursts waits long. */
 export const BUSY = 0.6
 
-export interface Needs {
-  readonly rate: number
-  readonly serverCores: number
-  /** Redis does all commands on one core: more than 1 means more than one Redis. */
-  readonly redisCores: number
-  readonly calls: number
-  readonly gigabytes: number
-  /** In bits a second, in millions. */
-  readonly http: number
-  readonly wire: number
-}
-
-/** What `perHour` deliveries need that are remembered for `hours`. */
-export function needsOf (perHour: number, hours: number, costs: Costs): Needs {
+/** What `perHour` deliveries need: cores, gigabytes, megabits a second. */
+export function needsOf (perHour: number, costs: Costs) {
   const rate = perHour / 3600
   const cores = (microseconds: number): number => rate * microseconds / 1e6 / BUSY
   const megabits = (bytes: number): number => rate * bytes * 8 / 1e6
   return {
     rate,
-    serverCores: cores(costs.server),
-    redisCores: cores(costs.redis),
-    calls: rate * costs.calls,
-    gigabytes: perHour * hours * costs.entry / 1e9,
+    servers: cores(costs.server),
+    workers: cores(costs.worker),
+    /** All commands of one Redis are done on one core: more than 1 means more than one Redis. */
+    claims: cores(costs.claim),
+    jobs: cores(costs.job),
+    /** For each hour that they are remembered. */
+    entries: perHour * costs.entry / 1e9,
+    /** For each hour that they are kept. */
+    kept: perHour * costs.kept / 1e9,
     http: megabits(costs.http),
     wire: megabits(costs.wire)
   }

@@ -4,15 +4,17 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { redisDeliveries } from '../plugins/index.js'
-import { startRedis, type RedisServer } from '../test/fixtures/redis.js'
-import { makeBatch } from './deliveries.js'
-import { countFor, measure, pinLoad, start, type Entrant, type Figures } from './load.js'
-import { svgOf, type Point } from './plot.js'
+import { createWorker } from '../plugins/queue.js'
+import { startRedis } from '../test/fixtures/redis.js'
+import { makeBatch, type Traffic } from './deliveries.js'
+import { countFor, measure, pinLoad, start, type Figures } from './load.js'
+import { svgOf, type Point, type Series } from './plot.js'
 import { at, BUSY, lineThrough, missOf, needsOf, type Costs, type Line } from './scale-model.js'
+import type { ServerSettings } from './servers.js'
 import { median, ordered, quantile, spread, tableOf } from './statistics.js'
 import { fillMany } from './store.js'
 
-// What docs/scale.md says: measures what a delivery costs, fits a model to some of the points, holds it against those
+// What docs/scale.md says: measures what a notification costs, fits a model to some of the points, holds it against those
 // that were held back, and says what many need. Then what a Redis that is replaced by its replica has lost.
 // `npm run scale -- [rounds = 5]`, on an idle machine with two cores.
 
@@ -22,57 +24,89 @@ if (!(Number.isSafeInteger(ROUNDS) && ROUNDS > 0)) {
   process.exit(2)
 }
 const PLOT = new URL('../../docs/scale.svg', import.meta.url) // seen from where this is compiled to
-const SIZES = [330, 1024, 4096, 16_384] as const
-const FITTED = [330, 16_384] as const
-const ENTRIES = [50_000, 100_000, 200_000] as const // fitted to the first and the last
-const RETENTIONS = [1, 24, 96] as const // hours
-const HOURLY = [1e6, 1e8] as const
+const QUEUE = 'scale'
+const SIZES = [330, 1024, 4096, 16_384]
+const FITTED = [330, 16_384] // the others are held back
+const ENTRIES = [40_000, 70_000, 100_000] // fitted to the first and the last
+const HOURLY = [1e6, 1e8]
 
 const tidies: (() => unknown)[] = []
 const test = { teardown: (tidy: () => unknown) => { tidies.unshift(tidy) } }
 
-interface Reading { readonly cpu: number, readonly calls: number, readonly bytes: number }
+const settingsOf = (redis?: string, queue?: string): ServerSettings =>
+  ({ kind: 'plugin', provider: 'identity', redis, ...(queue !== undefined && { queue }) })
+const trafficOf = (bytes: number): Traffic => ({ keyed: true, bytes })
 
-/** What Redis has done so far: CPU time in microseconds, calls of scripts, bytes in and out. */
-async function readRedis (client: Redis): Promise<Reading> {
-  const text = await client.info('cpu') + await client.info('stats') + await client.info('commandstats')
+/** What Redis has done so far: CPU time in microseconds, calls of scripts, bytes in and out; and what it holds. */
+async function readRedis (client: Redis) {
+  const text = (await Promise.all(['cpu', 'stats', 'commandstats', 'memory'].map((section) => client.info(section)))).join('\n')
   const figure = (name: string): number => Number(new RegExp(`^${name}([\\d.]+)`, 'm').exec(text)?.[1] ?? 0)
   return {
     cpu: (figure('used_cpu_sys:') + figure('used_cpu_user:')) * 1e6,
     calls: figure('cmdstat_evalsha:calls=') + figure('cmdstat_eval:calls='),
-    bytes: figure('total_net_input_bytes:') + figure('total_net_output_bytes:')
+    wire: figure('total_net_input_bytes:') + figure('total_net_output_bytes:'),
+    held: figure('used_memory:')
   }
 }
+type Reading = Awaited<ReturnType<typeof readRedis>>
 
-interface Point2 { readonly bytes: number, readonly server: number, readonly memory: number, readonly redis: Reading }
-
-/** One round at one size: a server with Redis and one with its memory, loaded at the same time. */
-async function measureSize (bytes: number, redis: RedisServer, client: Redis): Promise<Point2> {
-  const entrantOf = (url?: string): Entrant => ({
-    name: url === undefined ? 'memory' : 'Redis',
-    server: { kind: 'plugin', provider: 'aghanim', redis: url },
-    traffic: { keyed: true, bytes }
-  })
-  const lanes = [await start(entrantOf(redis.url)), await start(entrantOf())]
-  const count = countFor({ bytes })
-  await measure(lanes, count) // until the code is compiled
-  const before = await readRedis(client)
-  const [withRedis, inMemory] = await measure(lanes, count) as [Figures, Figures]
-  const after = await readRedis(client)
-  for (const lane of lanes) await lane.stop()
-  await client.flushall()
+/** What was done between two readings, each of `count` times. */
+function share (before: Reading, after: Reading, count: number): Reading {
   const each = (name: keyof Reading): number => (after[name] - before[name]) / count
+  return { cpu: each('cpu'), calls: each('calls'), wire: each('wire'), held: each('held') }
+}
+
+/** Microseconds and bytes a delivery. */
+interface Sample {
+  readonly memory: number
+  readonly redis: number
+  readonly queued: number
+  readonly claim: Reading
+  /** Of the claim and of adding the job. */
+  readonly added: Reading
+  readonly worker: number
+  readonly worked: Reading
+  /** Of a claim and a job that is done. */
+  readonly kept: number
+}
+
+/** One round at one size, on three servers at the same time: in memory, on a Redis, on another with a queue. */
+async function measureSize (bytes: number, [one, other]: readonly [Redis, Redis], urls: readonly string[]): Promise<Sample> {
+  const entrants = [settingsOf(), settingsOf(urls[0]), settingsOf(urls[1], QUEUE)]
+    .map((server, index) => ({ name: ['memory', 'Redis', 'queue'][index]!, server, traffic: trafficOf(bytes) }))
+  const count = countFor({ bytes })
+  await Promise.all([one.flushall(), other.flushall()])
+  const lanes = []
+  for (const entrant of entrants) lanes.push(await start(entrant))
+  const empty = await readRedis(other)
+  await measure(lanes, count) // until the code is compiled
+  const before = await Promise.all([one, other].map(readRedis)) as [Reading, Reading]
+  const [memory, redis, queued] = await measure(lanes, count) as [Figures, Figures, Figures]
+  const after = await Promise.all([one, other].map(readRedis)) as [Reading, Reading]
+  for (const lane of lanes) await lane.stop()
+
+  const jobs = 2 * count
+  const begun = process.cpuUsage()
+  const worker = createWorker(QUEUE, () => {}, { connection: { url: urls[1]! }, concurrency: 50 })
+  while (await other.zcard(`bull:${QUEUE}:completed`) < jobs) await sleep(50)
+  const { user, system } = process.cpuUsage(begun)
+  await worker.close()
+  const end = await readRedis(other)
   return {
-    bytes,
-    server: withRedis.cpu,
-    memory: inMemory.cpu,
-    redis: { cpu: each('cpu'), calls: each('calls'), bytes: each('bytes') }
+    memory: memory.cpu,
+    redis: redis.cpu,
+    queued: queued.cpu,
+    claim: share(before[0], after[0], count),
+    added: share(before[1], after[1], count),
+    worker: (user + system) / jobs,
+    worked: share(after[1], end, jobs),
+    kept: (end.held - empty.held) / jobs
   }
 }
 
 /** Bytes of a request to a server, and of its answer. */
 async function exchanged (bytes: number): Promise<number> {
-  const entrant: Entrant = { name: 'one', server: { kind: 'plugin', provider: 'aghanim' }, traffic: { keyed: true, bytes } }
+  const entrant = { name: 'one', server: settingsOf(), traffic: trafficOf(bytes) }
   const lane = await start(entrant)
   const [request] = makeBatch(entrant.server, entrant.traffic, 1).requests as [Buffer]
   const socket = connect({ port: lane.port, host: '127.0.0.1' })
@@ -84,118 +118,127 @@ async function exchanged (bytes: number): Promise<number> {
 }
 
 /** Bytes of Redis for so many deliveries that are remembered. */
-async function held (client: Redis, entries: number): Promise<number> {
-  const used = async (): Promise<number> => Number(/^used_memory:(\d+)/m.exec(await client.info('memory'))![1])
+async function heldFor (client: Redis, entries: number): Promise<number> {
   await client.flushall()
-  const empty = await used()
-  await fillMany(redisDeliveries({ client }), entries)
-  const full = await used()
-  await client.flushall()
-  return full - empty
+  const { held: empty } = await readRedis(client)
+  await fillMany(redisDeliveries({ client }), entries, { statusCode: 204 })
+  return (await readRedis(client)).held - empty
 }
 
 const pointOf = (x: number, values: readonly number[]): Point => {
   const sorted = ordered(values)
   return { x, y: median(values), low: quantile(sorted, 0.25), high: quantile(sorted, 0.75) }
 }
-const round = (value: number, digits = 1): string => value.toFixed(digits)
+const written = (value: number, digits = 1): string =>
+  value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
 const signed = (value: number): string => `${value < 0 ? '-' : '+'}${Math.abs(value).toFixed(1)} %`
 
-/** A line through the medians of two sizes, and how far the others are from it. */
-function fit (points: readonly Point2[][], figure: (point: Point2) => number): { line: Line, row: string[] } {
-  const medians = points.map((rounds) => median(rounds.map(figure)))
-  const [low, high] = FITTED.map((bytes) => [bytes, medians[SIZES.indexOf(bytes)]!] as const)
-  const line = lineThrough(low!, high!)
-  const row = SIZES.flatMap((bytes, index) => (FITTED as readonly number[]).includes(bytes)
-    ? []
-    : [`${round(at(line, bytes))}, measured ${round(medians[index]!)}: ${signed(missOf(at(line, bytes), medians[index]!))}`])
-  return { line, row }
+type Rounds = readonly (readonly Sample[])[] // by size
+type Figure = (sample: Sample) => number
+
+function fit (rounds: Rounds, figure: Figure): Line {
+  const [low, high] = FITTED.map((bytes) => [bytes, median(rounds[SIZES.indexOf(bytes)]!.map(figure))] as const)
+  return lineThrough(low!, high!)
 }
 
-async function costs (): Promise<{ costsAt: (bytes: number) => Promise<Costs>, line: Line, memoryLine: Line }> {
-  const redis = await startRedis(test)
-  const client = redis.connect()
-  pinLoad()
-  const points: Point2[][] = []
-  for (const bytes of SIZES) {
-    const rounds = []
-    for (let index = 0; index < ROUNDS; index++) rounds.push(await measureSize(bytes, redis, client))
-    points.push(rounds)
-  }
-  const column = (figure: (point: Point2) => number, digits = 1): string[] =>
-    points.map((rounds) => spread(rounds.map(figure), digits))
-  const head = ['a delivery, by the bytes of its body', ...SIZES.map((bytes) => bytes.toLocaleString('en'))]
-  console.log(`\n${tableOf(head, [
-    ['CPU of the server, µs', ...column(({ server }) => server)],
-    ['the same with the store in memory', ...column(({ memory }) => memory)],
-    ['CPU of Redis, µs', ...column(({ redis }) => redis.cpu)],
-    ['calls of Redis', ...column(({ redis }) => redis.calls, 2)],
-    ['bytes in and out of Redis', ...column(({ redis }) => redis.bytes, 0)]
-  ])}`)
+const FIGURES: readonly (readonly [name: string, figure: Figure, digits: number])[] = [
+  ['server, store in memory, µs', ({ memory }) => memory, 1],
+  ['server, store in Redis, µs', ({ redis }) => redis, 1],
+  ['server, and a queue, µs', ({ queued }) => queued, 1],
+  ['worker, µs', ({ worker }) => worker, 1],
+  ['Redis, a claim, µs', ({ claim }) => claim.cpu, 1],
+  ['Redis, claim and adding the job, µs', ({ added }) => added.cpu, 1],
+  ['Redis, working on the job, µs', ({ worked }) => worked.cpu, 1],
+  ['bytes in and out of Redis, claim', ({ claim }) => claim.wire, 0],
+  ['the same, with the job from end to end', ({ added, worked }) => added.wire + worked.wire, 0],
+  ['bytes kept of claim and job', ({ kept }) => kept, 0]
+]
 
-  const server = fit(points, (point) => point.server)
-  const memory = fit(points, (point) => point.memory)
-  const formula = ({ base, perByte }: Line): string => `${round(base)} + ${round(perByte * 1024, 2)} a KiB`
-  const heldBack = SIZES.filter((bytes) => !(FITTED as readonly number[]).includes(bytes))
-  console.log(`\n${tableOf([
-    `µs, fitted to ${FITTED.join(' and ')} B`, 'line', ...heldBack.map((bytes) => `at ${bytes.toLocaleString('en')} B`)
-  ], [['with Redis', formula(server.line), ...server.row], ['in memory', formula(memory.line), ...memory.row]])}`)
+/** The figures of all sizes; of those held back what the model says, too. */
+function tellFigures (rounds: Rounds): void {
+  const rows = FIGURES.map(([name, figure, digits]) => {
+    const line = fit(rounds, figure)
+    return [name, ...SIZES.map((bytes, index) => {
+      const measured = spread(rounds[index]!.map(figure), digits)
+      if (FITTED.includes(bytes)) return measured
+      return `${measured}; ${signed(missOf(at(line, bytes), median(rounds[index]!.map(figure))))}`
+    }), `${written(line.base, digits)} + ${written(line.perByte * 1024, digits)} a KiB`]
+  })
+  const head = ['a delivery, by the bytes of its body', ...SIZES.map((bytes) => bytes.toLocaleString('en')), 'model']
+  console.log(`\n${tableOf(head, rows)}\n\nBehind a semicolon: by how much the model, fitted to ${FITTED.join(' and ')} B, misses.`)
+  const calls = (figure: Figure): string => median(rounds.flat().map(figure)).toFixed(2)
+  console.log(`Calls of Redis: ${calls(({ claim }) => claim.calls)} for a claim, ${calls(({ added }) => added.calls)} with ` +
+    `the job, ${calls(({ worked }) => worked.calls)} to work on it.`)
+}
 
-  const bytesOf: number[] = []
-  for (const entries of ENTRIES) bytesOf.push(await held(client, entries))
-  const [few, some, many] = bytesOf as [number, number, number]
-  const entryLine = lineThrough([ENTRIES[0], few], [ENTRIES[2], many])
-  console.log(`\nRedis memory: ${ENTRIES.map((entries, index) =>
-    `${entries.toLocaleString('en')} deliveries ${round(bytesOf[index]! / entries, 0)} B each`).join(', ')}; ` +
-    `a line through the first and the last misses the one between by ${signed(missOf(at(entryLine, ENTRIES[1]), some))}`)
-
+function draw (rounds: Rounds): void {
+  const series = FIGURES.slice(0, 3).flatMap(([name, figure]): Series[] => {
+    const line = fit(rounds, figure)
+    const short = name.replace(', µs', '')
+    return [
+      { name: short, points: SIZES.map((bytes, index) => pointOf(bytes, rounds[index]!.map(figure))) },
+      { name: `${short}: model`, points: SIZES.map((bytes) => pointOf(bytes, [at(line, bytes)])) }
+    ]
+  })
   writeFileSync(PLOT, svgOf({
-    title: 'CPU time of a server a delivery, and the model fitted to the first and the last point',
+    title: 'CPU time a delivery, measured, and the model that was fitted to the first and last point',
     x: 'bytes of the body',
     y: 'µs a delivery',
     even: true,
-    series: [
-      { name: 'with Redis, measured', points: points.map((rounds, i) => pointOf(SIZES[i]!, rounds.map(({ server }) => server))) },
-      { name: 'with Redis, model', points: SIZES.map((bytes) => pointOf(bytes, [at(server.line, bytes)])) },
-      { name: 'in memory, measured', points: points.map((rounds, i) => pointOf(SIZES[i]!, rounds.map(({ memory }) => memory))) },
-      { name: 'in memory, model', points: SIZES.map((bytes) => pointOf(bytes, [at(memory.line, bytes)])) }
-    ]
+    series
   }))
-  const all = points.flat()
-  return {
-    line: server.line,
-    memoryLine: memory.line,
-    costsAt: async (bytes) => ({
-      server: at(server.line, bytes),
-      redis: median(all.map(({ redis }) => redis.cpu)),
-      calls: median(all.map(({ redis }) => redis.calls)),
-      entry: Math.max(...bytesOf.map((held, index) => held / ENTRIES[index]!)),
-      http: await exchanged(bytes),
-      wire: median(all.map(({ redis }) => redis.bytes))
-    })
+}
+
+async function measureAll (): Promise<{ rounds: Rounds, entry: number }> {
+  const servers = [await startRedis(test), await startRedis(test)] as const
+  const clients = [servers[0].connect(), servers[1].connect()] as const
+  pinLoad()
+  const rounds: Sample[][] = []
+  for (const bytes of SIZES) {
+    const samples = []
+    for (let round = 0; round < ROUNDS; round++) samples.push(await measureSize(bytes, clients, servers.map(({ url }) => url)))
+    rounds.push(samples)
   }
+  const held: number[] = []
+  for (const entries of ENTRIES) held.push(await heldFor(clients[0], entries))
+  const line = lineThrough([ENTRIES[0]!, held[0]!], [ENTRIES[2]!, held[2]!])
+  const each = held.map((bytes, index) => bytes / ENTRIES[index]!)
+  tellFigures(rounds)
+  console.log(`Bytes of Redis a claim: ${ENTRIES.map((entries, index) => `${written(each[index]!, 0)} of ${entries.toLocaleString('en')}`)
+    .join(', ')}; the line through the first and the last misses the one between by ${signed(missOf(at(line, ENTRIES[1]!), held[1]!))}.`)
+  draw(rounds)
+  for (const server of servers) await server.stop()
+  return { rounds, entry: Math.max(...each) }
 }
 
 /** What so many deliveries an hour need, by the model. */
-async function needs (costsAt: (bytes: number) => Promise<Costs>): Promise<void> {
+async function tellNeeds (rounds: Rounds, entry: number): Promise<void> {
   const rows: string[][] = []
   for (const bytes of [330, 4096]) {
-    const cost = await costsAt(bytes)
+    const of = (figure: Figure): number => at(fit(rounds, figure), bytes)
+    const claim = of((sample) => sample.claim.cpu)
+    const costs: Costs = {
+      server: of(({ queued }) => queued),
+      claim,
+      job: of(({ added, worked }) => added.cpu + worked.cpu) - claim,
+      worker: of(({ worker }) => worker),
+      entry,
+      kept: of(({ kept }) => kept) - entry,
+      wire: of(({ added, worked }) => added.wire + worked.wire),
+      http: await exchanged(bytes)
+    }
     for (const perHour of HOURLY) {
-      const each = RETENTIONS.map((hours) => needsOf(perHour, hours, cost))
-      const [{ rate, serverCores, redisCores, calls, http, wire }] = each as [ReturnType<typeof needsOf>]
+      const { rate, servers, workers, claims, jobs, entries, kept, http, wire } = needsOf(perHour, costs)
       rows.push([
-        `${(perHour / 1e6).toLocaleString('en')} million, ${bytes.toLocaleString('en')} B`, Math.round(rate).toLocaleString('en'),
-        round(serverCores, 2), Math.round(calls).toLocaleString('en'), round(redisCores, 3),
-        ...each.map(({ gigabytes }) => gigabytes.toLocaleString('en', { maximumSignificantDigits: 2 })),
-        http.toLocaleString('en', { maximumSignificantDigits: 2 }), wire.toLocaleString('en', { maximumSignificantDigits: 2 })
+        `${written(perHour / 1e6, 0)} million of ${bytes.toLocaleString('en')} B`, written(rate, 0), written(servers), written(workers),
+        written(claims, 2), written(jobs, 2), written(96 * entries, 0), written(24 * kept, 0), written(http), written(wire)
       ])
     }
   }
   console.log(`\n${tableOf([
-    'an hour, body', 'a second', `server cores, ${BUSY * 100} % busy`, 'calls of Redis a second', `Redis cores, ${BUSY * 100} % busy`,
-    ...RETENTIONS.map((hours) => `GB for ${hours} h`), 'HTTP, Mbit/s', 'Redis, Mbit/s'
-  ], rows)}`)
+    'an hour', 'a second', 'cores of servers', 'of workers', 'of Redis for claims', 'for jobs',
+    'GB of claims, 96 h', 'GB of jobs, 24 h', 'HTTP, Mbit/s', 'Redis, Mbit/s'
+  ], rows)}\n\nCores are ${BUSY * 100} % busy.`)
 }
 
 /** Between a replica and its master: from `hold` on, what the master sends does not get through. */
@@ -262,13 +305,13 @@ async function failOver (lag: number, settings: readonly string[], wait: boolean
 }
 
 try {
-  const { costsAt } = await costs()
-  await needs(costsAt)
+  const { rounds, entry } = await measureAll()
+  await tellNeeds(rounds, entry)
   const rows = []
   for (const lag of [0, 200, 4000]) rows.push(await failOver(lag, [], false))
   rows.push(await failOver(200, [], true))
   rows.push(await failOver(4000, ['--min-replicas-to-write', '1', '--min-replicas-max-lag', '1'], false))
-  console.log(`\n${tableOf(['a Redis dies, its replica takes over', 'the replica is behind by', 'acknowledged', 'of them lost', 'refused'], rows)}`)
+  console.log(`\n${tableOf(['a Redis dies, its replica takes over', 'silent before', 'acknowledged', 'of them lost', 'refused'], rows)}`)
 } finally {
   for (const tidy of tidies) await tidy()
 }

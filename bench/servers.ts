@@ -5,12 +5,14 @@ import { createHmac, createSecretKey, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingHttpHeaders, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createNodeMiddleware, Webhooks } from '@octokit/webhooks'
+import { Queue } from 'bullmq'
 import { Redis } from 'ioredis'
 import { Webhook } from 'standardwebhooks'
 import {
   aghanimPlugin, altdentifierPlugin, humandetectApiPlugin, identityValidationPlugin, memoryDeliveries, redisDeliveries,
   type DeliveryStore
 } from '../plugins/index.js'
+import { enqueue } from '../plugins/queue.js'
 import { PlayerSchema, PlayerVerifyEventSchema, type PlayerVerifyEvent } from '../schemas/aghanim.js'
 import { VerificationPassedSchema } from '../schemas/altdentifier.js'
 import { HumanDetectResultSchema, TokenVerificationSchema } from '../schemas/humandetect.js'
@@ -36,6 +38,8 @@ export interface ServerSettings {
   readonly entries?: number
   /** Where deliveries are kept in place of memory. */
   readonly redis?: string | undefined
+  /** Whether notifications of identity validation go to a queue of that name, in that Redis. */
+  readonly queue?: string
   readonly log?: boolean
 }
 
@@ -89,6 +93,11 @@ async function openStore (): Promise<DeliveryStore> {
   return store
 }
 
+function takeSession (): (notification: unknown, request: FastifyRequest) => unknown {
+  const { queue, redis } = settings
+  return queue === undefined ? () => {} : enqueue(new Queue(queue, { connection: { url: redis! } }))
+}
+
 async function plugin (app: FastifyInstance): Promise<void> {
   const { provider, secrets = 1, instances = 1 } = settings
   const others = Array.from({ length: secrets - 1 }, (_, index) => `another live secret, number ${index}`)
@@ -101,7 +110,7 @@ async function plugin (app: FastifyInstance): Promise<void> {
       case 'altdentifier': app.register(altdentifierPlugin, { ...options, secret, handleEvent () {} }); break
       case 'identity':
         app.register(identityValidationPlugin, {
-          ...options, deliveries, apiKeys: { [API_KEY]: API_SECRET }, handleSession () {}
+          ...options, deliveries, apiKeys: { [API_KEY]: API_SECRET }, handleSession: takeSession()
         })
         break
       case 'humandetect-api':

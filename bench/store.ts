@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto'
-import type { DeliveryStore } from '../plugins/index.js'
+import type { DeliveryStore, StoredReply } from '../plugins/index.js'
 import { PLAYER } from '../test/fixtures/deliveries.js'
 
-const REPLY = { statusCode: 200, body: JSON.stringify(PLAYER) }
+const REPLY: StoredReply = { statusCode: 200, body: JSON.stringify(PLAYER) }
 // As long as the plugins' own.
 const keyOf = (index: number): string => hash('sha256', `key ${index}`, 'base64url')
 const contentOf = (index: number): string => hash('sha256', `content ${index}`, 'base64url')
@@ -12,16 +12,16 @@ export async function fill (store: DeliveryStore, entries: number): Promise<void
   for (let index = 0; index < entries; index++) await put(store, index)
 }
 
-async function put (store: DeliveryStore, index: number): Promise<void> {
+async function put (store: DeliveryStore, index: number, reply: StoredReply = REPLY): Promise<void> {
   const claim = await store.claim(keyOf(index), contentOf(index), 60_000)
-  if (claim.state === 'claimed') await store.complete(keyOf(index), claim.token, REPLY, 361_000)
+  if (claim.state === 'claimed') await store.complete(keyOf(index), claim.token, reply, 361_000)
 }
 
 /** The same with many at a time, for a store that is far away. */
-export async function fillMany (store: DeliveryStore, entries: number): Promise<void> {
+export async function fillMany (store: DeliveryStore, entries: number, reply: StoredReply = REPLY): Promise<void> {
   const lanes = 100
   await Promise.all(Array.from({ length: lanes }, async (_, lane) => {
-    for (let index = lane; index < entries; index += lanes) await put(store, index)
+    for (let index = lane; index < entries; index += lanes) await put(store, index, reply)
   }))
 }
 
