@@ -206,6 +206,8 @@ t.test('with the optional peers every module is typed, checked with the librarie
     import { humandetectPlugin } from '${name}/humandetect'
     import { redisDeliveries } from '${name}/deliveries/redis'
     import { collectMetrics } from '${name}/metrics'
+    import { createWorker, enqueue } from '${name}/queue'
+    import { Queue } from 'bullmq'
     import Fastify from 'fastify'
     import { Cluster, Redis } from 'ioredis'
     import { Registry } from 'prom-client'
@@ -214,9 +216,18 @@ t.test('with the optional peers every module is typed, checked with the librarie
     collectMetrics({ registry: new Registry() })
     const stores = [redisDeliveries({ client: new Redis() }), redisDeliveries({ client: new Cluster([]) })]
     const app = Fastify()
+    const connection = { url: '' }
+    const later = enqueue(new Queue('deliveries', { connection }), { timeout: 500 })
     app.register(aghanim, {
-      secret: '', deliveries: stores[0], verifyPlayer: (event, request) => (event.trigger === request.id ? null : null)
+      secret: '',
+      deliveries: stores[0],
+      verifyPlayer: (event, request) => (event.trigger === request.id ? null : null),
+      handleEvent: later
     })
+    // @ts-expect-error player.verify is to be answered at once
+    app.register(aghanim, { secret: '', verifyPlayer: later })
+    createWorker('deliveries', (delivery) => delivery.kind === 'passed' && delivery.provider === 'altdentifier' &&
+      delivery.event.member.id.length, { connection, app })
     // @ts-expect-error no handler
     app.register(aghanimPlugin, { secret: '' })
     app.register(humandetectPlugin, { apiKey: '' })

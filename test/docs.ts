@@ -108,9 +108,9 @@ t.test('the TypeScript of all pages compiles as strictly as the project itself',
 })
 
 /** The options of an exported type, and the defaults that its comments tell. */
-function optionsOf (type: string): Map<string, string | undefined> {
+function optionsOf (type: string, file = 'plugins/index.ts'): Map<string, string | undefined> {
   const checker = program.getTypeChecker()
-  const module = checker.getSymbolAtLocation(program.getSourceFile(new URL('plugins/index.ts', root).pathname)!)!
+  const module = checker.getSymbolAtLocation(program.getSourceFile(new URL(file, root).pathname)!)!
   const exported = checker.getExportsOfModule(module).find(({ name }) => name === type)!
   const alias = exported.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(exported) : exported
   return new Map(checker.getDeclaredTypeOfSymbol(alias).getProperties().map((property) => {
@@ -159,11 +159,13 @@ for (const [index, [type, plugin]] of PLUGINS.entries()) {
 t.test('the other tables of options are whole', async (t) => {
   const tables = new Map(tablesIn(read('docs/production.md')).map((table) => [table.head[0]!.replaceAll('`', ''), table]))
   const [guard] = tablesIn(sectionOf(read('docs/humandetect.md'), '## The guard'))
-  for (const [type, table] of [
+  const [producer, worker] = tablesIn(read('docs/queue.md')).filter(({ head }) => head[0] === 'option')
+  for (const [type, table, file] of [
+    ['EnqueueOptions', producer, 'plugins/queue.ts'], ['WorkerOptions', worker, 'plugins/queue.ts'],
     ['MemoryDeliveriesOptions', tables.get('memoryDeliveries')], ['RedisDeliveriesOptions', tables.get('redisDeliveries')],
     ['RequireHumanOptions', guard]
   ] as const) {
-    const [listed, options] = [optionsIn(table!), optionsOf(type)]
+    const [listed, options] = [optionsIn(table!), optionsOf(type, file)]
     t.strictSame(sorted(listed.keys()), sorted(options.keys()), type)
     for (const [name, told] of options) if (told !== undefined) t.equal(listed.get(name), told, `${type}: ${name}`)
   }
