@@ -292,15 +292,18 @@ t.test('a job that keeps failing holds up its queue, and lets it go as a dead le
 
 t.test('without a backoff a job in order is tried again at once, and without attempts never', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
-  const queue = openQueue(t, redis, 'one', { defaultJobOptions: { attempts: 2, backoff: 0 } })
-  const plain = openQueue(t, redis, 'two')
+  const prefix = 'other'
+  const queue = openQueue(t, redis, 'one', { prefix, defaultJobOptions: { attempts: 2, backoff: 0 } })
+  const plain = openQueue(t, redis, 'two', { prefix })
   let runs = 0
-  startWorker(t, redis, ['one', 'two'], () => { runs++; throw new Error('always') })
+  startWorker(t, redis, ['one', 'two'], () => { runs++; throw new Error('always') }, { prefix })
   await createQueueingHost(t, [queue]).deliver(SESSION, 'a')
   await until(() => runs === 2)
+  await plain.add('x', { version: 1 }, { attempts: 3 })
+  await until(() => runs === 5)
   await plain.add('x', { version: 1 })
-  await until(() => runs === 3)
-  while (await plain.getFailedCount() < 1) await sleep(10)
+  await until(() => runs === 6)
+  while (await plain.getFailedCount() < 2) await sleep(10)
 })
 
 t.test('a worker that cannot begin says so', { skip: noRedis }, async (t) => {
@@ -310,6 +313,15 @@ t.test('a worker that cannot begin says so', { skip: noRedis }, async (t) => {
   const told = () => lines.filter(({ msg }) => msg === 'worker: something failed')
   await until(() => told().length === 3) // each of its connections, and what needs one
   t.match(told()[0], { level: 40, queue: 'one', failure: { type: 'ReplyError' } })
+})
+
+t.test('a job that is gone by the time it fails is told of, too', { skip: noRedis }, async (t) => {
+  const redis = await startRedis(t)
+  const { app, lines } = createHost(t)
+  const { workers } = startWorker(t, redis, 'verification', () => {}, { app })
+  await app.ready()
+  workers[0]!.emit('failed', undefined, new Error('gone'), 'active')
+  t.match(lines.at(-1), { level: 40, queue: 'verification', failure: { type: 'Error' } })
 })
 
 t.test('what cannot be worked with is an error that names it', async (t) => {

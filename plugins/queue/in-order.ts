@@ -17,9 +17,9 @@ export function inOrder (
     try {
       await run(job)
     } catch (error) {
-      const { attemptsStarted: started, opts: { attempts = 1, backoff } } = job
-      if (error instanceof UnrecoverableError) throw error
-      if (started >= attempts) throw Object.assign(new UnrecoverableError(messageOf(error)), { cause: error })
+      const { attemptsStarted: started, opts: { attempts, backoff } } = job
+      if (Object(error).name === 'UnrecoverableError') throw error // as BullMQ tells them
+      if (started >= attempts!) throw Object.assign(new UnrecoverableError(messageOf(error)), { cause: error })
       const about = { queue: name, job: job.id, name: job.name, attempt: started, failure: describeError(error) }
       if (log) tell(log, 'warn', about, 'job failed, and is tried again')
       await queue.rateLimit(await waitOf(job, backoff, started))
