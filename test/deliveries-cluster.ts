@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Cluster } from 'ioredis'
@@ -29,12 +30,13 @@ async function startCluster (t: Test): Promise<{ cluster: Cluster, nodes: RedisS
   while (!await isWhole()) await sleep(20)
   const cluster = new Cluster([{ host: '127.0.0.1', port: nodes[0]!.port }], { redisOptions: { maxRetriesPerRequest: 1 } })
   t.teardown(() => cluster.disconnect())
+  await once(cluster, 'ready')
   return { cluster, nodes }
 }
 
 t.test('deliveries spread over a Redis Cluster, and each is handled once', { skip: noRedis }, async (t) => {
   const { cluster, nodes } = await startCluster(t)
-  const store = redisDeliveries({ client: cluster })
+  const store = redisDeliveries({ client: cluster, timeout: 1000 })
   const keys = Array.from({ length: 300 }, (_, index) => `delivery-${index}`)
   for (const round of ['first', 'second']) {
     const claims = await Promise.all(keys.map((key) => store.claim(key, 'f', 5000)))

@@ -7,7 +7,7 @@ import { SENDERS } from '../plugins/tools/senders.js'
 import { API_KEY, API_SECRET, PLAYER, SECRET, VERIFY_EVENT } from './fixtures/deliveries.js'
 import { blocksOf, read } from './fixtures/docs.js'
 import { createHost, listen, portOf } from './fixtures/host.js'
-import { CONFIGURATION, FAIL_TIMEOUT, noNginx, startNginx } from './fixtures/nginx.js'
+import { CONFIGURATION, noNginx, startNginx } from './fixtures/nginx.js'
 import { freePort, noRedis } from './fixtures/redis.js'
 import { restartAll, runsIn, startLoad, startSeveral } from './fixtures/several.js'
 import { gateOf, until } from './fixtures/waiting.js'
@@ -150,7 +150,7 @@ t.test('a server that dies while it handles a delivery does not have it handled 
   t.strictSame(nginx.log().map(({ tries }) => tries.length), [2, 2])
 })
 
-t.test('a server that is gone is not noticed', { skip: noNginx }, async (t) => {
+t.test('that a server is down is not noticed', { skip: noNginx }, async (t) => {
   const { app } = createHost(t)
   app.register(aghanimPlugin, { prefix: '/webhooks', secret: SECRET, verifyPlayer: () => PLAYER })
   await listen(app)
@@ -158,7 +158,7 @@ t.test('a server that is gone is not noticed', { skip: noNginx }, async (t) => {
   const send = senderOf(t, nginx.origin)
   for (let index = 0; index < 20; index++) t.equal((await send(VERIFY_EVENT)).status, 200)
   const failed = nginx.log().filter(({ tries }) => tries.length > 1).length
-  t.ok(failed > 0 && failed <= 3, `${failed} tries, then it is left alone`)
+  t.ok(failed > 0, `${failed} of 20 were to be handled by it`)
 })
 
 t.test('bodies come through as they are, up to the limit of the largest', { skip: noNginx }, async (t) => {
@@ -220,7 +220,6 @@ t.test('what the page says of nginx is what its file says', async (t) => {
     t.ok(directives.some((directive) => directive.name === name && (value === undefined || directive.value === value)),
       `${name} ${value}`)
   }
-  t.match(page, `${FAIL_TIMEOUT / 1000} s`)
   const compose = read('docs/several-instances/compose.yaml')
   t.match(compose, './nginx.conf:')
   for (const name of CONFIGURATION.match(/server-\d/g)!) t.match(compose, `\n  ${name}:\n`)
