@@ -235,8 +235,12 @@ function openRedis (app: FastifyInstance, url: string): Redis {
 function openQueue (app: FastifyInstance, url: string): Queue {
   const queue = new Queue(QUEUE_NAME, { connection: { url, enableOfflineQueue: false, retryStrategy: () => 1000 } })
   queue.on('error', () => {}) // which the store tells of
-  app.addHook('onReady', () => soon(queue.waitUntilReady()))
-  app.addHook('onClose', () => queue.close())
+  const connected = soon(queue.waitUntilReady())
+  app.addHook('onReady', () => connected)
+  app.addHook('onClose', async () => {
+    await connected // one that is closed while it connects rejects what nobody handles
+    await queue.close()
+  })
   return queue
 }
 

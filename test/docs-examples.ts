@@ -1,6 +1,8 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import { Queue } from 'bullmq'
@@ -188,7 +190,10 @@ t.test(`${QUEUES}: dead letters are listed and retried; queues in order are work
 
 t.test('docs/several-instances.md: a new secret is taken from a file while the server runs', async (t) => {
   const [old, next] = ['the old secret of aghanim, of 32 bytes', 'the next secret of aghanim, of 32 bytes']
-  const file = process.env['AGHANIM_SECRETS_FILE'] = `${t.testdir({ secrets: `${old}\n` })}/secrets`
+  const folder = mkdtempSync(join(tmpdir(), 'secrets-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const file = process.env['AGHANIM_SECRETS_FILE'] = join(folder, 'secrets')
+  writeFileSync(file, `${old}\n`)
   const { app } = await importBlock(t, example('docs/several-instances.md', 'SIGHUP'))
   t.teardown(() => process.removeAllListeners('SIGHUP'))
   const statusOf = async (secret: string) => (await sendAghanim(app, '/aghanim', secret, VERIFY_EVENT)).statusCode
