@@ -16,11 +16,12 @@ import { fillMany } from './store.js'
 
 // What docs/scale.md says: measures what a notification costs, fits a model to some of the points, holds it against those
 // that were held back, and says what many need. Then what a Redis that is replaced by its replica has lost.
-// `npm run scale -- [rounds = 5]`, on an idle machine with two cores.
+// `npm run scale -- [rounds = 5] [costs or fail-over: only that]`, on an idle machine with two cores.
 
 const ROUNDS = Number(process.argv[2] ?? 5)
-if (!(Number.isSafeInteger(ROUNDS) && ROUNDS > 0)) {
-  console.error('usage: npm run scale -- [rounds = 5]')
+const ONLY = process.argv[3] ?? ''
+if (!(Number.isSafeInteger(ROUNDS) && ROUNDS > 0 && ['', 'costs', 'fail-over'].includes(ONLY))) {
+  console.error('usage: npm run scale -- [rounds = 5] [costs|fail-over]')
   process.exit(2)
 }
 const PLOT = new URL('../../docs/scale.svg', import.meta.url) // seen from where this is compiled to
@@ -244,8 +245,8 @@ async function tellNeeds (rounds: Rounds, entry: number): Promise<void> {
 /** Between a replica and its master: from `hold` on, what the master sends does not get through. */
 async function relayTo (port: number): Promise<{ port: number, hold: () => void, close: () => void }> {
   const sockets: Socket[] = []
-  const server = createServer((socket) => {
-    const upstream = connect(port, '127.0.0.1')
+  const server = createServer({ noDelay: true }, (socket) => {
+    const upstream = connect({ port, host: '127.0.0.1', noDelay: true })
     sockets.push(socket, upstream)
     for (const each of [socket, upstream]) each.on('error', () => {})
     socket.pipe(upstream).pipe(socket)
@@ -269,7 +270,8 @@ async function failOver (lag: number, settings: readonly string[], wait: boolean
   const client = master.connect({ maxRetriesPerRequest: 1 })
   const other = replica.connect()
   while (!/^master_link_status:up/m.test(await other.info('replication'))) await sleep(20)
-  while (!/^connected_slaves:1/m.test(await client.info('replication'))) await sleep(20)
+  await client.set('first', '')
+  while (await client.wait(1, 1000) < 1); // it is told of nothing before it has said that it listens
   const store = redisDeliveries({ client, prefix: '' })
   const [acknowledged, refused]: [string[], string[]] = [[], []]
   const ended = new AbortController()
@@ -304,14 +306,20 @@ async function failOver (lag: number, settings: readonly string[], wait: boolean
   ]
 }
 
-try {
-  const { rounds, entry } = await measureAll()
-  await tellNeeds(rounds, entry)
+async function tellFailOvers (): Promise<void> {
   const rows = []
   for (const lag of [0, 200, 4000]) rows.push(await failOver(lag, [], false))
   rows.push(await failOver(200, [], true))
   rows.push(await failOver(4000, ['--min-replicas-to-write', '1', '--min-replicas-max-lag', '1'], false))
   console.log(`\n${tableOf(['a Redis dies, its replica takes over', 'silent before', 'acknowledged', 'of them lost', 'refused'], rows)}`)
+}
+
+try {
+  if (ONLY !== 'fail-over') {
+    const { rounds, entry } = await measureAll()
+    await tellNeeds(rounds, entry)
+  }
+  if (ONLY !== 'costs') await tellFailOvers()
 } finally {
   for (const tidy of tidies) await tidy()
 }
