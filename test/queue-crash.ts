@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { endProgram, startProgram } from './fixtures/ledger/processes.js'
+import { buildProgram, endProgram } from './fixtures/ledger/processes.js'
 import { createQueueingHost, openQueue, SESSION } from './fixtures/queue.js'
 import { noRedis, startRedis } from './fixtures/redis.js'
 
@@ -14,7 +14,8 @@ for (const [title, ordered, work] of [['its jobs are taken again', false, 600], 
   t.test(`a worker that is killed loses nothing: ${title}`, { skip: noRedis }, async (t) => {
     const redis = await startRedis(t)
     const queue = openQueue(t, redis)
-    const ledger = join(t.testdir(), 'ledger')
+    const folder = t.testdir()
+    const ledger = join(folder, 'ledger')
     const lines = () => !existsSync(ledger) ? [] : readFileSync(ledger, 'utf8').trim().split('\n').map((line) => line.split(' '))
     const done = () => lines().filter(([what]) => what === 'done').map(([, name]) => name!)
     /** The process that works on the job that was begun last. */
@@ -22,7 +23,8 @@ for (const [title, ordered, work] of [['its jobs are taken again', false, 600], 
       const [what, , , pid] = lines().at(-1) ?? []
       return what === 'begin' ? Number(pid) : undefined
     }
-    const start = () => startProgram(t, {
+    const startProgram = await buildProgram(t, folder)
+    const start = () => startProgram({
       role: 'worker', redis: redis.url, queue: ordered ? ['verification'] : 'verification', ledger, work, lockDuration: 1000, port: 0
     })
 
