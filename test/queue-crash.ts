@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -18,24 +19,26 @@ for (const [title, ordered, work] of [['its jobs are taken again', false, 600], 
     const ledger = join(folder, 'ledger')
     const lines = () => !existsSync(ledger) ? [] : readFileSync(ledger, 'utf8').trim().split('\n').map((line) => line.split(' '))
     const done = () => lines().filter(([what]) => what === 'done').map(([, name]) => name!)
-    /** The process that works on the job that was begun last. */
-    const busy = (): number | undefined => {
-      const [what, , , pid] = lines().at(-1) ?? []
-      return what === 'begin' ? Number(pid) : undefined
+    /** The process that works on the one job at a time. */
+    const busy = async (): Promise<number> => {
+      for (;;) {
+        const [what, , , pid] = lines().at(-1)!
+        if (what === 'begin') return Number(pid)
+        await sleep(1)
+      }
     }
     const startProgram = await buildProgram(t, folder)
     const start = () => startProgram({
       role: 'worker', redis: redis.url, queue: ordered ? ['verification'] : 'verification', ledger, work, lockDuration: 1000, port: 0
     })
 
-    let workers = await Promise.all([start(), ...KILLS_AFTER.map(start)])
+    let workers: ChildProcess[] = await Promise.all([start(), ...KILLS_AFTER.map(start)])
     const { deliver } = createQueueingHost(t, ordered ? [queue] : queue)
     for (const name of NAMES) await deliver(SESSION, name)
     let cutShort = 0
     for (const after of KILLS_AFTER) {
       while (done().length < after) await sleep(1)
-      let pid = busy()
-      for (; ordered && pid === undefined; pid = busy()) await sleep(1)
+      const pid = ordered ? await busy() : undefined
       const victim = workers.find((worker) => worker.pid === pid) ?? workers[0]!
       await endProgram(victim, 'SIGKILL')
       cutShort += new Set(lines().map(([, name]) => name)).size - new Set(done()).size

@@ -256,7 +256,8 @@ t.test('of several queues, deliveries about the same member, session or player g
   t.ok(await spread({}, SESSION, many.map((key) => session(undefined, key))) > 4)
   t.equal(await spread({ orderBy: () => 'all' }, ALTDENTIFIER, many.map((id) => ({ OP: 5, id }))), 1)
   t.ok(await spread({ orderBy: () => undefined }, AGHANIM, many.map((id) => player('p', id))) > 4)
-  t.equal(await spread({ orderBy: (delivery: KnownDelivery) => delivery.provider }, AGHANIM, many.map((id) => player(id))), 1)
+  const orderBy = (delivery: KnownDelivery) => delivery.provider
+  t.equal(await spread({ orderBy }, AGHANIM, many.map((id) => player(id))), 1)
 })
 
 t.test('with Redis down nothing is acknowledged; afterwards all is delivered', { skip: noRedis }, async (t) => {

@@ -41,7 +41,8 @@ export function createHandlerRunner<Event, Question> (
   }
 
   function failed (thrown: unknown): Answer {
-    return work.denial?.(thrown) ?? QueueUnavailable.answerOf(thrown) ?? { ...HANDLER_FAILED, details: { failure: describeError(thrown) } }
+    return work.denial?.(thrown) ?? QueueUnavailable.answerOf(thrown) ??
+      { ...HANDLER_FAILED, details: { failure: describeError(thrown) } }
   }
 
   return (event, request, ended, timedOut) => {

@@ -1,6 +1,6 @@
 import { describeError, QUEUE_UNAVAILABLE, type Answer } from './errors.js'
 
-/** A queue has failed, or did not take a delivery in time. From a handler it is answered 503: it is to be sent again. */
+/** A queue has failed, or did not take a delivery in time. From a handler it is answered 503: send it again. */
 export class QueueUnavailable extends Error {
   readonly code = 'FST_VERIFICATION_QUEUE_UNAVAILABLE'
   readonly #answer: Answer

@@ -31,16 +31,16 @@ const DEFAULTS: JobsOptions = {
 }
 // How long copies are one job of what may look the same when it happens again.
 const COPIES_TTL = 60_000
-// Jobs that Redis may yet take although nobody waits for them: the client keeps each for as long as it hopes to send it.
+// Jobs that Redis may yet take although nobody waits for them: the client keeps each while it hopes to send it.
 const MOST_ABANDONED = 1000
 
 /**
- * A handler that has deliveries worked on later: each becomes one job, which is in the queue before the 2xx. A queue that
- * cannot take it within `timeout` is a 503 with `FST_VERIFICATION_QUEUE_UNAVAILABLE`, and the sender comes again. Given a
- * list of queues, deliveries with the same `orderBy` go to the same one, for workers that keep the order.
+ * A handler that has deliveries worked on later: each becomes one job, which is in the queue before the 2xx. A queue
+ * that cannot take it within `timeout` is a 503 with `FST_VERIFICATION_QUEUE_UNAVAILABLE`, and the sender comes again.
+ * Given a list of queues, deliveries with the same `orderBy` go to the same one, for workers that keep the order.
  *
  * @throws `FST_VERIFICATION_INVALID_OPTION` for what is no queue, or an option it cannot work with.
- * @example app.register(altdentifierPlugin, { secret, handleEvent: enqueue(new Queue('verification', { connection })) })
+ * @example app.register(altdentifierPlugin, { secret, handleEvent: enqueue(queue) })
  */
 export function enqueue<Delivery = KnownDelivery> (
   queue: DeliveryQueue | readonly DeliveryQueue[], options: EnqueueOptions<Delivery> = {}
@@ -98,7 +98,14 @@ function jobOf (event: unknown, request: FastifyRequest) {
   const id = mayRecur ? `${copies}-${now.getTime().toString(36)}` : copies
   const kind = kindOf(event)
   const data: QueuedDelivery = {
-    version: VERSION, provider, kind, path, id, ...(keyId !== undefined && { keyId }), receivedAt: now.toISOString(), event
+    version: VERSION,
+    provider,
+    kind,
+    path,
+    id,
+    ...(keyId !== undefined && { keyId }),
+    receivedAt: now.toISOString(),
+    event
   }
   const jobOptions: JobsOptions = { jobId: id, ...(mayRecur && { deduplication: { id: copies, ttl: COPIES_TTL } }) }
   return { name: `${provider} ${kind}`, data, jobOptions }

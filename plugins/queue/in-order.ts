@@ -4,9 +4,9 @@ import { describeError } from '../lib/errors.js'
 import { tell } from '../lib/log.js'
 
 /**
- * A worker that keeps a queue's order: one job at a time of all workers, and one that fails goes back to the head, where
- * it waits for its next attempt while the queue is held up by BullMQ's rate limit. A job whose worker has died goes back to
- * the head, too.
+ * A worker that keeps a queue's order: one job at a time of all workers. One that fails goes back to the head, where it
+ * waits for its next attempt while the queue is held up by BullMQ's rate limit. A job whose worker has died goes back
+ * to the head, too.
  */
 export function inOrder (
   name: string, run: (job: Job) => Promise<void>, options: WorkerOptions, log: FastifyBaseLogger | undefined
@@ -37,6 +37,7 @@ export function inOrder (
 
   async function start (): Promise<void> {
     queue = new Queue(name, { ...options, connection: await worker.client, skipMetasUpdate: true })
+    queue.on('error', () => {}) // the connection is the worker's, which tells of it
     await queue.setGlobalConcurrency(1)
     await worker.run()
   }

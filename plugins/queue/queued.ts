@@ -32,7 +32,7 @@ export type QueuedAltDentifier = {
   QueuedDelivery<'altdentifier', typeof ALTDENTIFIER_KINDS[OP], Extract<AltDentifierEvent, { OP: OP }>>
 }[AltDentifierEvent['OP']]
 
-/** Aghanim's; its kind is the type of the event. `player.verify` wants its answer at once, and has no place in a queue. */
+/** Aghanim's; its kind is the type of the event. `player.verify` wants its answer at once: it is none of them. */
 export type QueuedAghanim = QueuedDelivery<'aghanim', string, AghanimEvent>
 
 /** Identity validation's, of its two routes. */

@@ -34,10 +34,12 @@ export type HandleDelivery<Delivery> = (delivery: Delivery, job: Job<Delivery>) 
 
 // A job that has its worker killed, as by the memory it takes, must end some time; an innocent one must not.
 const MOST_CRASHES = 20
+// For a connection that is being made, in milliseconds: if it is closed meanwhile, BullMQ rejects what nobody handles.
+const CONNECTING = 1000
 
 /**
- * Works on what `enqueue` has put into a queue. Given a list of queues, those to which `enqueue` was given, each is worked
- * on in its order by one job at a time, however many workers there are.
+ * Works on what `enqueue` has put into a queue. Given a list of queues, as `enqueue` was, each is worked on in its
+ * order, one job at a time, however many workers there are.
  *
  * @throws `FST_VERIFICATION_INVALID_OPTION` for an option it cannot work with.
  * @example createWorker('verification', async (delivery) => { await save(delivery) }, { connection, app })
@@ -72,10 +74,14 @@ export function createWorker<Delivery = KnownDelivery> (
     return worker
   })
   const inTime = createTimeLimit(drainTimeout)
+  const soon = createTimeLimit(CONNECTING)
   let closing: Promise<unknown> | undefined
 
   async function drain (worker: Worker): Promise<void> {
     let over = false
+    try {
+      await soon(worker.waitUntilReady())
+    } catch {} // there is no Redis
     try {
       await inTime(worker.pause())
     } catch {
