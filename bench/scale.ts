@@ -14,8 +14,8 @@ import type { ServerSettings } from './servers.js'
 import { median, ordered, quantile, spread, tableOf } from './statistics.js'
 import { fillMany } from './store.js'
 
-// What docs/scale.md says: measures what a notification costs, fits a model to some of the points, holds it against those
-// that were held back, and says what many need. Then what a Redis that is replaced by its replica has lost.
+// What docs/scale.md says: measures what a notification costs, fits a model to some of the points, holds it against
+// those that were held back, and says what many need. Then what a Redis that is replaced by its replica has lost.
 // `npm run scale -- [rounds = 5] [costs or fail-over: only that]`, on an idle machine with two cores.
 
 const ROUNDS = Number(process.argv[2] ?? 5)
@@ -40,7 +40,8 @@ const trafficOf = (bytes: number): Traffic => ({ keyed: true, bytes })
 
 /** What Redis has done so far: CPU time in microseconds, calls of scripts, bytes in and out; and what it holds. */
 async function readRedis (client: Redis) {
-  const text = (await Promise.all(['cpu', 'stats', 'commandstats', 'memory'].map((section) => client.info(section)))).join('\n')
+  const sections = ['cpu', 'stats', 'commandstats', 'memory']
+  const text = (await Promise.all(sections.map((section) => client.info(section)))).join('\n')
   const figure = (name: string): number => Number(new RegExp(`^${name}([\\d.]+)`, 'm').exec(text)?.[1] ?? 0)
   return {
     cpu: (figure('used_cpu_sys:') + figure('used_cpu_user:')) * 1e6,
@@ -72,7 +73,9 @@ interface Sample {
 }
 
 /** One round at one size, on three servers at the same time: in memory, on a Redis, on another with a queue. */
-async function measureSize (bytes: number, [one, other]: readonly [Redis, Redis], urls: readonly string[]): Promise<Sample> {
+async function measureSize (
+  bytes: number, [one, other]: readonly [Redis, Redis], urls: readonly string[]
+): Promise<Sample> {
   const entrants = [settingsOf(), settingsOf(urls[0]), settingsOf(urls[1], QUEUE)]
     .map((server, index) => ({ name: ['memory', 'Redis', 'queue'][index]!, server, traffic: trafficOf(bytes) }))
   const count = countFor({ bytes })
@@ -166,7 +169,8 @@ function tellFigures (rounds: Rounds): void {
     }), `${written(line.base, digits)} + ${written(line.perByte * 1024, digits)} a KiB`]
   })
   const head = ['a delivery, by the bytes of its body', ...SIZES.map((bytes) => bytes.toLocaleString('en')), 'model']
-  console.log(`\n${tableOf(head, rows)}\n\nBehind a semicolon: by how much the model, fitted to ${FITTED.join(' and ')} B, misses.`)
+  console.log(`\n${tableOf(head, rows)}\n`)
+  console.log(`Behind a semicolon: by how much the model, fitted to ${FITTED.join(' and ')} B, misses.`)
   const calls = (figure: Figure): string => median(rounds.flat().map(figure)).toFixed(2)
   console.log(`Calls of Redis: ${calls(({ claim }) => claim.calls)} for a claim, ${calls(({ added }) => added.calls)} with ` +
     `the job, ${calls(({ worked }) => worked.calls)} to work on it.`)
@@ -193,11 +197,12 @@ function draw (rounds: Rounds): void {
 async function measureAll (): Promise<{ rounds: Rounds, entry: number }> {
   const servers = [await startRedis(test), await startRedis(test)] as const
   const clients = [servers[0].connect(), servers[1].connect()] as const
+  const urls = servers.map(({ url }) => url)
   pinLoad()
   const rounds: Sample[][] = []
   for (const bytes of SIZES) {
     const samples = []
-    for (let round = 0; round < ROUNDS; round++) samples.push(await measureSize(bytes, clients, servers.map(({ url }) => url)))
+    for (let round = 0; round < ROUNDS; round++) samples.push(await measureSize(bytes, clients, urls))
     rounds.push(samples)
   }
   const held: number[] = []
@@ -205,8 +210,9 @@ async function measureAll (): Promise<{ rounds: Rounds, entry: number }> {
   const line = lineThrough([ENTRIES[0]!, held[0]!], [ENTRIES[2]!, held[2]!])
   const each = held.map((bytes, index) => bytes / ENTRIES[index]!)
   tellFigures(rounds)
-  console.log(`Bytes of Redis a claim: ${ENTRIES.map((entries, index) => `${written(each[index]!, 0)} of ${entries.toLocaleString('en')}`)
-    .join(', ')}; the line through the first and the last misses the one between by ${signed(missOf(at(line, ENTRIES[1]!), held[1]!))}.`)
+  const told = ENTRIES.map((entries, index) => `${written(each[index]!, 0)} of ${entries.toLocaleString('en')}`)
+  console.log(`Bytes of Redis a claim: ${told.join(', ')}; the line through the first and the last misses the one between ` +
+    `by ${signed(missOf(at(line, ENTRIES[1]!), held[1]!))}.`)
   draw(rounds)
   for (const server of servers) await server.stop()
   return { rounds, entry: Math.max(...each) }
@@ -231,8 +237,9 @@ async function tellNeeds (rounds: Rounds, entry: number): Promise<void> {
     for (const perHour of HOURLY) {
       const { rate, servers, workers, claims, jobs, entries, kept, http, wire } = needsOf(perHour, costs)
       rows.push([
-        `${written(perHour / 1e6, 0)} million of ${bytes.toLocaleString('en')} B`, written(rate, 0), written(servers), written(workers),
-        written(claims, 2), written(jobs, 2), written(96 * entries, 0), written(24 * kept, 0), written(http), written(wire)
+        `${written(perHour / 1e6, 0)} million of ${bytes.toLocaleString('en')} B`, written(rate, 0),
+        written(servers), written(workers), written(claims, 2), written(jobs, 2),
+        written(96 * entries, 0), written(24 * kept, 0), written(http), written(wire)
       ])
     }
   }
@@ -266,12 +273,13 @@ async function relayTo (port: number): Promise<{ port: number, hold: () => void,
 async function failOver (lag: number, settings: readonly string[], wait: boolean): Promise<string[]> {
   const master = await startRedis(test, '--repl-diskless-sync-delay', '0', ...settings)
   const relay = await relayTo(master.port)
-  const replica = await startRedis(test, '--repl-diskless-load', 'swapdb', '--replicaof', '127.0.0.1', String(relay.port))
+  const replicaOf = ['--replicaof', '127.0.0.1', String(relay.port)]
+  const replica = await startRedis(test, '--repl-diskless-load', 'swapdb', ...replicaOf)
   const client = master.connect({ maxRetriesPerRequest: 1 })
   const other = replica.connect()
   while (!/^master_link_status:up/m.test(await other.info('replication'))) await sleep(20)
-  await client.set('first', '')
-  while (await client.wait(1, 1000) < 1); // it is told of nothing before it has said that it listens
+  // It is told of nothing, and counts as none, before it has said that it listens.
+  while (await client.set('first', '').then(() => client.wait(1, 1000), () => 0) < 1) await sleep(20)
   const store = redisDeliveries({ client, prefix: '' })
   const [acknowledged, refused]: [string[], string[]] = [[], []]
   const ended = new AbortController()
@@ -300,9 +308,9 @@ async function failOver (lag: number, settings: readonly string[], wait: boolean
   const kept = await Promise.all(acknowledged.map(async (key) => (await other.get(key))?.endsWith('}') === true))
   const lost = kept.filter((is) => !is).length
   await replica.stop()
+  const how = wait ? 'WAIT 1 100 after each completion' : settings.join(' ').replaceAll('--', '')
   return [
-    wait ? 'WAIT 1 100 after each completion' : settings.length > 0 ? settings.join(' ').replaceAll('--', '') : 'as they come',
-    `${lag} ms`, String(acknowledged.length), String(lost), String(refused.length)
+    how || 'as they come', `${lag} ms`, String(acknowledged.length), String(lost), String(refused.length)
   ]
 }
 
@@ -311,7 +319,8 @@ async function tellFailOvers (): Promise<void> {
   for (const lag of [0, 200, 4000]) rows.push(await failOver(lag, [], false))
   rows.push(await failOver(200, [], true))
   rows.push(await failOver(4000, ['--min-replicas-to-write', '1', '--min-replicas-max-lag', '1'], false))
-  console.log(`\n${tableOf(['a Redis dies, its replica takes over', 'silent before', 'acknowledged', 'of them lost', 'refused'], rows)}`)
+  const head = ['a Redis dies, its replica takes over', 'silent before', 'acknowledged', 'of them lost', 'refused']
+  console.log(`\n${tableOf(head, rows)}`)
 }
 
 try {
