@@ -86,7 +86,7 @@ const modules = Object.entries<{ default: string } | string>(exports).flatMap(([
 })
 
 t.test('only what a user needs is in the tarball, and all of it', async (t) => {
-  const wanted = /^(?:dist\/.*\.(?:js|d\.ts)|docs\/[\w-]+\.(?:md|svg)|package\.json|LICENSE|(?:README|CHANGELOG|SECURITY)\.md)$/
+  const wanted = /^(?:dist\/.*\.(?:js|d\.ts)|docs\/(?:several-instances\/)?[\w-]+\.(?:md|svg|conf|yaml)|package\.json|LICENSE|(?:README|CHANGELOG|SECURITY)\.md)$/
   t.strictSame(contents.filter((path) => !wanted.test(path)), [])
   t.strictSame(contents.filter((path) => /test|bench|example/.test(path)), [])
   const links = (page: string, pattern: RegExp) => [...read(page).matchAll(pattern)].map(([, path]) => path!)
