@@ -204,6 +204,7 @@ async function measureAll (): Promise<{ rounds: Rounds, entry: number }> {
     const samples = []
     for (let round = 0; round < ROUNDS; round++) samples.push(await measureSize(bytes, clients, urls))
     rounds.push(samples)
+    console.error(`${bytes} B: ${ROUNDS} rounds`)
   }
   const held: number[] = []
   for (const entries of ENTRIES) held.push(await heldFor(clients[0], entries))
