@@ -14,7 +14,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const { name, version, exports, dependencies, peerDependencies, peerDependenciesMeta } = JSON.parse(read('package.json'))
 const optional = Object.keys(peerDependenciesMeta)
 
-t.setTimeout(300_000) // it packs, installs and compiles
+t.setTimeout(600_000) // it packs, installs and compiles
 
 // Outside of the project, where nothing of its own is found by accident; and as from a shell, not from a script of npm.
 const folder = mkdtempSync(join(tmpdir(), 'consumer-'))
