@@ -229,6 +229,17 @@ t.test('close() ends without Redis, too', { skip: noRedis }, async (t) => {
   t.ok(workers[0]!.closing)
 })
 
+t.test('close() ends where there never was a Redis', async (t) => {
+  const { app, lines } = createHost(t)
+  const connection = { url: `redis://127.0.0.1:${await freePort()}` }
+  const { workers } = createWorker('verification', () => {}, { connection, app, drainTimeout: 200 })
+  await app.ready()
+  await until(() => lines.some(({ msg }) => msg === 'worker: something failed'))
+  await app.close()
+  t.ok(workers[0]!.closing)
+  t.ok(lines.every(({ level }) => level <= 40), 'nothing but warnings')
+})
+
 const PARTITIONS = ['verification-0', 'verification-1', 'verification-2']
 
 /** A member's events in turn, to be worked on in order. */
@@ -268,7 +279,7 @@ t.test('in a list of queues the order of each member is kept, over failures and 
     done.set(member.id, [...steps, Number(method)])
   }
   startWorker(t, redis, PARTITIONS, handle, { app })
-  startWorker(t, redis, PARTITIONS, handle)
+  startWorker(t, redis, PARTITIONS, handle, { app })
   await app.ready()
   await deliverInOrder((event) => send(ALTDENTIFIER, event), 6, 12)
   await until(() => [...done.values()].flat().length === 72)
