@@ -1,9 +1,9 @@
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import t from 'tap'
 import * as everything from '../plugins/index.js'
 import { read, root, tableOf } from './fixtures/docs.js'
 
-const { version, dependencies, engines, exports } = JSON.parse(read('package.json'))
+const { version, dependencies, engines, exports, scripts } = JSON.parse(read('package.json'))
 
 const sources = (readdirSync(root, { recursive: true }) as string[])
   .filter((path) => /^(?:plugins|schemas)\/.*\.ts$|^cli\.ts$/.test(path)).map(read)
@@ -16,6 +16,13 @@ t.test('each runtime dependency is used, argued for in CONTRIBUTING.md, and noth
     t.ok(arguments_.length === 2 && arguments_.every((text) => text.length > 20), `why ${name}, and why not by hand`)
     t.ok(sources.some((source) => source.includes(`from '${name}`)), `${name} is imported`)
   }
+})
+
+t.test('each script runs what is there', async (t) => {
+  const run = Object.values<string>(scripts).flatMap((script) => script.match(/[\w./-]+\.(?:ts|sh|js)\b/g) ?? [])
+    .map((path) => path.replace(/^\.bench\/(.*)\.js$/, '$1.ts'))
+  t.ok(run.length > 10)
+  t.strictSame(run.filter((path) => !existsSync(new URL(path, root))), [])
 })
 
 t.test('the newest entry of CHANGELOG.md is the version of the package', async (t) => {
