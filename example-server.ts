@@ -233,7 +233,7 @@ function openRedis (app: FastifyInstance, url: string): Redis {
 
 /** For `npm run worker`. It fails at once while Redis is away, so that the sender comes again. */
 function openQueue (app: FastifyInstance, url: string): Queue {
-  const queue = new Queue(QUEUE_NAME, { connection: { url, enableOfflineQueue: false, retryStrategy: () => 1000 } })
+  const queue = new Queue(QUEUE_NAME, { connection: { url, enableOfflineQueue: false } })
   queue.on('error', () => {}) // which the store tells of
   const connected = soon(queue.waitUntilReady())
   app.addHook('onReady', () => connected)

@@ -365,11 +365,15 @@ t.test('with a queue, what comes is told by the worker', { skip: noRedis }, asyn
   await app.close()
 })
 
-t.test('while its Redis is away, what is for the queue is a 503', async (t) => {
-  const { post } = await createServer(t, { REDIS_URL: `redis://127.0.0.1:${await freePort()}`, QUEUE: '1' })
+t.test('while its Redis is away, what is for the queue is a 503', { skip: noRedis }, async (t) => {
+  const redis = await startRedis(t)
+  await redis.stop()
+  const { post } = await createServer(t, { REDIS_URL: redis.url, QUEUE: '1' })
   const { statusCode, headers } = await post('/webhooks/altdentifier', { OP: 5 })
   t.equal(statusCode, 503)
   t.ok(headers['retry-after'])
+  await redis.start()
+  while ((await post('/webhooks/altdentifier', { OP: 5 })).statusCode !== 204) await sleep(50)
 })
 
 t.test('a queue needs a Redis, for the server as for the worker', async (t) => {

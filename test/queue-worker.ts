@@ -229,17 +229,6 @@ t.test('close() ends without Redis, too', { skip: noRedis }, async (t) => {
   t.ok(workers[0]!.closing)
 })
 
-t.test('close() ends where there never was a Redis', async (t) => {
-  const { app, lines } = createHost(t)
-  const connection = { url: `redis://127.0.0.1:${await freePort()}` }
-  const { workers } = createWorker('verification', () => {}, { connection, app, drainTimeout: 200 })
-  await app.ready()
-  await until(() => lines.some(({ msg }) => msg === 'worker: something failed'))
-  await app.close()
-  t.ok(workers[0]!.closing)
-  t.ok(lines.every(({ level }) => level <= 40), 'nothing but warnings')
-})
-
 const PARTITIONS = ['verification-0', 'verification-1', 'verification-2']
 
 /** A member's events in turn, to be worked on in order. */

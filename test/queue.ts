@@ -281,12 +281,14 @@ t.test('with Redis down nothing is acknowledged; afterwards all is delivered', {
   t.equal((await jobsOf(queue)).length, refused.length, 'one job each')
 })
 
-t.test('a queue that has never been reached takes nothing either', async (t) => {
-  const { freePort } = await import('./fixtures/redis.js')
-  const port = await freePort()
-  const queue = openQueue(t, { url: `redis://127.0.0.1:${port}` } as never)
+t.test('a queue that has never been reached takes nothing either', { skip: noRedis }, async (t) => {
+  const redis = await startRedis(t)
+  await redis.stop()
+  const queue = openQueue(t, redis)
   const { deliver } = createQueueingHost(t, queue, { timeout: 100 })
   t.match((await deliver(AGHANIM, 'id-1')).json(), UNAVAILABLE)
+  await redis.start()
+  await queue.waitUntilReady() // BullMQ rejects what nobody handles if it is closed before
 })
 
 t.test('what is no queue, or no option, is an error that names it', async (t) => {

@@ -79,9 +79,7 @@ export function createWorker<Delivery = KnownDelivery> (
 
   async function drain (worker: Worker): Promise<void> {
     let over = false
-    try {
-      await soon(worker.waitUntilReady())
-    } catch {} // there is no Redis
+    await Promise.allSettled([soon(worker.waitUntilReady())]) // or there is no Redis
     try {
       await inTime(worker.pause())
     } catch {
