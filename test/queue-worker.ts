@@ -348,7 +348,8 @@ t.test('what cannot be worked with is an error that names it', async (t) => {
     [[], handle, { connection }, 'queue'], [['a', 'a'], handle, { connection }, 'queue'], ['a', undefined, { connection }, 'handle'],
     ['a', handle, {}, 'connection'], ['a', handle, { connection, prefix: 1 }, 'prefix'],
     ['a', handle, { connection, concurrency: 0 }, 'concurrency'], ['a', handle, { connection, lockDuration: 0 }, 'lockDuration'],
-    ['a', handle, { connection, drainTimeout: '1' }, 'drainTimeout'], ['a', handle, { connection, retries: 1 }, 'retries']
+    ['a', handle, { connection, drainTimeout: '1' }, 'drainTimeout'], ['a', handle, { connection, app: {} }, 'app'],
+    ['a', handle, { connection, retries: 1 }, 'retries']
   ]
   for (const [queue, handler, options, option] of wrong) {
     t.throws(() => createWorker(queue as never, handler as never, options as never), {

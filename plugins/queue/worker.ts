@@ -2,7 +2,7 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { UnrecoverableError, Worker, type ConnectionOptions, type Job } from 'bullmq'
 import { describeError } from '../lib/errors.js'
 import { tell } from '../lib/log.js'
-import { anything, callback, checkOptions, milliseconds, required, schema, text, whole } from '../lib/options.js'
+import { callback, checkOptions, milliseconds, required, schema, text, whole, type Rule } from '../lib/options.js'
 import { createTimeLimit } from '../lib/time-limit.js'
 import { inOrder } from './in-order.js'
 import { listOf, oneOrMore, VERSION, type KnownDelivery } from './queued.js'
@@ -37,6 +37,11 @@ const MOST_CRASHES = 20
 // For a connection that is being made, in milliseconds: if it is closed meanwhile, BullMQ rejects what nobody handles.
 const CONNECTING = 1000
 
+const FASTIFY: Rule = {
+  accepts: (value) => typeof Object(value).addHook === 'function',
+  expects: 'must be an instance of Fastify'
+}
+
 /**
  * Works on what `enqueue` has put into a queue. Given a list of queues, as `enqueue` was, each is worked on in its
  * order, one job at a time, however many workers there are.
@@ -56,7 +61,7 @@ export function createWorker<Delivery = KnownDelivery> (
     concurrency: whole(10_000),
     lockDuration: milliseconds,
     drainTimeout: milliseconds,
-    app: anything
+    app: FASTIFY
   })
   const { connection, prefix = 'bull', concurrency = 10, lockDuration = 30_000, drainTimeout = 25_000, app } = options
   const ordered = Array.isArray(queue)
