@@ -64,7 +64,8 @@ async function open (port: number): Promise<{ exchange: (request: Buffer) => Pro
   await once(socket, 'connect')
   let text = ''
   let done: (status: number) => void
-  let failed: (error: Error) => void
+  let failed: ((error: Error) => void) | undefined
+  let closed: Error | undefined
   socket.on('data', (chunk) => {
     text += chunk.toString('latin1')
     const end = text.indexOf('\r\n\r\n') + 4
@@ -77,10 +78,14 @@ async function open (port: number): Promise<{ exchange: (request: Buffer) => Pro
     text = ''
     done(status)
   })
-  socket.on('close', () => failed?.(new Error('the server closed a connection')))
+  socket.on('close', () => {
+    closed = new Error('the server closed a connection')
+    failed?.(closed)
+  })
   return {
     socket,
     exchange: (request) => new Promise((resolve, reject) => {
+      if (closed !== undefined) throw closed
       done = resolve
       failed = reject
       socket.write(request)
@@ -140,5 +145,5 @@ export async function measure (lanes: readonly Lane[], count: number): Promise<F
 
 /** How many deliveries to each server make a round: a second of its time. */
 export function countFor ({ bytes = 330 }: Traffic): number {
-  return bytes > 20_000 ? 1_000 : bytes > 2_000 ? 3_000 : 6_000
+  return bytes > 20_000 ? 500 : bytes > 2_000 ? 3_000 : 6_000
 }

@@ -91,6 +91,11 @@ const GROUPS: Record<string, Group> = {
     suites: ['provider', 'identity-validation'],
     further: ['options', 'altdentifier', 'aghanim', 'attacks']
   },
+  queue: {
+    files: ['queue', 'queue/*', 'lib/queue-unavailable'],
+    suites: ['queue', 'queue-worker'],
+    further: ['delivery']
+  },
   diagnosis: {
     files: ['lib/diagnosis/*'],
     suites: ['lib-diagnosis', 'lib-diagnosis-body', 'doctor'],
@@ -140,7 +145,7 @@ async function mutate (places: string[], suites: string[]): Promise<Mutant[]> {
     plugins: ['@stryker-mutator/tap-runner'],
     tap: { testFiles: suites.map((suite) => `test/${suite}.js`), nodeArgs: [], forceBail: true },
     buildCommand: `esbuild ${inputs.join(' ')} --bundle --platform=node --format=esm --outdir=test --external:tap ` +
-      `--external:@tapjs/* --external:typescript --log-level=error --banner:js=${REQUIRE}`,
+      `--external:@tapjs/* --external:typescript --external:bullmq --log-level=error --banner:js=${REQUIRE}`,
     ignorePatterns: ['dist', '.tap', 'coverage'],
     coverageAnalysis: 'perTest',
     concurrency: 2,

@@ -176,6 +176,7 @@ const ON_NODE = { octokit: onOctokit, express: onExpress }
 async function listen (kind: ServerKind): Promise<Server> {
   if (kind === 'octokit' || kind === 'express') {
     const server = createServer(ON_NODE[kind]())
+    server.keepAliveTimeout = 72_000 // as Fastify's: a connection may have to wait for its turn
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     return server
   }
