@@ -41,6 +41,13 @@ t.test('a value without keys to put in order is written as by JSON.stringify', a
   for (const value of values) t.equal(canonicalJson(value), JSON.stringify(value))
 })
 
+t.test('each character is written as by JSON.stringify, wherever it stands', async (t) => {
+  const wrong = Array.from({ length: 0x10000 }, (_, code) => String.fromCharCode(code)).filter((character) =>
+    [character, `${character}a`, `a${character}`].some((text) =>
+      canonicalJson(text) !== JSON.stringify(text) || canonicalJson({ [text]: 1 }) !== JSON.stringify({ [text]: 1 })))
+  t.strictSame(wrong, [])
+})
+
 t.test('an object is written as by JSON.stringify when its keys are in order', async (t) => {
   for (const value of [
     { a: 1 }, { a: 1, b: 2 }, { '': 0, ' ': 1, A: 2, a: 3, é: 4, '\ud83d\ude42': 5, '\uffff': 6 },

@@ -1,35 +1,50 @@
+/** An array or an object that is being written. */
+interface Level {
+  readonly values: Readonly<Record<string | number, unknown>>
+  /** In order; absent for an array. */
+  readonly keys: readonly string[] | undefined
+  readonly length: number
+  /** How many have been written. */
+  next: number
+  readonly outer: Level | undefined
+}
+
+/** What is the same in JSON as it is, between quotes. */
+const PLAIN = /^[ !#-[\]-~]*$/
+
 /**
  * The JSON text of a parsed JSON value, the same for every order of its keys and different for every other value. Keeps
  * a stack of its own: a sender may nest deeper than calls can.
  */
 export function canonicalJson (value: unknown): string {
   let text = ''
-  // What is still to be written, last first: texts as they are, values in boxes.
-  const pending: (string | [value: unknown])[] = [[value]]
-
-  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-    if (typeof next === 'string') {
-      text += next
+  for (let level: Level | undefined = levelOf([value]); level !== undefined;) {
+    if (level.next === level.length) {
+      if (level.outer !== undefined) text += level.keys === undefined ? ']' : '}'
+      level = level.outer
       continue
     }
-    const [item] = next
-    if (typeof item === 'number') {
-      text += item // also what JSON cannot write: 1e999 is parsed as infinite
-    } else if (typeof item !== 'object' || item === null) {
-      text += JSON.stringify(item)
-    } else if (Array.isArray(item)) {
-      pending.push(']')
-      for (let index = item.length - 1; index >= 0; index--) pending.push([item[index]], index > 0 ? ',' : '')
-      text += '['
+    if (level.next > 0) text += ','
+    const key: string | number = level.keys === undefined ? level.next : level.keys[level.next]!
+    if (typeof key === 'string') text += `${quote(key)}:`
+    const item = level.values[key]
+    level.next++
+    if (typeof item === 'object' && item !== null) {
+      level = levelOf(item, level)
+      text += level.keys === undefined ? '[' : '{'
     } else {
-      pending.push('}')
-      const entries = item as Record<string, unknown>
-      const keys = Object.keys(item).sort()
-      for (let index = keys.length - 1; index >= 0; index--) {
-        pending.push([entries[keys[index]!]], `${index > 0 ? ',' : ''}${JSON.stringify(keys[index])}:`)
-      }
-      text += '{'
+      text += typeof item === 'string' ? quote(item) : String(item) // also what JSON cannot write: 1e999 is infinite
     }
   }
   return text
+}
+
+function levelOf (item: object, outer?: Level): Level {
+  const keys = Array.isArray(item) ? undefined : Object.keys(item).sort()
+  const length = keys?.length ?? (item as unknown[]).length
+  return { values: item as Level['values'], keys, length, next: 0, outer }
+}
+
+function quote (text: string): string {
+  return PLAIN.test(text) ? `"${text}"` : JSON.stringify(text)
 }
