@@ -1,5 +1,7 @@
 import t from 'tap'
-import { checkFreshness, freshnessOf, parseDateTime, parseHttpDate, parseUnixSeconds } from '../plugins/lib/timestamp.js'
+import {
+  checkFreshness, freshnessOf, parseDateTime, parseHttpDate, parseUnixSeconds, replayWindow
+} from '../plugins/lib/timestamp.js'
 import { NOW, now } from './fixtures/deliveries.js'
 import { cpuTime } from './fixtures/waiting.js'
 
@@ -51,6 +53,7 @@ const NO_DATES: [what: string, text: string][] = [
   ['lower-case weekday', 'mon, 21 Sep 2026 14:13:20 GMT'], ['lower-case month', 'Mon, 21 sep 2026 14:13:20 GMT'],
   ['lower-case zone', 'Mon, 21 Sep 2026 14:13:20 gmt'],
   ['two-digit year', 'Mon, 21 Sep 26 14:13:20 GMT'], ['five-digit year', 'Mon, 21 Sep 12026 14:13:20 GMT'],
+  ['year 10000, as Date prints it', 'Sat, 01 Jan 10000 00:00:00 GMT'],
   ['year 0', 'Sat, 01 Jan 0000 00:00:00 GMT'], ['one-digit day', 'Mon, 1 Sep 2026 14:13:20 GMT'],
   ['one-digit hour', 'Mon, 21 Sep 2026 4:13:20 GMT'], ['no seconds', 'Mon, 21 Sep 2026 14:13 GMT'],
   ['fraction', 'Mon, 21 Sep 2026 14:13:20.5 GMT'], ['UTC', 'Mon, 21 Sep 2026 14:13:20 UTC'],
@@ -129,6 +132,11 @@ t.test('the defaults are those of the contract', async (t) => {
   t.strictSame(freshnessOf({}), { tolerance: 300, futureTolerance: 60, now: Date.now })
   t.strictSame(freshnessOf({ tolerance: undefined, futureTolerance: undefined, now: undefined }), freshnessOf({}))
   t.strictSame(freshnessOf({ tolerance: 5, futureTolerance: 0, now }), { tolerance: 5, futureTolerance: 0, now })
+})
+
+t.test('a timestamp may be fresh from as far ahead as it may be until it is too old, in whole seconds', async (t) => {
+  t.equal(replayWindow({ ...freshnessOf({}), tolerance: 300, futureTolerance: 60 }), 361_000)
+  t.equal(replayWindow({ ...freshnessOf({}), tolerance: 0, futureTolerance: 7 }), 8000)
 })
 
 t.test('16 KiB of anything is refused in no time', async (t) => {
