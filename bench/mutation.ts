@@ -19,17 +19,17 @@ const GROUPS: Record<string, Group> = {
   timestamps: {
     files: ['lib/timestamp'],
     suites: ['lib-timestamp'],
-    further: ['lib-http-signature', 'lib-verdict', 'aghanim', 'pure', 'faults']
+    further: ['lib-http-signature', 'lib-verdict', 'aghanim', 'pure']
   },
   'http-signature': {
     files: ['lib/http-signature'],
     suites: ['lib-http-signature', 'altdentifier'],
-    further: ['vectors', 'properties', 'attacks']
+    further: ['vectors', 'properties']
   },
   headers: {
     files: ['lib/headers', 'lib/authenticate', 'lib/endpoint', 'lib/rejection'],
     suites: ['lib-authenticate', 'altdentifier', 'identity-validation', 'lib-api-keys'],
-    further: ['aghanim', 'pure', 'options', 'delivery', 'attacks']
+    further: ['aghanim', 'pure', 'options', 'delivery']
   },
   claims: {
     files: ['deliveries/memory', 'lib/canonical-json', 'lib/delivery-id', 'lib/retention-queues'],
@@ -44,12 +44,12 @@ const GROUPS: Record<string, Group> = {
   once: {
     files: ['lib/once', 'lib/handler', 'lib/deliveries', 'lib/delivery-store', 'lib/store-report'],
     suites: ['lib-handler', 'deliveries-ids', 'deliveries'],
-    further: ['delivery', 'deliveries-faults', 'faults', 'compose']
+    further: ['delivery', 'deliveries-faults', 'compose']
   },
   keys: {
     files: ['lib/keys', 'lib/secrets', 'lib/api-keys'],
     suites: ['lib-api-keys', 'identity-validation', 'pure'],
-    further: ['aghanim', 'altdentifier', 'options', 'humandetect-api', 'compose', 'faults']
+    further: ['aghanim', 'altdentifier', 'options', 'humandetect-api', 'compose']
   },
   time: {
     files: ['lib/deadlines', 'lib/time-limit', 'lib/thenable', 'lib/slots'],
@@ -59,12 +59,12 @@ const GROUPS: Record<string, Group> = {
   options: {
     files: ['lib/options', 'lib/pure', 'lib/base-url', 'lib/settings'],
     suites: ['lib-base-url', 'pure', 'options'],
-    further: ['altdentifier', 'humandetect', 'humandetect-api', 'delivery', 'compose', 'attacks']
+    further: ['altdentifier', 'humandetect', 'humandetect-api', 'delivery', 'compose']
   },
   replies: {
     files: ['lib/json', 'lib/reply', 'lib/schema-check', 'lib/deny', 'lib/errors', 'lib/log'],
     suites: ['lib-json', 'lib-errors', 'aghanim', 'delivery'],
-    further: ['altdentifier', 'humandetect', 'options', 'compose', 'faults']
+    further: ['altdentifier', 'humandetect', 'options', 'compose']
   },
   tokens: {
     files: ['humandetect-api', 'lib/seal', 'lib/json-client'],
@@ -74,22 +74,22 @@ const GROUPS: Record<string, Group> = {
   guard: {
     files: ['humandetect', 'lib/guard', 'lib/verdict'],
     suites: ['lib-verdict', 'humandetect'],
-    further: ['deliveries-ids', 'humandetect-upstream', 'outcomes', 'compose', 'faults']
+    further: ['deliveries-ids', 'humandetect-upstream', 'outcomes', 'compose']
   },
   routes: {
     files: ['lib/verified-route', 'lib/answer', 'lib/delivery', 'lib/raw-body', 'lib/report', 'lib/scope'],
     suites: ['lib-raw-body', 'aghanim', 'altdentifier', 'delivery', 'outcomes'],
-    further: ['identity-validation', 'humandetect', 'compose', 'attacks', 'faults']
+    further: ['identity-validation', 'humandetect', 'compose']
   },
   providers: {
     files: ['aghanim', 'altdentifier', 'identity-validation', 'metrics', 'index'],
     suites: ['aghanim', 'altdentifier', 'identity-validation', 'metrics', 'deliveries-ids'],
-    further: ['pure', 'openapi', 'outcomes', 'options', 'delivery', 'compose', 'attacks']
+    further: ['pure', 'openapi', 'outcomes', 'options', 'delivery', 'compose']
   },
   own: {
     files: ['provider', 'lib/reading', 'lib/signed-routes'],
     suites: ['provider', 'identity-validation'],
-    further: ['options', 'altdentifier', 'aghanim', 'attacks']
+    further: ['options', 'altdentifier', 'aghanim']
   },
   queue: {
     files: ['queue', 'queue/*', 'lib/queue-unavailable'],
