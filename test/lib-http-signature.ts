@@ -114,7 +114,7 @@ const MALFORMED: [what: string, signature: string][] = [
   ['a leading space', over(' date', OVER_DATE)], ['a trailing space', over('date ', OVER_DATE)],
   ['a tab', over('date\tdigest', OVER_DATE)], ['a comma', over('date,digest', OVER_DATE)],
   ['a colon', over('date:', OVER_DATE)], ['a colon at the end', over('date digest:', OVER_DATE)], ['a line feed', over('date\ndigest', OVER_DATE)],
-  ['é', over('date é', OVER_DATE)],
+  ['é', over('date é', OVER_DATE)], ['é and then a name', over('date édigest', OVER_DATE)], ['a parenthesis', over('date (digest', OVER_DATE)],
   ['unpadded base64', GOOD.replace('==', '')], ['half-padded base64', GOOD.replace('==', '=')],
   ['three pads', GOOD.replace('==', '===')],
   ['spare bits', GOOD.replace(/.(?===")/, (last) => String.fromCharCode(last.charCodeAt(0) + 1))],
