@@ -117,6 +117,7 @@ const { positionals, values } = parseArgs({
   options: {
     left: { type: 'boolean' }, // only what was not killed the last time, while the code is the same
     report: { type: 'boolean' }, // of what was found the last time
+    sample: { type: 'string', default: '1' }, // one in how many mutants is tried
     patience: { type: 'string', default: '30' } // in seconds: on a busy machine a suite may just be slow
   }
 })
@@ -142,7 +143,9 @@ async function mutate (places: string[], suites: string[]): Promise<Mutant[]> {
   const results = await new Stryker({
     mutate: places,
     testRunner: 'tap',
-    plugins: ['@stryker-mutator/tap-runner'],
+    plugins: ['@stryker-mutator/tap-runner', new URL('mutation-sample.ts', import.meta.url).pathname],
+    checkers: values.sample === '1' ? [] : ['sample'],
+    checkerNodeArgs: ['--import', 'tsx'],
     tap: { testFiles: suites.map((suite) => `test/${suite}.js`), nodeArgs: [], forceBail: true },
     buildCommand: `esbuild ${inputs.join(' ')} --bundle --platform=node --format=esm --outdir=test --external:tap ` +
       `--external:@tapjs/* --external:typescript --external:bullmq --log-level=error --banner:js=${REQUIRE}`,
@@ -155,7 +158,7 @@ async function mutate (places: string[], suites: string[]): Promise<Mutant[]> {
     logLevel: 'error' as LogLevel,
     reporters: ['progress']
   }).runMutationTest()
-  return results.map(toMutant)
+  return results.filter(({ status }) => status !== 'CompileError').map(toMutant)
 }
 
 const isLeft = ({ status }: Mutant): boolean => status === 'Survived' || status === 'NoCoverage'
@@ -196,7 +199,7 @@ function write (name: string, mutants: Mutant[]): void {
 
 mkdirSync(RESULTS, { recursive: true })
 // A suite's own time is up later than ours; Node 22 and later compile the bundles but once.
-Object.assign(process.env, { TAP_TIMEOUT: `${patience * 2}`, NODE_COMPILE_CACHE: resolve('coverage/compiled') })
+Object.assign(process.env, { TAP_TIMEOUT: `${patience * 2}`, NODE_COMPILE_CACHE: resolve('coverage/compiled'), MUTATION_SAMPLE: values.sample })
 if (!values.report) {
   for (const name of names) {
     const { files, suites } = GROUPS[name]!

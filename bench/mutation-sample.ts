@@ -1,0 +1,30 @@
+import { createHash } from 'node:crypto'
+import type { Mutant } from '@stryker-mutator/api/core'
+import { CheckStatus, type CheckResult } from '@stryker-mutator/api/check'
+import { declareClassPlugin, PluginKind } from '@stryker-mutator/api/plugin'
+
+// Stryker's name for what it is asked before a mutant is tried: here, whether it is one of the sample.
+
+/** One in how many mutants is tried: always the same ones, wherever they stand in the file. */
+const ONE_IN = Number(process.env['MUTATION_SAMPLE'] ?? 1)
+
+function isSampled ({ replacement, mutatorName, location: { start } }: Mutant): boolean {
+  const hash = createHash('sha256').update([replacement, mutatorName, start.line, start.column].join())
+  return hash.digest().readUInt32BE() % ONE_IN === 0
+}
+
+class Sample {
+  async init (): Promise<void> {}
+
+  async check (mutants: Mutant[]): Promise<Record<string, CheckResult>> {
+    return Object.fromEntries(mutants.map((mutant) => [mutant.id, isSampled(mutant)
+      ? { status: CheckStatus.Passed }
+      : { status: CheckStatus.CompileError, reason: 'not of the sample' }]))
+  }
+
+  async group (mutants: Mutant[]): Promise<string[][]> {
+    return [mutants.map(({ id }) => id)]
+  }
+}
+
+export const strykerPlugins = [declareClassPlugin(PluginKind.Checker, 'sample', Sample)]
