@@ -28,7 +28,7 @@ const GROUPS: Record<string, Group> = {
   },
   headers: {
     files: ['lib/headers', 'lib/authenticate', 'lib/endpoint', 'lib/rejection'],
-    suites: ['lib-authenticate', 'altdentifier', 'identity-validation', 'lib-api-keys'],
+    suites: ['lib-authenticate', 'lib-endpoint', 'altdentifier', 'identity-validation', 'lib-api-keys'],
     further: ['aghanim', 'pure', 'options', 'delivery']
   },
   claims: {
