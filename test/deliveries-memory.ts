@@ -20,10 +20,10 @@ function createStore (options: MemoryDeliveriesOptions = {}) {
     if (answer.state !== 'claimed') throw new Error(`${key} is ${answer.state}`)
     return answer.token
   }
-  const complete = (key: string, token: string, window = WINDOW, exactly = false, reply = REPLY) =>
+  const complete = (key: string, token: string, window = WINDOW, exactly?: boolean, reply = REPLY) =>
     store.complete(key, token, reply, window, exactly) as boolean
   const release = (key: string, token: string) => store.release(key, token) as boolean
-  const handle = (key: string, window = WINDOW, exactly = false): string => {
+  const handle = (key: string, window = WINDOW, exactly?: boolean): string => {
     const token = take(key)
     complete(key, token, window, exactly)
     return token
@@ -139,7 +139,8 @@ t.test('a lease ends to the millisecond, for other content too', async (t) => {
 
 t.test('while there is room a delivery is remembered for the longer of both times, or for exactly its window', async (t) => {
   for (const [ttl, window, exactly, expected] of [
-    [undefined, WINDOW, false, HOUR], [undefined, 2 * HOUR, false, 2 * HOUR], [7200, WINDOW, false, 2 * HOUR],
+    [undefined, WINDOW, false, HOUR], [undefined, WINDOW, undefined, HOUR], [undefined, 2 * HOUR, false, 2 * HOUR],
+    [7200, WINDOW, false, 2 * HOUR],
     [1.5, 1000, false, 1500], [1, WINDOW, false, WINDOW], [undefined, WINDOW, true, WINDOW],
     [undefined, 2 * HOUR, true, 2 * HOUR], [7200, 1, true, 1]
   ] as const) {

@@ -61,7 +61,7 @@ t.test('no two claims send the same token', async (t) => {
 
 t.test('completing sends the reply, and how long to keep it: the longer of both times, or exactly one', async (t) => {
   for (const [ttl, window, exactly, sent] of [
-    [undefined, WINDOW, false, '345600000'], [60, 59_999, false, '60000'], [60, 60_000.5, false, '60001'],
+    [undefined, WINDOW, false, '345600000'], [undefined, WINDOW, undefined, '345600000'], [60, 59_999, false, '60000'], [60, 60_000.5, false, '60001'],
     [60, 1, true, '1'], [60, 70_000, true, '70000']
   ] as const) {
     for (const [answer, held] of [[1, true], [0, false]]) {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { deliveryId, namespaceOf } from '../plugins/lib/delivery-id.js'
+import { checkIdentity, deliveryId, namespaceOf } from '../plugins/lib/delivery-id.js'
 
 const keyOf = (namespace: readonly string[], id: readonly string[]) => deliveryId(namespaceOf(...namespace), { id }).key
 const fingerprintOf = (content: unknown) => deliveryId(namespaceOf('n'), { id: ['i'], content }).fingerprint
@@ -72,4 +72,15 @@ t.test('content may be nested deeper than calls can', async (t) => {
   const deep = (inner: string) => fingerprintOf(JSON.parse('[{"a":'.repeat(50_000) + inner + '}]'.repeat(50_000)))
   t.equal(deep('{"b":1,"c":2}'), deep('{"c":2,"b":1}'))
   t.not(deep('1'), deep('2'))
+})
+
+t.test('an id is one or more texts, none of them empty', async (t) => {
+  for (const id of [['a'], ['a', 'b'], [' ']]) {
+    const identity = { id, content: {} }
+    t.equal(checkIdentity(identity), identity)
+  }
+  t.equal(checkIdentity(undefined), undefined, 'as often as it comes')
+  for (const id of [[], [''], ['a', ''], ['', 'a'], ['a', 1], [undefined], [['a']], 'a', undefined, null, 1, { 0: 'a', length: 1 }, new Array(1)]) {
+    t.throws(() => checkIdentity({ id } as never), { name: 'TypeError', message: 'identify: no id' }, JSON.stringify(id))
+  }
 })
