@@ -52,7 +52,7 @@ t.test('what is authentic comes with who signed it, its MAC and its id', async (
 t.test('what several keys may sign is known by the last of them, whichever matched', async (t) => {
   const [byFirst, bySecond, mac] = SEVERAL_KEYS.map((key) => key.sign('p', BODY)) as [Buffer, Buffer, Buffer]
   const other = Buffer.alloc(32)
-  for (const macs of [[byFirst], [bySecond], [mac], [byFirst, mac], [mac, byFirst], [other, byFirst], [other, mac]]) {
+  for (const macs of [[byFirst], [bySecond], [mac], [byFirst, mac], [mac, byFirst], [other, byFirst]]) {
     t.match(await authenticate({ severalKeys: true }, { macs }), { ok: true, mac, tenant: LAST.name })
   }
   t.match(await authenticate({}, { macs: [other, byFirst] }), { ok: true, mac: byFirst, tenant: FIRST.name })
