@@ -26,14 +26,14 @@ export function canonicalJson (value: unknown): string {
     }
     if (level.next > 0) text += ','
     const key: string | number = level.keys === undefined ? level.next : level.keys[level.next]!
-    if (typeof key === 'string') text += `${quote(key)}:`
+    if (typeof key === 'string') text += `${write(key)}:`
     const item = level.values[key]
     level.next++
     if (typeof item === 'object' && item !== null) {
       level = levelOf(item, level)
       text += level.keys === undefined ? '[' : '{'
     } else {
-      text += typeof item === 'string' ? quote(item) : String(item) // also what JSON cannot write: 1e999 is infinite
+      text += write(item)
     }
   }
   return text
@@ -45,6 +45,8 @@ function levelOf (item: object, outer?: Level): Level {
   return { values: item as Level['values'], keys, length, next: 0, outer }
 }
 
-function quote (text: string): string {
-  return PLAIN.test(text) ? `"${text}"` : JSON.stringify(text)
+/** Throws for what JSON has nothing like, as a BigInt. */
+function write (item: unknown): string {
+  if (typeof item === 'string' && PLAIN.test(item)) return `"${item}"`
+  return typeof item === 'number' ? String(item) : JSON.stringify(item) // numbers of JSON may be infinite: 1e999
 }
