@@ -48,7 +48,7 @@ const GROUPS: Record<string, Group> = {
   },
   keys: {
     files: ['lib/keys', 'lib/secrets', 'lib/api-keys'],
-    suites: ['lib-api-keys', 'identity-validation', 'pure'],
+    suites: ['lib-keys', 'lib-api-keys', 'identity-validation', 'pure'],
     further: ['aghanim', 'altdentifier', 'options', 'humandetect-api', 'compose']
   },
   time: {
