@@ -44,7 +44,7 @@ const GROUPS: Record<string, Group> = {
   once: {
     files: ['lib/once', 'lib/handler', 'lib/deliveries', 'lib/delivery-store', 'lib/store-report'],
     suites: ['lib-handler', 'deliveries-ids', 'deliveries'],
-    further: ['delivery', 'deliveries-faults', 'compose']
+    further: ['delivery', 'deliveries-faults', 'compose', 'outcomes']
   },
   keys: {
     files: ['lib/keys', 'lib/secrets', 'lib/api-keys'],
