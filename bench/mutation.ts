@@ -64,7 +64,7 @@ const GROUPS: Record<string, Group> = {
   replies: {
     files: ['lib/json', 'lib/reply', 'lib/schema-check', 'lib/deny', 'lib/errors', 'lib/log'],
     suites: ['lib-json', 'lib-errors', 'aghanim', 'delivery'],
-    further: ['altdentifier', 'humandetect', 'options', 'compose']
+    further: ['altdentifier', 'humandetect', 'options', 'compose', 'outcomes']
   },
   tokens: {
     files: ['humandetect-api', 'lib/seal', 'lib/json-client'],
