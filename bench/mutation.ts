@@ -58,8 +58,8 @@ const GROUPS: Record<string, Group> = {
   },
   options: {
     files: ['lib/options', 'lib/pure', 'lib/base-url', 'lib/settings'],
-    suites: ['lib-base-url', 'pure', 'options'],
-    further: ['altdentifier', 'humandetect', 'humandetect-api', 'delivery', 'compose']
+    suites: ['lib-base-url', 'lib-options', 'pure', 'options'],
+    further: ['altdentifier', 'humandetect', 'humandetect-api', 'delivery', 'compose', 'provider']
   },
   replies: {
     files: ['lib/json', 'lib/reply', 'lib/schema-check', 'lib/deny', 'lib/errors', 'lib/log'],
