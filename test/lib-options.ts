@@ -16,7 +16,7 @@ const NUMBERS: [what: string, rule: Rule, least: number, most: number][] = [
 t.test('numbers are taken from the least to the most', async (t) => {
   for (const [what, { accepts }, least, most] of NUMBERS) {
     for (const value of [least, most]) t.ok(accepts(value), `${what}: ${value}`)
-    for (const value of [least - 1, most + 1, Number.NaN, Infinity, String(least), BigInt(most), null, undefined, [most]]) {
+    for (const value of [least - 1, most + 1, Number.NaN, Infinity, String(least), BigInt(most), null, [most]]) {
       t.notOk(accepts(value), `${what}: ${String(value)}`)
     }
   }
