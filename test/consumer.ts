@@ -248,7 +248,9 @@ t.test('with the optional peers every module is typed, checked with the librarie
     compilerOptions: { ...compilerOptions, module: 'nodenext' }, include: ['*.ts', '*.cts']
   }))
   write('tsconfig.bundler.json', JSON.stringify({
-    compilerOptions: { ...compilerOptions, module: 'esnext', moduleResolution: 'bundler', noEmit: true }, include: ['*.ts']
+    // The libraries' declarations were checked above.
+    compilerOptions: { ...compilerOptions, module: 'esnext', moduleResolution: 'bundler', noEmit: true, skipLibCheck: true },
+    include: ['*.ts']
   }))
   const tsc = join(folder, 'node_modules/typescript/bin/tsc')
   await passes(t, 'nodenext', process.execPath, [tsc])

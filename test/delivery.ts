@@ -1,5 +1,5 @@
 import { Kind, Type, TypeRegistry } from '@sinclair/typebox'
-import Fastify from 'fastify'
+import Fastify, { type InjectOptions } from 'fastify'
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
 import http2 from 'node:http2'
@@ -97,6 +97,7 @@ for (const [name, ending, outcome] of [
     ending(gate.resolve, gate.reject)
     await until(() => lines.some(({ msg }) => msg === 'handler ended after its time-out'))
     t.equal(lines.find(({ msg }) => msg === 'handler ended after its time-out')?.['statusCode'], outcome)
+    t.strictSame(lines.filter(({ err }) => err !== undefined), [], 'nor was it tried')
   })
 }
 
@@ -307,6 +308,25 @@ t.test('without its signature hook a route lets nobody in', async (t) => {
     const reply = await app.inject({ method: 'POST', url: provider.url, headers: provider.sign(body), payload: body })
     t.equal(reply.statusCode, 403)
     t.equal(calls.length, 0)
+  }
+})
+
+t.test('a connection is kept unless a body may still be on its way', async (t) => {
+  for (const provider of PROVIDERS) {
+    const { app } = createHost(t)
+    provider.register(app, [])
+    const body = bodyOf(provider)
+    const { url, success } = provider
+    const headers = provider.sign(body)
+    const connectionOf = async (request: InjectOptions, status: number) => {
+      const reply = await app.inject({ method: 'POST', url, headers, ...request })
+      t.equal(reply.statusCode, status)
+      return reply.headers.connection
+    }
+    t.equal(await connectionOf({ payload: body }, success), 'keep-alive')
+    t.equal(await connectionOf({ payload: `${body} ` }, 403), 'keep-alive')
+    t.equal(await connectionOf({}, 403), 'keep-alive', 'there is no body')
+    t.equal(await connectionOf({ payload: body, headers: { ...headers, 'content-type': 'text/plain' } }, 415), 'close')
   }
 })
 
