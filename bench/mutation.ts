@@ -148,7 +148,7 @@ async function mutate (places: string[], suites: string[]): Promise<Mutant[]> {
     checkerNodeArgs: ['--import', 'tsx'],
     tap: { testFiles: suites.map((suite) => `test/${suite}.js`), nodeArgs: [], forceBail: true },
     buildCommand: `esbuild ${inputs.join(' ')} --bundle --platform=node --format=esm --outdir=test --external:tap ` +
-      `--external:@tapjs/* --external:typescript --external:bullmq --external:@seriousme/* --log-level=error --banner:js=${REQUIRE}`,
+      `--external:@tapjs/* --external:typescript --external:bullmq --external:@seriousme/* --external:@fastify/swagger-ui --log-level=error --banner:js=${REQUIRE}`,
     ignorePatterns: ['dist', '.tap', 'coverage'],
     coverageAnalysis: 'perTest',
     concurrency: 2,
