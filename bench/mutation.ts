@@ -109,6 +109,8 @@ const GROUPS: Record<string, Group> = {
 }
 
 const RESULTS = 'coverage/mutation' // a file a group
+// They read files that lie beside their own.
+const EXTERNAL = ['tap', '@tapjs/*', 'typescript', 'bullmq', '@seriousme/*', '@fastify/swagger-ui']
 // What a bundle of ESM lacks, without a space: Stryker runs the command without a shell.
 const REQUIRE = 'globalThis.require=process.getBuiltinModule("node:module").createRequire(import.meta.url)'
 
@@ -147,8 +149,8 @@ async function mutate (places: string[], suites: string[]): Promise<Mutant[]> {
     checkers: values.sample === '1' ? [] : ['sample'],
     checkerNodeArgs: ['--import', 'tsx'],
     tap: { testFiles: suites.map((suite) => `test/${suite}.js`), nodeArgs: [], forceBail: true },
-    buildCommand: `esbuild ${inputs.join(' ')} --bundle --platform=node --format=esm --outdir=test --external:tap ` +
-      `--external:@tapjs/* --external:typescript --external:bullmq --external:@seriousme/* --external:@fastify/swagger-ui --log-level=error --banner:js=${REQUIRE}`,
+    buildCommand: `esbuild ${inputs.join(' ')} --bundle --platform=node --format=esm --outdir=test ` +
+      `${EXTERNAL.map((name) => `--external:${name}`).join(' ')} --log-level=error --banner:js=${REQUIRE}`,
     ignorePatterns: ['dist', '.tap', 'coverage'],
     coverageAnalysis: 'perTest',
     concurrency: 2,
