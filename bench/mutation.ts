@@ -31,9 +31,14 @@ const GROUPS: Record<string, Group> = {
     suites: ['lib-authenticate', 'lib-endpoint', 'altdentifier', 'identity-validation', 'lib-api-keys'],
     further: ['aghanim', 'pure', 'options', 'delivery']
   },
-  claims: {
-    files: ['deliveries/memory', 'lib/canonical-json', 'lib/delivery-id', 'lib/retention-queues'],
-    suites: ['lib-canonical-json', 'lib-delivery-id', 'lib-retention-queues', 'deliveries-ids', 'deliveries-stores'],
+  ids: {
+    files: ['lib/canonical-json', 'lib/delivery-id', 'lib/retention-queues'],
+    suites: ['lib-canonical-json', 'lib-delivery-id', 'lib-retention-queues'],
+    further: ['deliveries-ids', 'provider']
+  },
+  memory: {
+    files: ['deliveries/memory'],
+    suites: ['deliveries-stores'],
     further: ['options', 'deliveries', 'deliveries-memory']
   },
   redis: {
