@@ -325,7 +325,8 @@ t.test('a connection is kept unless a body may still be on its way', async (t) =
     }
     t.equal(await connectionOf({ payload: body }, success), 'keep-alive')
     t.equal(await connectionOf({ payload: `${body} ` }, 403), 'keep-alive')
-    t.equal(await connectionOf({}, 403), 'keep-alive', 'there is no body')
+    t.equal(await connectionOf({}, 403), 'keep-alive', 'the body is empty')
+    t.equal(await connectionOf({ headers: {} }, 403), 'keep-alive', 'there is none')
     t.equal(await connectionOf({ payload: body, headers: { ...headers, 'content-type': 'text/plain' } }, 415), 'close')
   }
 })

@@ -393,3 +393,10 @@ t.test(`${MIGRATION}: an honest delivery is answered alike on both sides`, async
     t.equal((await sendAghanim(app, ROUTE, AGHANIM_SECRET, unknown)).statusCode, 401)
   }
 })
+
+t.test("the page about a provider of one's own shows the tested ones as they are", async (t) => {
+  const blocks = blocksOf(read('docs/your-own-provider.md'), 'ts')
+  const fileOf = (name: string) => read(`test/fixtures/own-providers/${name}.ts`)
+    .replace('../../../plugins/provider.js', 'fastify-verification/provider')
+  t.strictSame([blocks[0], blocks[2]], [fileOf('github'), fileOf('stripe')])
+})

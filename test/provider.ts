@@ -9,7 +9,7 @@ import { createProvider, decodeHex, deny } from '../plugins/provider.js'
 import * as everything from '../plugins/index.js'
 import * as own from '../plugins/provider.js'
 import { FORBIDDEN, NOW, now } from './fixtures/deliveries.js'
-import { blocksOf, read } from './fixtures/docs.js'
+import { read } from './fixtures/docs.js'
 import { addCanaries, createHost, exchange, rawRequest, statusOf } from './fixtures/host.js'
 import { outcomeOf, scriptedStore } from './fixtures/life-cycle.js'
 import {
@@ -552,11 +552,4 @@ t.test('each example is a file of at most 40 lines, on nothing but what is expor
   }
   const index: Readonly<Record<string, unknown>> = everything
   for (const [name, value] of Object.entries(own)) t.equal(index[name], value, `${name} is in the index`)
-})
-
-t.test('the page shows the examples as they are', async (t) => {
-  const blocks = blocksOf(read('docs/your-own-provider.md'), 'ts')
-  const fileOf = (name: string) => read(`test/fixtures/own-providers/${name}.ts`)
-    .replace('../../../plugins/provider.js', 'fastify-verification/provider')
-  t.strictSame([blocks[0], blocks[2]], [fileOf('github'), fileOf('stripe')])
 })
