@@ -13,7 +13,7 @@ const NAMES = [
 t.test('metrics are kept where they are asked for, until they are stopped', async (t) => {
   for (const [options, registry] of [[undefined, register], [{ registry: new Registry() }, undefined]] as const) {
     const kept = registry ?? options!.registry
-    const { deliver } = createReceiver(t, VERIFY)
+    const { deliver, post } = createReceiver(t, VERIFY)
     await deliver('before')
     const stop = collectMetrics(options)
     await deliver('a')
@@ -25,6 +25,8 @@ t.test('metrics are kept where they are asked for, until they are stopped', asyn
     const text = await kept.metrics()
     t.match(text, /fastify_verification_delivery_duration_seconds_count\{provider="aghanim",outcome="accepted"\} 1\n/)
     for (const name of NAMES) t.match(text, new RegExp(`# HELP ${name} [A-Z]`))
+    t.equal((await post('{}', { 'content-type': 'application/json' })).statusCode, 403)
+    t.strictSame(await countsOf(kept, 'fastify_verification_secret_matches_total'), ['provider=aghanim,secret=0: 2'])
     stop()
     t.equal((await kept.metrics()).includes('fastify_verification'), false)
     collectMetrics(options)() // and may be started again
