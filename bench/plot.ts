@@ -23,12 +23,12 @@ const STYLE = `
   text { font: 12px system-ui, sans-serif; fill: #24292f } .title { font-size: 14px; font-weight: 600 }
   .paper { fill: #fff } .rule { stroke: #d0d7de } .axis { stroke: #57606a }
   .s0 { --c: #0969da } .s1 { --c: #bc4c00 } .s2 { --c: #1a7f37 } .s3 { --c: #8250df } .s4 { --c: #bf3989 }
-  .s5 { --c: #6e7781 } .s6 { --c: #9a6700 } .line { fill: none; stroke: var(--c); stroke-width: 2 }
+  .s5 { --c: #6e7781 } .s6 { --c: #9a6700 } .s7 { --c: #1b7c83 } .line { fill: none; stroke: var(--c); stroke-width: 2 }
   .bar { stroke: var(--c) } .dot { fill: var(--c) } .name { fill: var(--c) }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 } .paper { fill: #0d1117 } .rule { stroke: #30363d } .axis { stroke: #8b949e }
     .s0 { --c: #58a6ff } .s1 { --c: #f0883e } .s2 { --c: #3fb950 } .s3 { --c: #bc8cff } .s4 { --c: #f778ba }
-    .s5 { --c: #8b949e } .s6 { --c: #d29922 }
+    .s5 { --c: #8b949e } .s6 { --c: #d29922 } .s7 { --c: #39c5cf }
   }`
 
 const escape = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
