@@ -65,7 +65,7 @@ async function open (port: number): Promise<{ exchange: (request: Buffer) => Pro
   let text = ''
   let done: (status: number) => void
   let failed: ((error: Error) => void) | undefined
-  let closed: Error | undefined
+  const closed = new Error('the server closed a connection')
   socket.on('data', (chunk) => {
     text += chunk.toString('latin1')
     const end = text.indexOf('\r\n\r\n') + 4
@@ -78,14 +78,11 @@ async function open (port: number): Promise<{ exchange: (request: Buffer) => Pro
     text = ''
     done(status)
   })
-  socket.on('close', () => {
-    closed = new Error('the server closed a connection')
-    failed?.(closed)
-  })
+  socket.on('close', () => failed?.(closed))
   return {
     socket,
     exchange: (request) => new Promise((resolve, reject) => {
-      if (closed !== undefined) throw closed
+      if (socket.destroyed) throw closed
       done = resolve
       failed = reject
       socket.write(request)

@@ -3,10 +3,10 @@ import type { Mutant } from '@stryker-mutator/api/core'
 import { CheckStatus, type CheckResult } from '@stryker-mutator/api/check'
 import { declareClassPlugin, PluginKind } from '@stryker-mutator/api/plugin'
 
-// Stryker's name for what it is asked before a mutant is tried: here, whether it is one of the sample.
+// A checker, as Stryker calls what it asks before a mutant is tried: is it one of the sample?
 
-/** One in how many mutants is tried: always the same ones, wherever they stand in the file. */
-const ONE_IN = Number(process.env['MUTATION_SAMPLE'] ?? 1)
+/** One in how many mutants is tried: always the same ones, as long as the code is the same. */
+const ONE_IN = Number(process.env['MUTATION_SAMPLE'])
 
 function isSampled ({ replacement, mutatorName, location: { start } }: Mutant): boolean {
   const hash = createHash('sha256').update([replacement, mutatorName, start.line, start.column].join())

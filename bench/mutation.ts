@@ -108,8 +108,8 @@ const GROUPS: Record<string, Group> = {
   },
   tools: {
     files: ['tools/*'],
-    suites: ['tools', 'cli'],
-    further: ['doctor']
+    suites: ['tools'],
+    further: []
   }
 }
 
@@ -151,8 +151,9 @@ async function mutate (places: string[], suites: string[]): Promise<Mutant[]> {
     mutate: places,
     testRunner: 'tap',
     plugins: ['@stryker-mutator/tap-runner', new URL('mutation-sample.ts', import.meta.url).pathname],
-    checkers: values.sample === '1' ? [] : ['sample'],
+    checkers: ['sample'],
     checkerNodeArgs: ['--import', 'tsx'],
+    testRunnerNodeArgs: ['--import', 'tsx'], // it loads all plugins, too
     tap: { testFiles: suites.map((suite) => `test/${suite}.js`), nodeArgs: [], forceBail: true },
     buildCommand: `esbuild ${inputs.join(' ')} --bundle --platform=node --format=esm --outdir=test ` +
       `${EXTERNAL.map((name) => `--external:${name}`).join(' ')} --log-level=error --banner:js=${REQUIRE}`,
@@ -206,7 +207,9 @@ function write (name: string, mutants: Mutant[]): void {
 
 mkdirSync(RESULTS, { recursive: true })
 // A suite's own time is up later than ours; Node 22 and later compile the bundles but once.
-Object.assign(process.env, { TAP_TIMEOUT: `${patience * 2}`, NODE_COMPILE_CACHE: resolve('coverage/compiled'), MUTATION_SAMPLE: values.sample })
+Object.assign(process.env, {
+  TAP_TIMEOUT: `${patience * 2}`, NODE_COMPILE_CACHE: resolve('coverage/compiled'), MUTATION_SAMPLE: values.sample
+})
 if (!values.report) {
   for (const name of names) {
     const { files, suites } = GROUPS[name]!

@@ -154,14 +154,6 @@ for (const options of [{}, { sharedSchemaId: 'HttpError' }]) {
   })
 }
 
-t.test('to a host with sensible there is nothing to say about it', async (t) => {
-  const { app, lines } = createHost(t)
-  await app.register(sensible)
-  for (const provider of PROVIDERS) provider.register(app, [])
-  await app.ready()
-  t.strictSame(lines.filter(({ level }) => level > 30), [])
-})
-
 t.test('a host without sensible stays without it, and the handlers have it', async (t) => {
   const { app } = createHost(t)
   const has: unknown[] = []

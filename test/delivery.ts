@@ -314,7 +314,8 @@ t.test('without its signature hook a route lets nobody in', async (t) => {
 t.test('a connection is kept unless a body may still be on its way', async (t) => {
   for (const provider of PROVIDERS) {
     const { app } = createHost(t)
-    provider.register(app, [])
+    const calls: unknown[] = []
+    provider.register(app, calls)
     const body = bodyOf(provider)
     const { url, success } = provider
     const headers = provider.sign(body)
@@ -324,10 +325,12 @@ t.test('a connection is kept unless a body may still be on its way', async (t) =
       return reply.headers.connection
     }
     t.equal(await connectionOf({ payload: body }, success), 'keep-alive')
+    const { length } = calls
     t.equal(await connectionOf({ payload: `${body} ` }, 403), 'keep-alive')
     t.equal(await connectionOf({}, 403), 'keep-alive', 'the body is empty')
     t.equal(await connectionOf({ headers: {} }, 403), 'keep-alive', 'there is none')
     t.equal(await connectionOf({ payload: body, headers: { ...headers, 'content-type': 'text/plain' } }, 415), 'close')
+    t.equal(calls.length, length, 'the handler did not run again')
   }
 })
 

@@ -11,12 +11,13 @@ const secretOf = (index: number) => `a secret of 24 bytes, number ${index}`
 
 t.test('keys are derived once', async (t) => {
   const keysOf = cacheKeys(RULES)
+  const first = keysOf(SECRET)
   for (const secret of [SECRET, ANOTHER, [SECRET], [ANOTHER], [SECRET, ANOTHER], [ANOTHER, SECRET]]) {
     const keys = keysOf(secret)
     t.equal(keys.length, [secret].flat().length)
     t.equal(keysOf(structuredClone(secret)), keys)
   }
-  t.equal(keysOf(SECRET), keysOf(SECRET), 'beside others, too')
+  t.equal(keysOf(SECRET), first, 'beside others, too')
 })
 
 t.test('a text that looks like a list of secrets is a secret of its own', async (t) => {

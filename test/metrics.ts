@@ -13,7 +13,7 @@ const NAMES = [
 t.test('metrics are kept where they are asked for, until they are stopped', async (t) => {
   for (const [options, registry] of [[undefined, register], [{ registry: new Registry() }, undefined]] as const) {
     const kept = registry ?? options!.registry
-    const { deliver, post } = createReceiver(t, VERIFY)
+    const { deliver, post, events } = createReceiver(t, VERIFY)
     await deliver('before')
     const stop = collectMetrics(options)
     await deliver('a')
@@ -26,6 +26,7 @@ t.test('metrics are kept where they are asked for, until they are stopped', asyn
     t.match(text, /fastify_verification_delivery_duration_seconds_count\{provider="aghanim",outcome="accepted"\} 1\n/)
     for (const name of NAMES) t.match(text, new RegExp(`# HELP ${name} [A-Z]`))
     t.equal((await post('{}', { 'content-type': 'application/json' })).statusCode, 403)
+    t.equal(events.length, 2, 'what came before, and a')
     t.strictSame(await countsOf(kept, 'fastify_verification_secret_matches_total'), ['provider=aghanim,secret=0: 2'])
     stop()
     t.equal((await kept.metrics()).includes('fastify_verification'), false)
