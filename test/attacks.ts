@@ -10,7 +10,7 @@ import { WORDS } from './fixtures/attacks/bodies.js'
 import { THEMES } from './fixtures/attacks/index.js'
 import { REPLAYS } from './fixtures/attacks/replays.js'
 import { FORBIDDEN, NOW } from './fixtures/deliveries.js'
-import { exchange, statusOf, type Test } from './fixtures/host.js'
+import { exchange, NO_REQUEST_LOG, statusOf, type Test } from './fixtures/host.js'
 import { createReceiver, scriptedStore } from './fixtures/life-cycle.js'
 import { watchRejections, within } from './fixtures/waiting.js'
 
@@ -70,9 +70,8 @@ function createServer (
   const rejected: RejectedDelivery[] = []
   const onRejected = (delivery: RejectedDelivery) => { rejected.push(delivery) }
   const { app, lines, events } =
-    createReceiver(test, keyed, undefined, { deliveries: store, onRejected, ...options }, {
-      disableRequestLogging: true, ...server
-    })
+    createReceiver(test, keyed, undefined, { deliveries: store, onRejected, ...options },
+      { ...NO_REQUEST_LOG, ...server })
   app.log.level = 'debug' // below it Fastify logs whole packets that are no HTTP
   /** The heads of all 403s that end a connection. */
   const forbidden = new Set<string>()

@@ -111,7 +111,7 @@ t.test('publint and arethetypeswrong have nothing to say', async (t) => {
 
 t.test('it is installed into an empty folder', async (t) => {
   write('package.json', JSON.stringify({ name: 'consumer', private: true, type: 'module' }))
-  await install(t, ['fastify', 'typescript', '@types/node'], tarball)
+  await install(t, ['fastify', '@types/node'], tarball)
   t.ok(existsSync(join(installed, 'package.json')))
   t.strictSame(Object.keys(peerDependencies).filter((peer) => existsSync(join(folder, 'node_modules', peer))), ['fastify'])
 })
@@ -250,8 +250,9 @@ t.test('with the optional peers every module is typed, checked with the librarie
   write('tsconfig.bundler.json', JSON.stringify({
     compilerOptions: { ...compilerOptions, module: 'esnext', moduleResolution: 'bundler', noEmit: true }, include: ['*.ts']
   }))
-  const tsc = join(folder, 'node_modules/typescript/bin/tsc')
+  const [tsc, before] = ['@typescript/native', 'typescript'].map((name) => join(root, 'node_modules', name, 'bin/tsc')) as [string, string]
   await passes(t, 'nodenext', process.execPath, [tsc])
+  await passes(t, 'nodenext, TypeScript 6', process.execPath, [before, '--noEmit'])
   await passes(t, 'bundler', process.execPath, [tsc, '--project', 'tsconfig.bundler.json'])
   await passes(t, 'and imported', process.execPath, ['built/every.js'])
 })
@@ -262,12 +263,12 @@ t.test('the first server of the README takes what the command sends, and refuses
   const server = spawn(process.execPath, ['built/server.js'], { cwd: folder, env: { ...env, ...secrets, PORT: String(port) } })
   t.teardown(() => server.kill('SIGKILL'))
   for (let output = ''; !output.includes('Server listening');) output += String((await once(server.stdout, 'data'))[0])
-  const npx = (...args: string[]) => run('npx', ['--no-install', name, ...args])
-  t.equal((await npx('--version')).stdout, `${version}\n`)
+  t.equal((await run('npx', ['--no-install', name, '--version'])).stdout, `${version}\n`)
+  const command = (...args: string[]) => run(join(folder, 'node_modules/.bin', name), args)
   for (const [provider, secret] of [['aghanim', 'AGHANIM_SECRET'], ['altdentifier', 'ALTDENTIFIER_SECRET']] as const) {
     const send = ['send', provider, '--url', `http://127.0.0.1:${port}/webhooks/${provider}`, '--secret', secrets[secret]]
-    t.match((await npx(...send)).stdout, /As expected/, provider)
-    t.match((await npx(...send, '--variant', 'tampered')).stdout, /403[^]*As expected/, `${provider}, tampered`)
+    t.match((await command(...send)).stdout, /As expected/, provider)
+    t.match((await command(...send, '--variant', 'tampered')).stdout, /403[^]*As expected/, `${provider}, tampered`)
   }
-  await t.rejects(npx('send', 'aghanim', '--url', `http://127.0.0.1:${port}/webhooks/aghanim`, '--secret', 'another'), { code: 1 })
+  await t.rejects(command('send', 'aghanim', '--url', `http://127.0.0.1:${port}/webhooks/aghanim`, '--secret', 'another'), { code: 1 })
 })

@@ -12,7 +12,7 @@ import {
 import {
   API_KEY, API_SECRET, bodyOf, NOW, now, PLAYER, PROVIDERS, SECRET, type ProviderCase
 } from './fixtures/deliveries.js'
-import { createHost, exchange, listen, portOf, rawRequest, type Test } from './fixtures/host.js'
+import { createHost, exchange, listen, NO_REQUEST_LOG, portOf, rawRequest, type Test } from './fixtures/host.js'
 import { IDENTIFIER, mint, SERVICE_KEY, startService, TOKEN_SECRET } from './fixtures/humandetect.js'
 import { scriptedStore, warningsIn } from './fixtures/life-cycle.js'
 import { gateOf, until, watchLag, watchRejections } from './fixtures/waiting.js'
@@ -445,7 +445,7 @@ for (const [what, create] of BROKEN_LOGS) {
     for (const surface of SURFACES) {
       const log = { broken: false }
       // What Fastify itself logs of each request would throw where nobody catches it.
-      const server = { ...create(log), disableRequestLogging: true }
+      const server = { ...create(log), ...NO_REQUEST_LOG }
       const { app, state, inject, overSocket } = await open(t, surface, server)
       await app.ready()
       await listen(app)

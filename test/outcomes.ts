@@ -6,7 +6,7 @@ import {
 import { enqueue } from '../plugins/queue.js'
 import { API_KEY, NOW, now, PROVIDERS, SECRET, VERIFY_EVENT, bodyOf, type ProviderCase } from './fixtures/deliveries.js'
 import { read, tableOf } from './fixtures/docs.js'
-import { createHost, exchange, rawRequest, type Line, type Test } from './fixtures/host.js'
+import { createHost, exchange, NO_REQUEST_LOG, rawRequest, type Line, type Test } from './fixtures/host.js'
 import { createGuardedHost, IDENTIFIER, mint, startService, TOKEN_SECRET } from './fixtures/humandetect.js'
 import { createReceiver, ITEM, MEMBER_EVENT, SESSION, VERIFY } from './fixtures/life-cycle.js'
 import { gateOf, until } from './fixtures/waiting.js'
@@ -460,7 +460,7 @@ t.test('what a hook of the host refuses before the plugin sees it is told, too',
 })
 
 t.test('a listener may come and go; without one a delivery that is accepted leaves no trace at info', async (t) => {
-  const { app, lines } = createHost(t, { logger: { level: 'info' }, disableRequestLogging: true })
+  const { app, lines } = createHost(t, { logger: { level: 'info' }, ...NO_REQUEST_LOG })
   AGHANIM.register(app, [])
   const send = () => app.inject({ method: 'POST', url: '/aghanim', headers: AGHANIM.sign(BODY), payload: BODY })
   await app.ready()
@@ -487,7 +487,7 @@ t.test('a logger that cannot say, or fails to say, what it does is asked to log'
       child: () => loggerInstance,
       ...more
     } as any
-    const { app } = createHost(t, { loggerInstance, disableRequestLogging: true })
+    const { app } = createHost(t, { loggerInstance, ...NO_REQUEST_LOG })
     AGHANIM.register(app as unknown as FastifyInstance, [])
     await app.inject({ method: 'POST', url: '/aghanim', headers: AGHANIM.sign(BODY), payload: BODY })
     t.ok(asked.includes('debug delivery accepted'))
