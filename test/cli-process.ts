@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { createOutput, linesOf, serveExample } from './fixtures/command-line.js'
+import { PLAIN, PLAIN_NODE } from './fixtures/plain-node.js'
 import { until } from './fixtures/waiting.js'
 
 // Importing it as the program that is run must run it: here into a usage error.
@@ -18,12 +19,11 @@ const { start } = await import('../cli.js')
 told.restore()
 process.argv = entry
 
-// As it is shipped, and without what the test runner puts into NODE_OPTIONS, which slows a start down.
+// As it is shipped.
 const root = fileURLToPath(new URL('..', import.meta.url))
 const { scripts, bin } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 const dist = t.testdir()
-const [, ...tsc] = scripts.build.split(' ')
-await promisify(execFile)('env', ['-u', 'NODE_OPTIONS', join(root, 'node_modules/.bin/tsc'), ...tsc, '--noCheck', '--outDir', dist], { cwd: root })
+await promisify(execFile)('env', [...PLAIN, ...scripts.build.split(' '), '--noCheck', '--outDir', dist], { cwd: root })
 const program = join(dist, bin['fastify-verification'].replace('./dist', ''))
 const env = { ...process.env, NO_COLOR: '', TERM: 'xterm' }
 
@@ -34,7 +34,7 @@ t.test('it runs when it is the program', async (t) => {
 })
 
 function runProgram (...argv: string[]) {
-  const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, program, ...argv], { env })
+  const child = spawn('env', [...PLAIN_NODE, program, ...argv], { env })
   const output = { stdout: '', stderr: '' }
   child.stdout.on('data', (chunk) => { output.stdout += chunk })
   child.stderr.on('data', (chunk) => { output.stderr += chunk })
@@ -45,7 +45,7 @@ function runProgram (...argv: string[]) {
 }
 
 const shell = (script: string) =>
-  promisify(execFile)('bash', ['-c', `unset NODE_OPTIONS\n${script.replaceAll('CLI', `'${process.execPath}' '${program}'`)}`], { env })
+  promisify(execFile)('env', [...PLAIN, 'bash', '-c', script.replaceAll('CLI', `'${process.execPath}' '${program}'`)], { env })
 
 t.test('what is installed as the command is a program for node', async (t) => {
   t.match(readFileSync(program, 'utf8'), /^#!\/usr\/bin\/env node\n/)

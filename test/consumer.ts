@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { blocksOf, read } from './fixtures/docs.js'
+import { PLAIN, PLAIN_NODE } from './fixtures/plain-node.js'
 import { freePort } from './fixtures/redis.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -20,9 +21,10 @@ t.setTimeout(600_000) // it packs, installs and compiles
 const folder = mkdtempSync(join(tmpdir(), 'consumer-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 const env = Object.fromEntries(Object.entries(process.env)
-  .filter(([key]) => !/^(NODE_OPTIONS|INIT_CWD|npm_(package|lifecycle|command|config_local_prefix).*)$/i.test(key)))
+  .filter(([key]) => !/^(INIT_CWD|npm_(package|lifecycle|command|config_local_prefix).*)$/i.test(key)))
 
-const run = (command: string, args: readonly string[], cwd = folder) => promisify(execFile)(command, args, { cwd, env })
+const run = (command: string, args: readonly string[], cwd = folder) =>
+  promisify(execFile)('env', [...PLAIN, command, ...args], { cwd, env })
 const write = (path: string, text: string) => writeFileSync(join(folder, path), text)
 const installed = join(folder, 'node_modules', name)
 
@@ -250,17 +252,18 @@ t.test('with the optional peers every module is typed, checked with the librarie
   write('tsconfig.bundler.json', JSON.stringify({
     compilerOptions: { ...compilerOptions, module: 'esnext', moduleResolution: 'bundler', noEmit: true }, include: ['*.ts']
   }))
-  const [tsc, before] = ['@typescript/native', 'typescript'].map((name) => join(root, 'node_modules', name, 'bin/tsc')) as [string, string]
-  await passes(t, 'nodenext', process.execPath, [tsc])
-  await passes(t, 'nodenext, TypeScript 6', process.execPath, [before, '--noEmit'])
-  await passes(t, 'bundler', process.execPath, [tsc, '--project', 'tsconfig.bundler.json'])
+  const check = (title: string, typescript: string, ...args: string[]) =>
+    passes(t, title, process.execPath, [join(root, 'node_modules', typescript, 'bin/tsc'), ...args])
+  await check('nodenext', '@typescript/native')
+  await check('bundler', '@typescript/native', '--project', 'tsconfig.bundler.json')
+  await check('with TypeScript 6', 'typescript', '--noEmit')
   await passes(t, 'and imported', process.execPath, ['built/every.js'])
 })
 
 t.test('the first server of the README takes what the command sends, and refuses what has changed', async (t) => {
   const secrets = { AGHANIM_SECRET: 'a secret of at least 24 bytes', ALTDENTIFIER_SECRET: 'another one of 24 bytes or more' }
   const port = await freePort()
-  const server = spawn(process.execPath, ['built/server.js'], { cwd: folder, env: { ...env, ...secrets, PORT: String(port) } })
+  const server = spawn('env', [...PLAIN_NODE, 'built/server.js'], { cwd: folder, env: { ...env, ...secrets, PORT: String(port) } })
   t.teardown(() => server.kill('SIGKILL'))
   for (let output = ''; !output.includes('Server listening');) output += String((await once(server.stdout, 'data'))[0])
   t.equal((await run('npx', ['--no-install', name, '--version'])).stdout, `${version}\n`)

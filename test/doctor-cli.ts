@@ -11,14 +11,15 @@ import { DEMO } from '../plugins/tools/demo.js'
 import { DOCTOR_HELP } from '../plugins/tools/doctor.js'
 import { run, serveExample } from './fixtures/command-line.js'
 import { API_KEY, API_SECRET, NOW, SECRET, SESSIONS } from './fixtures/deliveries.js'
+import { PLAIN_TSX } from './fixtures/plain-node.js'
 
 const BODY = '{"event_id":"e-1","name":"it\'s"}'
 const AGHANIM = { AGHANIM_SECRET: SECRET }
 const IDENTITY = { IDENTITY_API_SECRET: API_SECRET }
 const HIDDEN = [SECRET, API_SECRET, ...Object.values(DEMO).filter((text) => text !== DEMO.IDENTITY_API_KEY)]
 
-/** As its user runs it: without what the test runner puts into NODE_OPTIONS, which also upsets its coverage. */
-const PLAIN_NODE = ['-u', 'NODE_OPTIONS', '-u', 'ALTDENTIFIER_SECRET', process.execPath, '--import', 'tsx']
+/** As its user runs it, but for this. */
+const PLAINLY = ['-u', 'ALTDENTIFIER_SECRET', ...PLAIN_TSX]
 
 /** Runs the doctor, and fails if it shows a secret, or anything that could be a signature. */
 async function examine (argv: readonly string[], env: Record<string, string> = AGHANIM) {
@@ -115,7 +116,7 @@ t.test('a real curl, by the standard input of a real process', async (t) => {
   const dir = t.testdir({ body: '{"OP":5}' })
   const cli = fileURLToPath(new URL('../cli.ts', import.meta.url))
   const argv = ['doctor', 'altdentifier', '--curl', '-', '--body', `${dir}/body`, '--json']
-  const child = spawn('env', [...PLAIN_NODE, cli, ...argv], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn('env', [...PLAINLY, cli, ...argv], { stdio: ['pipe', 'pipe', 'inherit'] })
   let said = ''
   child.stdout.on('data', (chunk) => { said += chunk })
   child.stdin.end(stderr)
@@ -242,7 +243,7 @@ t.test('the documentation: its command does what it shows, its tables are whole'
   const text = readFileSync(new URL('docs/signature-doctor.md', root), 'utf8')
   const [, script, shown] = /```sh\n(.*?)```\n\n```\n(.*?)```/s.exec(text)!
   const program = fileURLToPath(new URL('cli.ts', root))
-  const npx = `npx () { shift; env ${PLAIN_NODE.join(' ')} '${program}' "$@"; }`
+  const npx = `npx () { shift; env ${PLAINLY.join(' ')} '${program}' "$@"; }`
   const { code, stdout } = await promisify(execFile)('bash', ['-c', `${npx}\n${script}`], {
     cwd: t.testdir(), encoding: 'utf8'
   }).catch((error) => error)

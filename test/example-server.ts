@@ -9,6 +9,7 @@ import { signAghanim, signAltdentifier, signIdentityValidation } from '../plugin
 import { DEMO_TOKEN_SECRET } from '../plugins/tools/demo.js'
 import { GUILD, MEMBER, PLAYER, VERIFY_EVENT } from './fixtures/deliveries.js'
 import { createLog, portOf, statusOf, type Test } from './fixtures/host.js'
+import { PLAIN_TSX } from './fixtures/plain-node.js'
 import { freePort, noRedis, startRedis } from './fixtures/redis.js'
 import { until } from './fixtures/waiting.js'
 
@@ -211,9 +212,7 @@ t.test('demo secrets are for a private machine only', async (t) => {
 })
 
 function run (env: Record<string, string>) {
-  // As `npm start` does: without what the test runner puts into NODE_OPTIONS, which also upsets its coverage.
-  const command = ['-u', 'NODE_OPTIONS', process.execPath, '--import', 'tsx', 'example-server.ts']
-  const child = spawn('env', command, {
+  const child = spawn('env', [...PLAIN_TSX, 'example-server.ts'], { // as `npm start` does
     cwd: new URL('..', import.meta.url), env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe']
   })
   const output: string[] = []

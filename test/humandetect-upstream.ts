@@ -10,6 +10,7 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
 import t, { type Test as TapTest } from 'tap'
 import { exchange, expectNoCanary, rawRequest, statusOf, type Test } from './fixtures/host.js'
 import { createGuardedHost, IDENTIFIER, mint, post, SERVICE_KEY, type Reply } from './fixtures/humandetect.js'
+import { PLAIN_TSX } from './fixtures/plain-node.js'
 import {
   breakOff, drip, endless, json, JSON_TYPE, reply, startUpstream, verdict, type Answer
 } from './fixtures/upstream.js'
@@ -565,9 +566,7 @@ const CHILD = `
 `
 
 async function runChild (file: string, baseUrl: string, env: Record<string, string> = {}) {
-  // Without the hooks of tap, which a child that is no test cannot bear.
-  const node = ['-u', 'NODE_OPTIONS', process.execPath, '--import', 'tsx']
-  const child = spawn('env', [...node, file, baseUrl, SERVICE_KEY, mint(), IDENTIFIER], {
+  const child = spawn('env', [...PLAIN_TSX, file, baseUrl, SERVICE_KEY, mint(), IDENTIFIER], {
     cwd: fileURLToPath(new URL('..', import.meta.url)),
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
