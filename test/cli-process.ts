@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { createOutput, linesOf, serveExample } from './fixtures/command-line.js'
-import { PLAIN, PLAIN_NODE } from './fixtures/plain-node.js'
+import { PLAIN, PLAIN_NODE } from './fixtures/programs.js'
 import { until } from './fixtures/waiting.js'
 
 // Importing it as the program that is run must run it: here into a usage error.

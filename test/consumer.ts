@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { blocksOf, read } from './fixtures/docs.js'
-import { PLAIN, PLAIN_NODE } from './fixtures/plain-node.js'
+import { PLAIN, PLAIN_NODE } from './fixtures/programs.js'
 import { freePort } from './fixtures/redis.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))

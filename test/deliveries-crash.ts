@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { Pool } from 'undici'
 import {
-  compileInstance, deliveryOf, KINDS, readLedger, startInstance, type Answer, type Instance
+  bundleInstance, deliveryOf, KINDS, readLedger, startInstance, type Answer, type Instance
 } from './fixtures/instances.js'
 import { noRedis, startRedis } from './fixtures/redis.js'
 import { randomOf } from './fixtures/stores.js'
@@ -18,7 +18,7 @@ const SEED = Number(process.env['SEED'] ?? Date.now() % 2 ** 32)
 t.test('a delivery whose server is killed is neither lost nor, once it is completed, done again', {
   skip: noRedis
 }, async (t) => {
-  const [redis, { program, ledger }] = await Promise.all([startRedis(t), compileInstance(t)])
+  const [redis, { program, ledger }] = await Promise.all([startRedis(t), bundleInstance(t)])
   const admin = redis.connect()
   const { below } = randomOf(SEED)
   const todo = Array.from({ length: KILLS }, (_, kill) =>

@@ -1,13 +1,13 @@
 import t from 'tap'
 import { Pool } from 'undici'
-import { compileInstance, deliveryOf, KINDS, readLedger, startInstance } from './fixtures/instances.js'
+import { bundleInstance, deliveryOf, KINDS, readLedger, startInstance } from './fixtures/instances.js'
 import { noRedis, startRedis } from './fixtures/redis.js'
 
 const ROUNDS = 20
 const COPIES = 1000
 
 t.test('of many copies of one delivery to two servers on one Redis, one is handled', { skip: noRedis }, async (t) => {
-  const [redis, { program, ledger }] = await Promise.all([startRedis(t), compileInstance(t)])
+  const [redis, { program, ledger }] = await Promise.all([startRedis(t), bundleInstance(t)])
   const servers = await Promise.all(['first', 'second'].map((name) =>
     startInstance(t, program, redis.url, { name, ledger, prefix: 'shared', work: [10, 40] })))
   const pools = servers.map(({ origin }) => new Pool(origin, { connections: 100 }))

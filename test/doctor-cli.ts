@@ -11,7 +11,7 @@ import { DEMO } from '../plugins/tools/demo.js'
 import { DOCTOR_HELP } from '../plugins/tools/doctor.js'
 import { run, serveExample } from './fixtures/command-line.js'
 import { API_KEY, API_SECRET, NOW, SECRET, SESSIONS } from './fixtures/deliveries.js'
-import { PLAIN_TSX } from './fixtures/plain-node.js'
+import { PLAIN_TSX } from './fixtures/programs.js'
 
 const BODY = '{"event_id":"e-1","name":"it\'s"}'
 const AGHANIM = { AGHANIM_SECRET: SECRET }

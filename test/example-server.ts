@@ -9,7 +9,7 @@ import { signAghanim, signAltdentifier, signIdentityValidation } from '../plugin
 import { DEMO_TOKEN_SECRET } from '../plugins/tools/demo.js'
 import { GUILD, MEMBER, PLAYER, VERIFY_EVENT } from './fixtures/deliveries.js'
 import { createLog, portOf, statusOf, type Test } from './fixtures/host.js'
-import { PLAIN_TSX } from './fixtures/plain-node.js'
+import { PLAIN_TSX } from './fixtures/programs.js'
 import { freePort, noRedis, startRedis } from './fixtures/redis.js'
 import { until } from './fixtures/waiting.js'
 

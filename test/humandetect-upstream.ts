@@ -10,7 +10,7 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
 import t, { type Test as TapTest } from 'tap'
 import { exchange, expectNoCanary, rawRequest, statusOf, type Test } from './fixtures/host.js'
 import { createGuardedHost, IDENTIFIER, mint, post, SERVICE_KEY, type Reply } from './fixtures/humandetect.js'
-import { PLAIN_TSX } from './fixtures/plain-node.js'
+import { PLAIN_TSX } from './fixtures/programs.js'
 import {
   breakOff, drip, endless, json, JSON_TYPE, reply, startUpstream, verdict, type Answer
 } from './fixtures/upstream.js'
