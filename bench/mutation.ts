@@ -146,10 +146,11 @@ function toMutant ({ fileName, location: { start, end }, status, replacement }: 
 
 /**
  * Changes the code in every way Stryker knows. Suites are bundled, as each mutant is a new process for each of them.
- * What they share is in files of its own: in the file of a suite a program would take itself for what was started.
+ * What they share with the example is in files of their own: in the file of a suite a program would take itself for
+ * what was started. These lie where the example's page looks for its HTML.
  */
 async function mutate (places: string[], suites: string[]): Promise<Mutant[]> {
-  const inputs = suites.map((suite) => `test/${suite}.ts`)
+  const inputs = ['example-server.ts', ...suites.map((suite) => `test/${suite}.ts`)]
   const results = await new Stryker({
     mutate: places,
     testRunner: 'tap',
@@ -158,7 +159,8 @@ async function mutate (places: string[], suites: string[]): Promise<Mutant[]> {
     checkerNodeArgs: ['--import', 'tsx'],
     testRunnerNodeArgs: ['--import', 'tsx'], // it loads all plugins, too
     tap: { testFiles: suites.map((suite) => `test/${suite}.js`), nodeArgs: [], forceBail: true },
-    buildCommand: `esbuild ${inputs.join(' ')} --bundle --splitting --platform=node --format=esm --outdir=test ` +
+    buildCommand: `esbuild ${inputs.join(' ')} --bundle --splitting --platform=node --format=esm --outbase=. ` +
+      '--outdir=. --chunk-names=docs/deliveries-page/[hash] ' +
       `${EXTERNAL.map((name) => `--external:${name}`).join(' ')} --log-level=error --banner:js=${REQUIRE}`,
     ignorePatterns: ['dist', '.tap', 'coverage'],
     coverageAnalysis: 'perTest',

@@ -139,9 +139,10 @@ t.test('a payload of another version, or none, is a dead letter at once', { skip
   startWorker(t, redis, 'verification', () => { ran++ })
   for (const [index, data] of [{ version: 2 }, {}, null, 'text'].entries()) await queue.add('x', data, { jobId: `x${index}` })
   while (await queue.getFailedCount() < 4) await sleep(10)
-  for (const { failure, attempts } of await listDeadLetters(queue)) {
+  for (const { id, provider, kind, receivedAt, failure, attempts } of await listDeadLetters(queue)) {
     t.equal(failure, 'no delivery of version 1')
     t.equal(attempts, 1)
+    t.strictSame([provider, kind, receivedAt], ['', '', ''], id)
   }
   t.equal(ran, 0)
 })
@@ -282,9 +283,12 @@ t.test('in a list of queues the order of each member is kept, over failures and 
 
 t.test('a job that keeps failing holds up its queue, and lets it go as a dead letter', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
-  const queue = openQueue(t, redis, 'one', { defaultJobOptions: FAST })
+  const backoff = { type: 'exponential', delay: 100 }
+  const queue = openQueue(t, redis, 'one', { defaultJobOptions: { attempts: 3, backoff } })
   const { deliver } = createQueueingHost(t, [queue])
+  const { app, lines } = createHost(t)
   const runs: string[] = []
+  const begun: number[] = []
   const text: unknown = 'a text'
   const throwing: Record<string, () => never> = {
     a: () => { throw new Error('always') },
@@ -294,16 +298,19 @@ t.test('a job that keeps failing holds up its queue, and lets it go as a dead le
   startWorker(t, redis, ['one'], (delivery) => {
     const id = (delivery.event as { idempotency_key?: string }).idempotency_key!
     runs.push(id)
+    begun.push(performance.now())
     throwing[id]?.()
-  })
+  }, { app })
   for (const id of ['a', 'b', 'c', 'd']) await deliver(SESSION, id)
   await until(() => runs.includes('d'))
   t.equal(runs.join(''), 'aaabcccd')
+  t.ok(begun[1]! - begun[0]! > 95 && begun[2]! - begun[1]! > 195, 'each attempt waits for its backoff')
   t.match((await listDeadLetters([queue])).map(({ failure, attempts }) => [failure, attempts]), [
     ['a text', 3], ['at once', 1], ['always', 3]
   ])
   t.equal(await retryDeadLetters([queue], (await listDeadLetters([queue])).map(({ id }) => id)), 3)
   await until(() => runs.length === 15)
+  t.strictSame(lines.filter(({ msg }) => msg === 'worker: something failed'), [])
 })
 
 t.test('without a backoff a job in order is tried again at once, and without attempts never', { skip: noRedis }, async (t) => {
@@ -358,9 +365,9 @@ t.test('what cannot be worked with is an error that names it', async (t) => {
   }
   const queue = { getFailed () {} }
   for (const [call, option] of [
-    [() => listDeadLetters({} as never), 'queue'], [() => listDeadLetters(queue as never, { limit: 0 }), 'limit'],
+    [() => listDeadLetters({} as never), 'queue" must be a Queue of BullMQ, or a list of them'], [() => listDeadLetters(queue as never, { limit: 0 }), 'limit'],
     [() => retryDeadLetters([] as never), 'queue']
   ] as const) {
-    await t.rejects<unknown>(call(), { code: 'FST_VERIFICATION_INVALID_OPTION', message: new RegExp(`option "${option}" `) })
+    await t.rejects<unknown>(call(), { code: 'FST_VERIFICATION_INVALID_OPTION', message: new RegExp(`option "${option}`) })
   }
 })
