@@ -182,7 +182,7 @@ async function mutateAgain (
   mutants: Mutant[], suites: string[], which: (mutant: Mutant) => boolean = isLeft
 ): Promise<Mutant[]> {
   const places = mutants.filter(which).map(({ file, range }) => `${file}:${range}`)
-  if (places.length === 0) return mutants
+  if (places.length === 0 || suites.length === 0) return mutants
   const again = new Map((await mutate([...new Set(places)], suites)).map((mutant) => [nameOf(mutant), mutant]))
   return mutants.map((mutant) => which(mutant) ? again.get(nameOf(mutant)) ?? mutant : mutant)
 }
