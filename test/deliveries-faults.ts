@@ -34,7 +34,8 @@ const FAILURES: [name: string, fail: () => unknown][] = [
 ]
 const done = (reply: unknown) => ({ state: 'done', reply })
 const GARBAGE = [
-  undefined, null, 0, 1, '', 'claimed', true, [], {}, { state: 'x' }, { state: undefined }, { state: ['claimed'] },
+  undefined, null, 0, 1, '', 'claimed', true, [], {}, { state: undefined }, { state: ['claimed'] },
+  { state: 'x' }, { ...done({ statusCode: 200 }), state: 'x' },
   { state: 'claimed' }, { state: 'claimed', token: 5 }, { state: 'claimed', token: null }, { state: 'done' },
   { token: 'x' }, done(null), done({}), done({ body: '{}' }), done('204'),
   ...[199, 300, 404, 500, 600, 0, -200, '204', 200.5, NaN, null, [204]].map((statusCode) => done({ statusCode })),
@@ -82,6 +83,7 @@ for (const keyed of KEYED) {
       for (const [index, held] of [false, undefined, null, Promise.resolve(false)].entries()) {
         act = () => held
         t.equal(outcomeOf(await deliver(`${index}`)), `${keyed.provider.success}`)
+        t.match(warnings(lines), [{ provider: String, delivery: String, statusCode: keyed.provider.success }])
         t.strictSame(warningsIn(lines.splice(0)), [{ level: 40, msg: 'delivery was handled, but its claim was gone' }])
       }
     }

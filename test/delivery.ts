@@ -429,7 +429,7 @@ t.test('onRejected is told what happened, and cannot change it', async (t) => {
   await send({ ...signed, 'x-api-key': 'unknown' })
   const base = { provider: 'identity-validation', path: `/v1${SESSIONS}`, outcome: 'rejected', status: 403, bytes: Buffer.byteLength(body) }
   const told = seen.map(({ duration, ...rest }) => {
-    t.ok(duration > 0 && duration < 10_000)
+    t.ok(duration > 0 && duration < performance.now())
     return rest
   })
   t.strictSame(told, [

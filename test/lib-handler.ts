@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import t from 'tap'
-import { HANDLER_FAILED, TIMEOUT, type Answer } from '../plugins/lib/errors.js'
+import { HANDLER_FAILED, INVALID_REPLY, TIMEOUT, type Answer } from '../plugins/lib/errors.js'
 import { createHandlerRunner, type Work } from '../plugins/lib/handler.js'
 
 const OK: Answer = { statusCode: 200, body: '{}', outcome: 'accepted', reason: 'handled' }
@@ -25,6 +25,11 @@ t.test('a failure of what surrounds the handler is a failed handler, be it synch
   for (const work of [{ question: boom }, { answer: boom }, { answer: boom, handle: async () => {} }]) {
     t.match(await run(work), [{ ...HANDLER_FAILED, details: { failure: { type: 'Error' } }, late: false }])
   }
+})
+
+t.test('what is wrong with a result is told', async (t) => {
+  const work = { answer: () => ({ problem: 'no text' }) }
+  t.strictSame(await run(work), [{ ...INVALID_REPLY, details: { problem: 'no text' }, late: false }])
 })
 
 t.test('a handler that is too slow is told of twice: when its time is up, and when it ends', async (t) => {
