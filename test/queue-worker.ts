@@ -329,6 +329,22 @@ t.test('without a backoff a job in order is tried again at once, and without att
   while (await plain.getFailedCount() < 2) await sleep(10)
 })
 
+t.test('that Redis is gone is told by the log alone where the order is kept, too', { skip: noRedis }, async (t) => {
+  const redis = await startRedis(t)
+  const queue = openQueue(t, redis, 'one', { defaultJobOptions: FAST })
+  const { app, lines } = createHost(t)
+  const printed = t.capture(console, 'error')
+  let runs = 0
+  startWorker(t, redis, ['one'], () => { runs++ }, { app, drainTimeout: 50 })
+  await app.ready()
+  await createQueueingHost(t, [queue]).deliver(SESSION, 'a')
+  await until(() => runs === 1)
+  await queue.close()
+  await redis.stop()
+  await until(() => lines.some(({ msg }) => msg === 'worker: something failed'))
+  t.strictSame(printed(), [])
+})
+
 t.test('a worker that cannot begin says so', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t, '--rename-command', 'HSET', '')
   const { app, lines } = createHost(t)

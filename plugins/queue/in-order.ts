@@ -37,7 +37,6 @@ export function inOrder (
 
   async function start (): Promise<void> {
     queue = new Queue(name, { ...options, connection: await worker.client, skipMetasUpdate: true })
-    queue.on('error', () => {}) // the connection is the worker's, which tells of it
     await queue.setGlobalConcurrency(1)
     await worker.run()
   }
