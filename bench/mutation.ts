@@ -68,7 +68,7 @@ const GROUPS: Record<string, Group> = {
   },
   replies: {
     files: ['lib/json', 'lib/reply', 'lib/schema-check', 'lib/deny', 'lib/errors', 'lib/log'],
-    suites: ['lib-json', 'lib-errors', 'aghanim', 'delivery'],
+    suites: ['lib-json', 'lib-errors', 'lib-reply', 'lib-schema-check', 'lib-log', 'aghanim', 'delivery'],
     further: ['altdentifier', 'humandetect', 'options', 'compose', 'outcomes']
   },
   tokens: {

@@ -103,22 +103,50 @@ t.test('what is thrown need not be an error', async (t) => {
 
 t.test('the answers that are the same for everyone', async (t) => {
   const ERROR: Record<number, string> = {
-    400: 'Bad Request', 403: 'Forbidden', 500: 'Internal Server Error', 503: 'Service Unavailable'
+    400: 'Bad Request',
+    403: 'Forbidden',
+    422: 'Unprocessable Entity',
+    500: 'Internal Server Error',
+    503: 'Service Unavailable'
   }
-  const answers: [errors.Answer, number, string][] = [
-    [errors.forbidden('stale'), 403, 'FORBIDDEN'], [errors.INVALID_JSON, 400, 'INVALID_JSON'],
-    [errors.UNKNOWN_EVENT, 400, 'UNKNOWN_EVENT'], [errors.HANDLER_FAILED, 500, 'HANDLER_FAILED'],
-    [errors.INVALID_REPLY, 500, 'INVALID_REPLY'], [errors.TIMEOUT, 503, 'TIMEOUT'],
-    [errors.SECRET_UNAVAILABLE, 503, 'SECRET_UNAVAILABLE'],
-    [errors.invalidPayload('/a "b"\n: Expected c'), 400, 'INVALID_PAYLOAD']
+  const { forbidden, invalidPayload } = errors
+  const problem = '/a "b"\n: Expected c'
+  const answers: [errors.Answer, number, outcome: string, reason: string, code: string, message: string][] = [
+    [forbidden('mismatch'), 403, 'rejected', 'mismatch', 'FORBIDDEN', 'The delivery is not authentic'],
+    [forbidden('stale'), 403, 'rejected', 'stale', 'FORBIDDEN', 'The delivery is not authentic'],
+    [errors.INVALID_JSON, 400, 'rejected', 'invalid_json', 'INVALID_JSON', 'The body is not a JSON object in UTF-8'],
+    [errors.UNKNOWN_EVENT, 400, 'rejected', 'unknown_event', 'UNKNOWN_EVENT', 'No handler takes this type of event'],
+    [invalidPayload(problem), 400, 'rejected', 'invalid_payload', 'INVALID_PAYLOAD', problem],
+    [errors.ID_REUSED, 422, 'rejected', 'id_reused', 'ID_REUSED', 'The id of this delivery was used for other content'],
+    [errors.IN_PROGRESS, 503, 'duplicate', 'in_progress', 'IN_PROGRESS', 'This delivery is being handled'],
+    [errors.HANDLER_FAILED, 500, 'failed', 'handler_failed', 'HANDLER_FAILED', 'The handler failed'],
+    [errors.INVALID_REPLY, 500, 'failed', 'invalid_reply', 'INVALID_REPLY', 'The handler returned an invalid reply'],
+    [errors.TIMEOUT, 503, 'failed', 'handler_timeout', 'TIMEOUT', 'The handler did not finish in time'],
+    [
+      errors.STORE_UNAVAILABLE, 503, 'failed', 'store_unavailable', 'STORE_UNAVAILABLE',
+      'Deliveries cannot be taken at the moment'
+    ],
+    [
+      errors.QUEUE_UNAVAILABLE, 503, 'failed', 'queue_unavailable', 'QUEUE_UNAVAILABLE',
+      'The queue cannot take this at the moment'
+    ],
+    [errors.VERIFICATION_FAILED, 500, 'failed', 'verification_failed', 'FAILED', 'The delivery could not be verified'],
+    [
+      errors.SECRET_UNAVAILABLE, 503, 'failed', 'secret_unavailable', 'SECRET_UNAVAILABLE',
+      'The secret cannot be had at the moment'
+    ]
   ]
-  for (const [answer, statusCode, code] of answers) {
-    const { message, ...body } = JSON.parse(answer.body!)
-    t.strictSame(body, { statusCode, code: `FST_VERIFICATION_${code}`, error: ERROR[statusCode] }, code)
-    t.match(message, /^[A-Z/]/, code)
-    t.equal(answer.statusCode, statusCode, code)
+  for (const [answer, statusCode, outcome, reason, code, message] of answers) {
+    t.strictSame(JSON.parse(answer.body!), {
+      statusCode, code: `FST_VERIFICATION_${code}`, error: ERROR[statusCode], message
+    }, code)
+    t.match(answer, { statusCode, outcome, reason }, code)
+    const { level, details } = answer
+    t.equal(level, ['stale', 'id_reused'].includes(reason) ? 'warn' : undefined, code)
+    t.strictSame(details, reason === 'invalid_payload' ? { problem } : undefined, code)
   }
-  t.equal(JSON.parse(errors.invalidPayload('/a "b"\n: Expected c').body!).message, '/a "b"\n: Expected c')
+  t.equal(forbidden('stale'), forbidden('stale'), 'made once')
+  t.strictSame(errors.NO_CONTENT, { statusCode: 204, outcome: 'accepted', reason: 'handled' })
   t.equal(errors.errorBody(415, undefined, 'x'), '{"statusCode":415,"error":"Unsupported Media Type","message":"x"}')
 })
 
