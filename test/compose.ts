@@ -1,3 +1,5 @@
+import { Transform } from 'node:stream'
+import { createGunzip, gzipSync } from 'node:zlib'
 import sensible from '@fastify/sensible'
 import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify'
 import rawBody from 'fastify-raw-body'
@@ -34,7 +36,7 @@ interface Delivery {
   headers?: Headers
 }
 
-function signed ({ name }: ProviderCase, endpoint: string, body: string, secret?: string): Headers {
+function signed ({ name }: ProviderCase, endpoint: string, body: string | Uint8Array, secret?: string): Headers {
   if (name === 'altdentifier') return signAltdentifier({ secret: secret ?? SECRET, body })
   if (name === 'aghanim') return signAghanim({ secret: secret ?? SECRET, body, timestamp: NOW })
   return signIdentityValidation({ apiKey: API_KEY, secret: secret ?? API_SECRET, endpoint, body, timestamp: NOW })
@@ -488,6 +490,52 @@ t.test("each handler is a decorator of its plugin's scope, and not of the host",
     ['handleRequiredFiles', session]
   ])
   t.notOk(HANDLERS.some((name) => app.hasDecorator(name)))
+})
+
+t.test('a hook of the host that changes the body opens no door', async (t) => {
+  const parse = (bytes: unknown) => JSON.parse(String(bytes))
+  type Add = (app: FastifyInstance, signed: string) => unknown
+  const hooks: [what: string, add: Add, sent: (signed: string) => string | Buffer][] = [
+    ['what was signed in place of what was sent', (app, signed) => {
+      app.addHook('preValidation', async (request) => { request.body = Buffer.from(signed) })
+    }, (signed) => signed.replace('{', '{"forged":true,')],
+    ['a copy of what was sent', (app) => {
+      app.addHook('preValidation', async (request) => { request.body = Buffer.from(request.body as Buffer) })
+    }, (signed) => signed],
+    ['what was sent, in other bytes', (app) => {
+      app.addHook('preValidation', async (request) => { request.body = Buffer.from(JSON.stringify(parse(request.body), null, 1)) })
+    }, (signed) => signed],
+    ['the same bytes, overwritten', (app) => {
+      app.addHook('preValidation', async (request) => { (request.body as Buffer).write('[') })
+    }, (signed) => signed],
+    ['an object', (app) => {
+      app.addHook('preValidation', async (request) => { request.body = parse(request.body) })
+    }, (signed) => signed],
+    ['another stream of the same length', (app) => {
+      app.addHook('preParsing', async (_request, _reply, payload) => payload.pipe(new Transform({
+        transform: (chunk, _encoding, done) => { done(null, String(chunk).replace('"', "'")) }
+      })))
+    }, (signed) => signed],
+    ['what was compressed', (app) => {
+      app.addHook('preParsing', async (_request, _reply, payload) =>
+        Object.assign(payload.pipe(createGunzip()), { receivedEncodedLength: undefined }))
+    }, (signed) => gzipSync(signed)]
+  ]
+  for (const [what, add, sent] of hooks) {
+    for (const provider of PROVIDERS) {
+      const { app } = createHost(t)
+      const calls: unknown[] = []
+      const body = bodyOf(provider)
+      add(app, body)
+      registerAll(app, calls)
+      const url = PREFIX + provider.url
+      const payload = sent(body)
+      const headers = signed(provider, url, typeof payload === 'string' ? body : payload)
+      const reply = await app.inject({ method: 'POST', url, headers, payload })
+      t.ok([400, 403].includes(reply.statusCode), `${provider.name}, ${what}: ${reply.body}`)
+      t.strictSame(calls, [], `${provider.name}, ${what}: nothing is handled`)
+    }
+  }
 })
 
 t.test('what a proxy forwards changes nothing, trusted or not', async (t) => {

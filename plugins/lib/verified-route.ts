@@ -63,7 +63,8 @@ export function addVerifiedRoute<Event, Question = unknown> (
   })
 
   function verify (request: FastifyRequest, reply: FastifyReply, next: HookHandlerDoneFunction): void {
-    const body = Buffer.isBuffer(request.body) ? request.body : undefined
+    const bytes = deliveryOf(request)?.rawBody
+    const body = request.body === bytes ? bytes : undefined // a host's hook may have put anything in their place
     let outcome
     try {
       outcome = route.authenticate(request, body)
