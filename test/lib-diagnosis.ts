@@ -7,6 +7,7 @@ import { diagnose } from '../plugins/lib/diagnosis/diagnose.js'
 import { MISTAKES, say } from '../plugins/lib/diagnosis/mistakes.js'
 import type { Evidence, Scheme } from '../plugins/lib/diagnosis/scheme.js'
 import { API_KEY, API_SECRET, NOW, now, SECRET, SESSIONS } from './fixtures/deliveries.js'
+import { cpuTime } from './fixtures/waiting.js'
 
 const BODY = '{"event_id":"e-1","level":2,"tags":["a",true,null],"data":{"url":"https://x.example/a&b","name":"Zoë"}}'
 const API_BYTES = Buffer.from(API_SECRET, 'base64')
@@ -327,6 +328,26 @@ t.test('work is bounded: in MACs, and in the bytes they are made of', async (t) 
   const begin = performance.now()
   t.equal(examine(aghanimScheme, { headers: aghanim(randomBytes(32)), body: hostile }), undefined)
   t.ok(performance.now() - begin < 10_000)
+})
+
+t.test('headers of any length are looked at in no time', async (t) => {
+  const texts = [
+    `${'='.repeat(60_000)}x`, '()'.repeat(30_000), `"${'a'.repeat(60_000)}`, `${'a'.repeat(60_000)} *`, 'v1='.repeat(20_000),
+    `MD5=${'='.repeat(60_000)}x`, `hmac-sha256 ${'='.repeat(60_000)}x`, `${' '.repeat(60_000)}x`, '1'.repeat(60_000),
+    `/${'%2F'.repeat(20_000)}`, `/${'a/../'.repeat(12_000)}`, `https://${'a.'.repeat(30_000)}`, '-'.repeat(60_000)
+  ]
+  for (const scheme of [aghanimScheme, altdentifierScheme, identityValidationScheme]) {
+    const { signature, timestamp, endpoint, keyId } = scheme
+    for (const name of [signature, timestamp, endpoint, keyId, 'signature', 'date']) {
+      if (name === undefined) continue
+      for (const text of texts) {
+        const start = cpuTime()
+        const headers = { ...aghanim(hmac(SECRET, RIGHT)), ...identity(SIGNED), [name]: text }
+        examine(scheme, { headers, endpoint: SESSIONS })
+        t.ok(cpuTime() - start < 500, `${name}: ${text.slice(0, 20)}`)
+      }
+    }
+  }
 })
 
 t.test('every mistake has a sentence of its own, in one line', async (t) => {
