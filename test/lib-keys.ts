@@ -1,4 +1,4 @@
-import type { FastifyBaseLogger } from 'fastify'
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import t from 'tap'
 import { cacheKeys, createKeyLookup, createKeyRingLookup, findSecret } from '../plugins/lib/keys.js'
 import type { SecretRules } from '../plugins/lib/secrets.js'
@@ -55,6 +55,32 @@ t.test('what is known of the secrets of an option is there to be asked', async (
   t.strictSame([...createKeyRingLookup({ a: SECRET, b: ANOTHER }, RULES, LOG).known!.keys()], ['a', 'b'])
   t.equal(createKeyLookup(() => SECRET, RULES, LOG).known, undefined)
   t.equal(createKeyRingLookup(() => SECRET, RULES, LOG).known, undefined)
+})
+
+t.test('the first weak secret of a resolver is warned of, and no other', async (t) => {
+  const warnings: unknown[] = []
+  const log = { warn: (...line: unknown[]) => { warnings.push(line) } } as unknown as FastifyBaseLogger
+  const rules = { ...RULES, allowWeakSecret: true }
+  const request = {} as FastifyRequest
+  const found = [SECRET, [ANOTHER], 'weak', [SECRET, 'weaker'], 'weak', 'weakest']
+  const lookUps = [
+    createKeyLookup(() => found[turn], rules, log),
+    (request: FastifyRequest) => ring(request, 'id')
+  ]
+  const ring = createKeyRingLookup(() => found[turn], rules, log)
+  let turn = 0
+  for (const lookUp of lookUps) {
+    const counts = []
+    for (turn = 0; turn < found.length; turn++) {
+      t.equal((await lookUp(request))!.length, [found[turn]].flat().length)
+      counts.push(warnings.length)
+    }
+    t.strictSame(counts, [0, 0, 1, 1, 1, 1])
+    t.strictSame(warnings.splice(0), [[{ plugin: 'somePlugin', option: 'secret' }, 'a secret is weak']])
+  }
+  await t.rejects((async () => createKeyLookup(() => 'weak', RULES, log)(request))(), {
+    code: 'FST_VERIFICATION_INVALID_OPTION'
+  })
 })
 
 t.test('the secret of an id is found in an object or a Map, and nowhere else', async (t) => {

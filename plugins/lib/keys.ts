@@ -22,9 +22,11 @@ const RESOLVER_TIMEOUT = 1000
 
 /**
  * Derives keys once for secrets that arrive with every call, be it from a resolver or as an argument. Bounded: the
- * oldest goes first.
+ * oldest goes first. `derived` is told of keys that were not known.
  */
-export function cacheKeys (rules: SecretRules): (secret: unknown) => readonly NamedKey[] {
+export function cacheKeys (
+  rules: SecretRules, derived?: (keys: readonly NamedKey[]) => void
+): (secret: unknown) => readonly NamedKey[] {
   const cache = new Map<string, readonly NamedKey[]>()
   return (secret) => {
     const name = nameOf(secret)
@@ -32,6 +34,7 @@ export function cacheKeys (rules: SecretRules): (secret: unknown) => readonly Na
     const known = cache.get(name)
     if (known !== undefined) return known
     const keys = deriveKeys(secret, rules)
+    derived?.(keys)
     if (cache.size === MOST_CACHED) cache.delete(cache.keys().next().value!)
     cache.set(name, keys)
     return keys
@@ -48,15 +51,19 @@ function nameOf (secret: unknown): string | undefined {
 /** The keys of a secret from the options. Warns of a weak one, which only `allowWeakSecret` lets through. */
 function deriveOptionKeys (secret: unknown, rules: SecretRules, log: FastifyBaseLogger): readonly NamedKey[] {
   const keys = deriveKeys(secret, rules)
-  if (keys.some(isWeak)) tell(log, 'warn', { plugin: rules.plugin, option: rules.option }, 'a secret is weak')
+  if (keys.some(isWeak)) warnOfWeakSecret(rules, log)
   return keys
+}
+
+function warnOfWeakSecret ({ plugin, option }: SecretRules, log: FastifyBaseLogger): void {
+  tell(log, 'warn', { plugin, option }, 'a secret is weak')
 }
 
 /** The keys of a `secret` option, be it secrets or a resolver. */
 export function createKeyLookup (
   secret: Secret | SecretResolver, rules: SecretRules, log: FastifyBaseLogger
 ): KeyLookup<[request: FastifyRequest]> {
-  if (typeof secret === 'function') return lookUpBy(secret, rules)
+  if (typeof secret === 'function') return lookUpBy(secret, rules, log)
   const keys = deriveOptionKeys(secret, rules, log)
   return Object.assign(() => keys, { known: new Map([['', keys]]) })
 }
@@ -74,7 +81,7 @@ export function createKeyRingLookup (
 ): KeyLookup<[request: FastifyRequest, keyId: string | undefined]> {
   const { plugin, option } = rules
   if (typeof ring === 'function') {
-    const lookUp = lookUpBy(ring, rules)
+    const lookUp = lookUpBy(ring, rules, log)
     return (request, keyId) => lookUp(keyId!, request)
   }
   const secrets = ringEntries(ring, plugin, option)
@@ -101,9 +108,19 @@ export function findSecret (ring: unknown, keyId: string, caller: string, option
   return Object.hasOwn(ring, keyId) ? (ring as Record<string, Secret>)[keyId] : undefined
 }
 
-/** Calls a user's resolver. Rejects if it throws, hangs, or returns what cannot be a secret. */
-function lookUpBy<Args extends unknown[]> (resolver: SecretResolver<Args>, rules: SecretRules): KeyLookup<Args> {
-  const keysOf = cacheKeys(rules)
+/**
+ * Calls a user's resolver. Rejects if it throws, hangs, or returns what cannot be a secret. Warns of the first weak one
+ * only, since there may be one a tenant.
+ */
+function lookUpBy<Args extends unknown[]> (
+  resolver: SecretResolver<Args>, rules: SecretRules, log: FastifyBaseLogger
+): KeyLookup<Args> {
+  let warned = false
+  const keysOf = cacheKeys(rules, (keys) => {
+    if (warned || !keys.some(isWeak)) return
+    warned = true
+    warnOfWeakSecret(rules, log)
+  })
   const inTime = createTimeLimit(RESOLVER_TIMEOUT)
   return async (...args) => {
     const found = resolver(...args)
