@@ -82,6 +82,14 @@ t.test('a signed event outside its schema is refused by path and rule, its value
     [{ OP: 1, member: { ...member, discriminator: 1 }, guild }, '/member/discriminator: Expected string'],
     [{ OP: 2, member, guild, reason: 5 }, '/reason: Expected string'],
     [{ OP: 1, member, guild, method: ['canary'] }, '/method: Expected string'],
+    [{ OP: 2, member, guild, method: 5 }, '/method: Expected string'],
+    [{ OP: 3, member, guild, action: { canary: 1 } }, '/action: Expected string'],
+    [{ OP: 3, member, guild, timeout_role: 372024042980638 }, '/timeout_role: Expected string'],
+    [{ OP: 0, member, guild: { id: 372024042980638 } }, '/guild/id: Expected string'],
+    [{ OP: 0, member, guild: { ...guild, name: true } }, '/guild/name: Expected string'],
+    [{ OP: 0, member: { ...member, name: ['canary'] }, guild }, '/member/name: Expected string'],
+    [{ OP: 0, member: { ...member, username: 5 }, guild }, '/member/username: Expected string'],
+    [{ OP: 4, member, guild, incorrect_account: 5 }, '/incorrect_account: Expected union value'],
     [{ OP: 4, member, guild, incorrect_account: { id: 'canary' } }, '/incorrect_account: Expected union value']
   ]
   for (const [event, message] of cases) {
