@@ -11,7 +11,7 @@ import { Redis } from 'ioredis'
 import { Registry } from 'prom-client'
 import { createSamples } from './docs/deliveries-page/samples.js'
 import { deliveriesPage } from './docs/deliveries-page/server.js'
-import { FILES_REQUIRED, tellItem, tellMember, tellSession } from './docs/example/lines.js'
+import { FILES_REQUIRED, tellItem, tellMember, tellPlayer, tellSession } from './docs/example/lines.js'
 import { QUEUE_NAME } from './docs/example/worker.js'
 import {
   aghanimPlugin, altdentifierPlugin, humandetectApiPlugin, humandetectPlugin, identityValidationPlugin, issueToken,
@@ -109,8 +109,11 @@ export async function build (env: Env = {}, options: FastifyServerOptions = {}):
   const app = Fastify({
     logController: new LogController({ disableRequestLogging: true }),
     return503OnClosing: false, // what still comes in on a connection that a proxy keeps is handled, and closes it
+    requestTimeout: 20_000,
+    http: { headersTimeout: 5000, connectionsCheckingInterval: 1000 },
     ...options
   })
+  limitShutdown(app)
   try {
     await assemble(app, env)
   } catch (error) {
@@ -143,9 +146,9 @@ async function assemble (app: FastifyInstance, env: Env): Promise<void> {
     prefix: '/webhooks',
     secret: aghanimSecret,
     deliveries,
-    verifyPlayer ({ event_data: { player_id: id }, trigger }, request) {
-      const player = PLAYERS.get(id) ?? null
-      request.log.info(`Aghanim: ${trigger ?? 'someone'} asks for player ${id}: ${player?.name ?? 'denied'}`)
+    verifyPlayer (event, request) {
+      const player = PLAYERS.get(event.event_data.player_id) ?? null
+      request.log.info(tellPlayer(event, player))
       return player
     },
     handleEvent: later ?? ((event, request) => request.log.info(tellItem(event)))
@@ -257,6 +260,11 @@ async function serveTokens (app: FastifyInstance, options: HumanDetectApiOptions
   const address = await service.listen({ port: 0, host: '127.0.0.1' })
   service.server.unref() // if nothing else runs, it has nobody to serve
   return address
+}
+
+/** Ends what is left `grace` ms after the server began to close, which half a request would hold up for ever. */
+export function limitShutdown (app: FastifyInstance, grace = 20_000): void {
+  app.addHook('preClose', async () => { setTimeout(() => app.server.closeAllConnections(), grace).unref() })
 }
 
 /** What there is to see in a browser, as lines for a terminal. */

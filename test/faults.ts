@@ -5,6 +5,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { Pool } from 'undici'
+import { limitShutdown } from '../example-server.js'
 import {
   aghanimPlugin, altdentifierPlugin, humandetectApiPlugin, humandetectPlugin, identityValidationPlugin, openToken,
   signIdentityValidation
@@ -636,6 +637,49 @@ for (const provider of PROVIDERS) {
     t.ok(performance.now() - start < HELD_UP, 'and close() is not held up')
   })
 }
+
+t.test('a body that stops halfway holds up close() no longer than bodyTimeout', async (t) => {
+  const { app } = createHost(t, NO_REQUEST_LOG)
+  const calls: unknown[] = []
+  AGHANIM.register(app, calls, { bodyTimeout: 500 })
+  await listen(app)
+  const body = bodyOf(AGHANIM)
+  const headers = [...pairs(AGHANIM.sign(body)), ['content-length', String(body.length)]] as const
+  const half = await begin(app, rawRequest(AGHANIM.url, headers, body.slice(0, -1)))
+  await once(app.server, 'request')
+  const start = performance.now()
+  await app.close()
+  t.ok(performance.now() - start < HELD_UP)
+  await until(() => half.closedAfter !== undefined)
+  t.match(half.text, /^HTTP\/1\.1 408 /)
+  t.strictSame(calls, [])
+})
+
+t.test('docs/production.md: half a head is ended while the server runs, and does not hold it up when it closes', async (t) => {
+  const http = { headersTimeout: 300, connectionsCheckingInterval: 100 }
+  const { app } = createHost(t, { requestTimeout: 1000, http })
+  const calls: unknown[] = []
+  AGHANIM.register(app, calls)
+  limitShutdown(app, 500)
+  await listen(app)
+  const head = Buffer.from(`POST ${AGHANIM.url} HTTP/1.1\r\nHost: localhost\r\n`)
+  const slow = await begin(app, head)
+  await until(() => slow.closedAfter !== undefined)
+  t.match(slow.text, /^HTTP\/1\.1 408 /)
+  t.ok(slow.closedAfter! > 250 && slow.closedAfter! < HELD_UP)
+
+  const accepted = once(app.server, 'connection') as Promise<[Socket]>
+  const late = await begin(app, head)
+  const [connection] = await accepted
+  await until(() => connection.bytesRead === head.length)
+  const start = performance.now()
+  await app.close()
+  const time = performance.now() - start
+  t.ok(time > 450 && time < HELD_UP, `${time} ms`)
+  await until(() => late.closedAfter !== undefined)
+  t.equal(late.text, '')
+  t.strictSame(calls, [])
+})
 
 t.test('300 bodies parked before their last byte take what they have sent, and give it back', async (t) => {
   setFlagsFromString('--expose-gc')
