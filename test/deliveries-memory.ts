@@ -54,6 +54,13 @@ t.test('where nothing may be forgotten yet a full store throws, and what it know
   t.strictSame(known('c', 'd', 'e'), [true, true, true])
 })
 
+t.test('100,000 deliveries are remembered by default, and no more', async (t) => {
+  const { take, known } = createStore()
+  for (let count = 0; count < 100_000; count++) take(`${count}`)
+  t.throws(() => take('one more'), FULL)
+  t.strictSame(known('0', '99999'), [true, true])
+})
+
 t.test('the window of a delivery starts when it is done', async (t) => {
   const { clock, take, complete } = createStore({ maxEntries: 1 })
   const token = take('a')

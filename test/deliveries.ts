@@ -156,6 +156,22 @@ for (const [keyed, own] of FAILURES) {
   })
 }
 
+t.test('deliveries are independent: one is answered while an earlier one is handled', async (t) => {
+  for (const keyed of KEYED) {
+    const gate = gateOf<unknown>()
+    const { deliver, events } = createReceiver(t, keyed, (run) => run === 1 ? gate.promise : keyed.good)
+    const { success } = keyed.provider
+    const first = deliver('first')
+    await until(() => events.length === 1)
+    t.equal(outcomeOf(await deliver('second')), `${success}`, keyed.name)
+    t.equal(outcomeOf(await deliver('second')), `${success} replayed`)
+    t.equal(outcomeOf(await deliver('first')), '503 IN_PROGRESS retry', 'the first is not done')
+    gate.resolve(keyed.good)
+    t.equal(outcomeOf(await first), `${success}`)
+    t.equal(events.length, 2)
+  }
+})
+
 t.test('of 1,000 copies at the same time one is handled', async (t) => {
   const COPIES = 1000
   for (const keyed of [VERIFY, MEMBER_EVENT]) {

@@ -190,12 +190,20 @@ t.test('a host that answers before the body is here is not answered over', async
 t.test('over HTTP/2 all is as over HTTP/1.1', async (t) => {
   const app = Fastify({ http2: true })
   t.teardown(() => app.close())
-  app.register(aghanimPlugin, { secret: SECRET, now, bodyTimeout: 20, verifyPlayer: () => PLAYER })
+  const reasons: string[] = []
+  app.register(aghanimPlugin, {
+    secret: SECRET,
+    now,
+    bodyTimeout: 20,
+    verifyPlayer: () => PLAYER,
+    onRejected: ({ reason }) => { reasons.push(reason) }
+  })
   await app.listen({ port: 0, host: '127.0.0.1' })
   const session = http2.connect(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
   t.teardown(() => session.destroy())
-  const send = async (headers: Record<string, string>, body: string, whole = true) => {
-    const stream = session.request({ ':method': 'POST', ':path': '/aghanim', ...headers })
+  const send = async (headers: http2.OutgoingHttpHeaders, body: string, whole = true, trailers = {}) => {
+    const stream = session.request({ ':method': 'POST', ':path': '/aghanim', ...headers }, { waitForTrailers: true })
+    stream.on('wantTrailers', () => { stream.sendTrailers(trailers) })
     if (whole) stream.end(body)
     else stream.write(body)
     stream.resume()
@@ -207,6 +215,11 @@ t.test('over HTTP/2 all is as over HTTP/1.1', async (t) => {
   t.equal(await send({}, ''), 403)
   t.equal(await send(AGHANIM.sign(BODY), BODY, false), 408)
   t.equal(await send({ 'content-type': 'text/plain' }, BODY, false), 415)
+  const { 'x-aghanim-signature': signature, ...rest } = AGHANIM.sign(BODY) as Record<string, string>
+  t.equal(await send({ ...rest, 'x-aghanim-signature': [signature!, signature!] }, BODY), 403)
+  t.equal(await send({ ...rest, 'x-aghanim-signature': ['0'.repeat(64), signature!] }, BODY), 403)
+  t.equal(await send({ ...rest }, BODY, true, { 'x-aghanim-signature': signature! }), 403, 'in a trailer only')
+  t.strictSame(reasons, ['mismatch', 'no_body', 'duplicate_header', 'duplicate_header', 'missing_header'])
   t.equal(await send(AGHANIM.sign(BODY), BODY), 200)
 })
 

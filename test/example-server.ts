@@ -91,6 +91,20 @@ t.test('each event is answered, and told in a readable line', async (t) => {
   t.strictSame((await app.inject('/health')).json(), { status: 'ok' })
 })
 
+t.test('a name can neither begin a line of the log nor do anything to a terminal', async (t) => {
+  const { lines, endpoint, post } = await createServer(t)
+  const name = 'A\n\u001b[2J\u009b31m\u202e\u2028\r{"level":50}'
+  const member = { id: '1', name }
+  await post('/webhooks/altdentifier', { OP: 2, member, guild: GUILD, method: name, reason: name })
+  await post('/webhooks/altdentifier', { OP: 3, member, guild: GUILD, action: name })
+  await post('/webhooks/aghanim', { ...VERIFY_EVENT, trigger: name, event_data: { player_id: name } })
+  await post('/webhooks/aghanim', { event_id: name, event_type: name, event_data: {} })
+  await post(`${endpoint}/sessions`, { session: { id: name, status: name } })
+  const told = lines.map(({ msg }) => msg).filter((msg) => msg.includes('[2J'))
+  t.equal(told.length, 5)
+  for (const msg of told) t.notMatch(msg, /[\p{Cc}\p{Cf}\p{Zl}]/u)
+})
+
 t.test('what became of deliveries is counted for Prometheus', async (t) => {
   const { app, post } = await createServer(t)
   await post('/webhooks/aghanim', VERIFY_EVENT)

@@ -691,10 +691,10 @@ t.test('300 bodies parked before their last byte take what they have sent, and g
   }
   const COUNT = 300
   const LIMIT = 65_536
-  const BODY_TIMEOUT = 5000
+  const BODY_TIMEOUT = 5000 // the default
   const { app } = createHost(t, { logger: false })
   const calls: unknown[] = []
-  AGHANIM.register(app, calls, { bodyTimeout: BODY_TIMEOUT })
+  AGHANIM.register(app, calls)
   const sockets: Socket[] = []
   app.server.on('connection', (socket) => { sockets.push(socket) })
   await listen(app)

@@ -75,6 +75,15 @@ const row = (name: string, answer: Answer, why: object, requests = 1): Row =>
   ({ name, answers: [answer], why, requests })
 const without = (text: string, last: number) => Buffer.from(text.slice(0, text.length - last))
 const untilTheEnd = (version: string, body: string) => `HTTP/${version} 200 OK\r\n${JSON_TYPE}\r\n\r\n${body}`
+t.test('a service has three seconds by default', async (t) => {
+  const upstream = await startUpstream(t, [() => {}])
+  const host = await createGuardedHost(t, upstream.baseUrl)
+  await host.app.ready()
+  const { result, elapsed } = await timed(() => signUp(host))
+  assertUnavailable(t, result, 'no answer')
+  t.ok(elapsed > 2990 && elapsed < 3000 + GRACE, `${elapsed} ms`)
+})
+
 const chunkedHead = (...fields: string[]) =>
   ['HTTP/1.1 200 OK', JSON_TYPE, 'transfer-encoding: chunked', ...fields, '', ''].join('\r\n')
 const chunk = (part: string) => `${Buffer.byteLength(part).toString(16)}\r\n${part}\r\n`

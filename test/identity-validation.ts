@@ -68,6 +68,22 @@ t.test('the endpoint is the public one where a proxy rewrites the path', async (
   t.equal((await deliver(SESSION, { url: FILES })).statusCode, 204, 'the other route keeps its default')
 })
 
+t.test('where the server itself rewrites its URLs, the endpoint is what was set, too', async (t) => {
+  const { app } = createHost(t, { rewriteUrl: ({ url = '' }) => url.replace('/public', '') })
+  const calls: unknown[] = []
+  app.register(identityValidationPlugin, {
+    apiKeys: { [API_KEY]: API_SECRET }, now, handleSession: (session) => { calls.push(session) }
+  })
+  const body = JSON.stringify(SESSION)
+  for (const [endpoint, status] of [[SESSIONS, 204], [`/public${SESSIONS}`, 403]] as const) {
+    const headers = signIdentityValidation({ apiKey: API_KEY, secret: API_SECRET, endpoint, body, timestamp: NOW })
+    for (const url of [SESSIONS, `/public${SESSIONS}`]) {
+      t.equal((await app.inject({ method: 'POST', url, headers, payload: body })).statusCode, status, `${endpoint} at ${url}`)
+    }
+  }
+  t.equal(calls.length, 1, 'what comes by the other URL is a copy')
+})
+
 t.test('paths move the routes, and the expected endpoints with them', async (t) => {
   const { deliver } = createServer(t, { paths: { sessions: '/kyc', requiredFiles: '/kyc-files' } })
   t.equal((await deliver(SESSION, { url: '/kyc' })).statusCode, 204)

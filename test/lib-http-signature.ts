@@ -308,21 +308,41 @@ t.test('over a socket the reason reaches the log, and nobody else', async (t) =>
     [[over('digest date', OVER_ALL)], 'mismatch']
   ]
   const answers = new Set<string>()
-  for (const [signatures, reason] of cases) {
-    const sent: Fields = [
-      ...FIELDS.filter(([name]) => name !== 'Host'), ...signatures.map((text): Fields[0] => ['Signature', text]),
-      ['Content-Type', 'application/json'], ['Content-Length', String(BODY.length)], ['Connection', 'close']
-    ]
-    const raw = rawRequest(TARGET, sent, BODY).toString('latin1').replace('Host: localhost\r', 'Host: localhost:3000\r')
+  const end: Fields = [['Content-Type', 'application/json'], ['Connection', 'close']]
+  const whole: Fields = [['Content-Length', String(BODY.length)], ...end]
+  const send = async (what: string, reason: string | undefined, sent: Fields, target = TARGET, body = BODY) => {
+    const raw = rawRequest(target, sent, body).toString('latin1').replace('Host: localhost\r', 'Host: localhost:3000\r')
     const { text } = await exchange(app, [raw])
-    const what = signatures.join(' + ')
     t.equal(statusOf(text), reason === undefined ? 204 : 403, what)
-    if (reason === undefined) continue
+    if (reason === undefined) return
     t.equal(reasons.at(-1), reason, what)
     t.match(lines.findLast(({ msg }) => msg === 'delivery rejected'), { provider: 'altdentifier', reason }, what)
     answers.add(text.replace(/date: .+\r\n/i, ''))
   }
-  t.strictSame(calls, [{ OP: 5 }, { OP: 5 }])
-  t.equal(reasons.length, cases.length - 2)
+  const fields = FIELDS.filter(([name]) => name !== 'Host')
+  for (const [signatures, reason] of cases) {
+    const sent = signatures.map((text): Fields[0] => ['Signature', text])
+    await send(signatures.join(' + '), reason, [...fields, ...sent, ...whole])
+  }
+
+  const signature: Fields[0] = ['Signature', GOOD]
+  const covering: Fields[0] = ['Signature', all]
+  const absolute = `http://localhost:3000${TARGET}`
+  const overAbsolute = mac(`(request-target): post ${absolute}`, `date: ${DATE}`, `digest: ${DIGEST}`, 'host: localhost:3000')
+  const without = (name: string) => fields.filter(([other]) => other !== name)
+  const inTrailer = `${BODY.length.toString(16)}\r\n${BODY}\r\n0\r\n`
+  const chunked: Fields = [...end, ['Transfer-Encoding', 'chunked']]
+  await send('the same Date twice', 'duplicate_header', [...fields, ['Date', DATE], signature, ...whole])
+  await send('a later Date behind it', 'duplicate_header', [...fields, ['Date', dateOf(NOW + 1)], signature, ...whole])
+  await send('no Date', 'missing_header', [...without('Date'), signature, ...whole])
+  await send('a Signature in a trailer only', 'missing_header', [...fields, ...chunked], TARGET,
+    `${inTrailer}Signature: ${GOOD}\r\n\r\n`)
+  await send('a Date in a trailer only', 'missing_header', [...without('Date'), signature, ...chunked], TARGET,
+    `${inTrailer}Date: ${DATE}\r\n\r\n`)
+  await send('an absolute target, signed as a path', 'mismatch', [...fields, covering, ...whole], absolute)
+  await send('an absolute target, signed as it stands', undefined,
+    [...fields, ['Signature', over(COVERED.join(' '), overAbsolute)], ...whole], absolute)
+  t.strictSame(calls, [{ OP: 5 }, { OP: 5 }, { OP: 5 }])
+  t.equal(reasons.length, cases.length - 2 + 6)
   t.equal(answers.size, 1, 'one and the same answer for all of them')
 })

@@ -388,6 +388,30 @@ t.test('allowWeakSecret lets short secrets through, with one warning that does n
   }
 })
 
+t.test('no NODE_ENV lets a forged delivery in', async (t) => {
+  const before = process.env['NODE_ENV']
+  t.teardown(() => {
+    if (before === undefined) delete process.env['NODE_ENV']
+    else process.env['NODE_ENV'] = before
+  })
+  for (const env of ['test', 'development', 'production', '']) {
+    process.env['NODE_ENV'] = env
+    for (const [index, { url, success, register, signature }] of PROVIDERS.entries()) {
+      const { app } = createHost(t)
+      const calls: unknown[] = []
+      register(app, calls)
+      const payload = bodyOf(PROVIDERS[index]!)
+      const headers = PROVIDERS[index]!.sign(payload)
+      const post = async (body: string, more: Record<string, string> = {}) =>
+        (await app.inject({ method: 'POST', url, headers: { ...headers, ...more }, payload: body })).statusCode
+      t.equal(await post(`${payload} `), 403, `${env}: ${url}, forged`)
+      t.equal(await post(payload, { [signature]: '' }), 403, `${env}: ${url}, not signed`)
+      t.equal(calls.length, 0)
+      t.equal(await post(payload), success)
+    }
+  }
+})
+
 t.test('what the caller does to the options later has no effect', async (t) => {
   for (const [index, [{ name, plugin, valid }, sign]] of SIGNED.entries()) {
     const { url, success, signature } = PROVIDERS[index]!

@@ -18,6 +18,34 @@ t.test('each runtime dependency is used, argued for in CONTRIBUTING.md, and noth
   }
 })
 
+/** The versions that mend what has been published of their predecessors, or whose behaviour is relied upon. */
+const FLOORS: Record<string, number[]> = {
+  fastify: [5, 12, 8], undici: [7, 30, 2], 'find-my-way': [9, 10, 0], 'fast-uri': [3, 1, 9], 'secure-json-parse': [4, 0, 0]
+}
+
+t.test('what is installed of the server and the client is as new as it has to be', async (t) => {
+  const { packages } = JSON.parse(read('package-lock.json')) as { packages: Record<string, { version: string }> }
+  for (const [name, floor] of Object.entries(FLOORS)) {
+    const versions = Object.entries(packages)
+      .filter(([path]) => path.endsWith(`node_modules/${name}`) && !path.includes('/node-gyp/')) // which has its own client
+      .map(([, { version }]) => version.split('.').map(Number))
+    t.ok(versions.length > 0, name)
+    const older = versions.filter((version) => {
+      const at = version.findIndex((part, index) => part !== floor[index])
+      return at !== -1 && version[at]! < floor[at]!
+    })
+    t.strictSame(older, [], name)
+  }
+})
+
+t.test('no MAC is compared by === or !==, which take longer the more of it is right', async (t) => {
+  const comparison = /\b\w*(?:mac|digest|signature|token|secret|apikey)\w*\)? [!=]== [\w']+/gi
+  const compared = sources.flatMap((source) => source.match(comparison) ?? [])
+  t.ok(compared.length > 5)
+  const tokenOfClaim = 'token === token' // which never leaves the store
+  t.strictSame(compared.filter((text) => !/ (?:undefined|null|true|'.*)$/.test(text)), [tokenOfClaim])
+})
+
 t.test('each script runs what is there', async (t) => {
   const run = Object.values<string>(scripts).flatMap((script) => script.match(/[\w./-]+\.(?:ts|sh|js)\b/g) ?? [])
     .map((path) => path.replace(/^\.bench\/(.*)\.js$/, '$1.ts'))
