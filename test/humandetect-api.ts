@@ -56,6 +56,18 @@ function ask (
   })
 }
 
+t.test('what the caller does to the options later has no effect', async (t) => {
+  const { app } = createHost(t)
+  const apiKeys = [SERVICE_KEY]
+  const options = { apiKeys, path: URL, verifyToken: (token: string) => openToken({ secret: TOKEN_SECRET, token }) }
+  app.register(humandetectApiPlugin, options)
+  await app.ready()
+  apiKeys[0] = 'another-key-of-a-backend'
+  Object.assign(options, { apiKeys: [apiKeys[0]], path: '/elsewhere', verifyToken: () => null })
+  t.equal((await ask(app, { token: mint() })).statusCode, 200)
+  t.equal((await ask(app, { token: mint() }, { 'x-api-key': apiKeys[0] })).statusCode, 401)
+})
+
 /** Asks over a socket. Header names and repetitions stay as given. */
 async function askRaw (app: FastifyInstance, headers: Pairs, content: string | Buffer, url = URL) {
   const length: Pairs = content.length === 0 ? [] : [['Content-Length', String(Buffer.byteLength(content))]]

@@ -407,6 +407,36 @@ t.test('inherited options count like any other', async (t) => {
   await t.rejects(async () => other.app.register(humandetectPlugin, new Options()), { message: /"maxAge"/ })
 })
 
+t.test('what the caller does to the options later has no effect', async (t) => {
+  const { baseUrl, asked } = await startService(t)
+  const { app } = createHost(t)
+  const results: string[] = []
+  const options = {
+    apiKey: SERVICE_KEY,
+    baseUrl,
+    allowHttp: true,
+    now: () => Date.now(),
+    maxAge: 300,
+    handleResult () { results.push('first') }
+  }
+  await app.register(humandetectPlugin, options)
+  Object.assign(options, {
+    apiKey: 'another',
+    baseUrl: 'https://elsewhere.example',
+    allowHttp: false,
+    now: () => 0,
+    maxAge: 1,
+    path: '/elsewhere',
+    handleResult () { results.push('second') }
+  })
+  for (const seconds of [0, -100]) {
+    const { statusCode } = await post(app, '/humandetect', { identifier: IDENTIFIER, token: mint({ timestamp: at(seconds) }) })
+    t.equal(statusCode, 204)
+  }
+  t.strictSame(results, ['first', 'first'])
+  t.equal(asked.length, 2)
+})
+
 t.test('options it cannot work with reject ready, and are not shown', async (t) => {
   const valid = { apiKey: 'key', baseUrl: 'https://localhost' }
   const cases: [option: string, given: object, expected?: string][] = [

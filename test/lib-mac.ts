@@ -1,9 +1,10 @@
-import Fastify from 'fastify'
+import { Type } from '@sinclair/typebox'
+import Fastify, { type FastifyInstance } from 'fastify'
 import crypto, { createHmac, hash, randomBytes } from 'node:crypto'
 import { syncBuiltinESMExports } from 'node:module'
 import { inspect } from 'node:util'
 import t from 'tap'
-import { altdentifierPlugin } from '../plugins/index.js'
+import { altdentifierPlugin, createProvider, decodeHex } from '../plugins/index.js'
 import { createMacKey, findKey } from '../plugins/lib/mac.js'
 import { API_KEY, bodyOf, PROVIDERS, SECRET } from './fixtures/deliveries.js'
 import { createHost, type Test } from './fixtures/host.js'
@@ -144,13 +145,27 @@ t.test('a platform without MD5 is found out at the start', async (t) => {
     if (algorithm === 'md5') throw new Error('digital envelope routines::unsupported canary')
     return original(algorithm, key)
   }) as typeof createHmac)
-  const app = Fastify()
-  t.teardown(() => app.close())
-  app.register(altdentifierPlugin, { secret: SECRET, handleEvent () {} })
-  const error = await app.ready().then(() => undefined, (reason: unknown) => reason)
-  t.match(error, {
-    code: 'FST_VERIFICATION_ALGORITHM_UNAVAILABLE',
-    message: /^altdentifierPlugin: this platform has no HMAC with md5$/
+  const ownPlugin = createProvider({
+    name: 'own',
+    summary: 'Something happened',
+    headers: ['x-own-signature'],
+    read: ([signature]) => ({ mac: decodeHex(signature, 16), prefix: '', timestamp: null }),
+    algorithm: 'md5',
+    secretEncoding: 'utf8',
+    body: Type.Object({})
   })
-  t.notMatch(inspect(error, { depth: 9 }), /canary/)
+  const plugins: [name: string, register: (app: FastifyInstance) => unknown][] = [
+    ['altdentifierPlugin', (app) => app.register(altdentifierPlugin, { secret: SECRET, handleEvent () {} })],
+    ['own', (app) => app.register(ownPlugin, { secret: SECRET, handleEvent () {} })]
+  ]
+  for (const [name, register] of plugins) {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    register(app)
+    const error = await app.ready().then(() => undefined, (reason: unknown) => reason)
+    t.match(error, {
+      code: 'FST_VERIFICATION_ALGORITHM_UNAVAILABLE', message: `${name}: this platform has no HMAC with md5`
+    })
+    t.notMatch(inspect(error, { depth: 9 }), /canary/)
+  }
 })

@@ -388,6 +388,20 @@ t.test('allowWeakSecret lets short secrets through, with one warning that does n
   }
 })
 
+t.test('a getter that gives no secret keeps the server from starting, even if it gave one before', async (t) => {
+  for (const [index, [{ name, plugin, valid }, , given]] of SIGNED.entries()) {
+    const [option, secret] = Object.entries(given(index === 2 ? API_SECRET : SECRET))[0]!
+    for (const values of [['', ''], [secret, '']]) {
+      let reads = 0
+      const { app } = createHost(t)
+      register(app, plugin, Object.defineProperty({ ...valid, now }, option, {
+        enumerable: true, get: () => values[Math.min(reads++, 1)]
+      }))
+      await t.rejects(async () => app.ready(), { code: 'FST_VERIFICATION_INVALID_OPTION' }, `${name}: ${values[0] === ''}`)
+    }
+  }
+})
+
 t.test('no NODE_ENV lets a forged delivery in', async (t) => {
   const before = process.env['NODE_ENV']
   t.teardown(() => {

@@ -1,12 +1,14 @@
-import t from 'tap'
 import type { FastifyInstance } from 'fastify'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import t from 'tap'
 import {
   aghanimPlugin, deny, humandetectApiPlugin, memoryDeliveries, type DeliveryReport, type Reason, type WebhookOptions
 } from '../plugins/index.js'
 import { enqueue } from '../plugins/queue.js'
 import { API_KEY, NOW, now, PROVIDERS, SECRET, VERIFY_EVENT, bodyOf, type ProviderCase } from './fixtures/deliveries.js'
 import { read, tableOf } from './fixtures/docs.js'
-import { createHost, exchange, NO_REQUEST_LOG, rawRequest, type Line, type Test } from './fixtures/host.js'
+import { createHost, exchange, listen, NO_REQUEST_LOG, portOf, rawRequest, type Line, type Test } from './fixtures/host.js'
 import { createGuardedHost, IDENTIFIER, mint, startService, TOKEN_SECRET } from './fixtures/humandetect.js'
 import { createReceiver, ITEM, MEMBER_EVENT, SESSION, VERIFY } from './fixtures/life-cycle.js'
 import { gateOf, until } from './fixtures/waiting.js'
@@ -211,6 +213,22 @@ const WEBHOOKS: readonly Case[] = [
     cause: written({}, [
       ['Content-Type', 'application/json'], ['Transfer-Encoding', 'gzip, chunked'], ['Connection', 'close']
     ], '0\r\n\r\n')
+  },
+  {
+    name: 'a body whose sender goes away',
+    ...rejection('bad_request', { status: 400, bytes: 0 }),
+    async cause (test) {
+      const { app, lines } = receive(test, AGHANIM)
+      await listen(app)
+      const socket = connect(portOf(app), '127.0.0.1')
+      const headers = Object.entries(AGHANIM.sign(BODY))
+      socket.write(rawRequest(AGHANIM.url, [...headers, ['content-length', '50']], '{"cut":'))
+      const [request] = await once(app.server, 'request')
+      await until(() => request.socket.bytesRead > 0 && request.readableFlowing === true)
+      socket.resetAndDestroy()
+      await until(() => lines.some(({ msg }) => msg === 'delivery rejected'))
+      return lines
+    }
   },
   { name: 'signed, but no JSON', ...rejection('invalid_json', { status: 400, secretIndex: 0 }), cause: sent(AGHANIM, {}, '{') },
   { name: 'signed, but no event', ...rejection('invalid_payload', { status: 400 }), cause: aghanim({}, {}) },
