@@ -89,7 +89,7 @@ const GROUPS: Record<string, Group> = {
   providers: {
     files: ['aghanim', 'altdentifier', 'identity-validation', 'metrics', 'index'],
     suites: ['aghanim', 'altdentifier', 'identity-validation', 'metrics', 'deliveries-ids'],
-    further: ['pure', 'outcomes', 'options', 'delivery', 'compose']
+    further: ['lib-mac', 'pure', 'outcomes', 'options', 'delivery', 'compose', 'openapi', 'doctor', 'queue']
   },
   own: {
     files: ['provider', 'lib/reading', 'lib/signed-routes'],
