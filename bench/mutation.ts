@@ -84,7 +84,7 @@ const GROUPS: Record<string, Group> = {
   routes: {
     files: ['lib/verified-route', 'lib/answer', 'lib/delivery', 'lib/raw-body', 'lib/report', 'lib/scope'],
     suites: ['lib-raw-body', 'aghanim', 'altdentifier', 'delivery', 'outcomes'],
-    further: ['identity-validation', 'humandetect', 'compose', 'provider', 'doctor', 'queue']
+    further: ['identity-validation', 'humandetect', 'compose', 'provider', 'doctor', 'queue', 'openapi']
   },
   providers: {
     files: ['aghanim', 'altdentifier', 'identity-validation', 'metrics', 'index'],

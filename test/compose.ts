@@ -434,6 +434,15 @@ beside("decorators named like sensible's", (app) => {
   t.strictSame((await app.inject('/host')).json(), { is: null, maxAge: null })
   const told = lines.filter(({ msg, level }) => level === 40 && msg.startsWith('@fastify/sensible is not'))
   t.equal(told.length, order === 'before' ? PROVIDERS.length : 0)
+  for (const line of told) t.match(line, { failure: { type: String } })
+})
+
+t.test("where the host has sensible already, it is the host's, and nothing is warned of", async (t) => {
+  const { app, lines } = createHost(t)
+  await app.register(sensible)
+  registerAll(app, [])
+  for (const provider of PROVIDERS) t.equal((await deliver(app, provider)).statusCode, provider.success)
+  t.strictSame(lines.filter(({ level }) => level >= 40), [])
 })
 
 beside('decorators of the same names', (app) => {

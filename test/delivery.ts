@@ -120,6 +120,25 @@ t.test("of an error of the host's hooks the client sees the status, and a code o
   }
 })
 
+t.test('a status that is none of an error is a 500', async (t) => {
+  const errors: [statusCode: unknown, told: number][] = [
+    [400, 400], [451, 451], [503, 503], [200, 500], [302, 500], [399, 500], [499, 500], [999, 500], ['404', 500], [[404], 500],
+    [NaN, 500], [undefined, 500], [null, 500]
+  ]
+  for (const [statusCode, told] of errors) {
+    const { app, calls, deliver, lines } = createServer(t)
+    app.addHook('preHandler', async () => { throw Object.assign(new Error('canary'), { statusCode }) })
+    const reply = await deliver()
+    t.equal(reply.statusCode, told, String(statusCode))
+    t.equal(reply.json().statusCode, told)
+    t.equal(calls.length, 0)
+    t.match(lines.find(({ reason }) => reason !== undefined), { failure: { type: 'Error', stack: String } })
+  }
+  const { app, deliver } = createServer(t)
+  app.addHook('preHandler', async () => { throw Object.defineProperty(new Error('x'), 'statusCode', { get () { throw new Error('y') } }) })
+  t.equal((await deliver()).statusCode, 500)
+})
+
 t.test('a thenable is waited for like a promise; one that cannot be looked at is a failure', async (t) => {
   const hostile = createServer(t, { verifyPlayer: () => ({ get then () { throw new Error('canary') } }) as never })
   t.equal((await hostile.deliver()).json().code, 'FST_VERIFICATION_HANDLER_FAILED')
@@ -450,6 +469,14 @@ t.test('onRejected is told what happened, and cannot change it', async (t) => {
     { ...base, reason: 'stale', ageSeconds: 1000, requestId: 'req-2' },
     { ...base, reason: 'unknown_key', requestId: 'req-3' }
   ])
+
+  const silent = createHost(t, { logger: { level: 'silent' } })
+  const reasons: string[] = []
+  silent.app.register(aghanimPlugin, {
+    secret: SECRET, now, verifyPlayer: () => PLAYER, onRejected: ({ reason }) => { reasons.push(reason) }
+  })
+  t.equal((await silent.app.inject({ method: 'POST', url: '/aghanim' })).statusCode, 403)
+  t.strictSame([reasons, silent.lines], [['no_body'], []], 'whether or not anything is logged')
 
   for (const onRejected of [() => { throw new Error('canary') }, async () => { throw new Error('canary') }]) {
     const { deliver, lines } = createServer(t, { onRejected })

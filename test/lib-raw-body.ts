@@ -1,5 +1,7 @@
+import type { FastifyRequest } from 'fastify'
 import t from 'tap'
 import { altdentifierPlugin, signAltdentifier } from '../plugins/index.js'
+import { bodyArrives } from '../plugins/lib/raw-body.js'
 import { SECRET } from './fixtures/deliveries.js'
 import { createHost } from './fixtures/host.js'
 import { cpuTime } from './fixtures/waiting.js'
@@ -48,4 +50,43 @@ t.test('a long content type that says JSON all the same is read in no time', asy
     t.equal(statusCode, 204, JSON.stringify(type.slice(0, 40)))
     t.ok(ms < 200, `${ms} ms: ${JSON.stringify(type.slice(0, 40))}`)
   }
+})
+
+t.test('whether a body is still on its way is told by its headers, or is not known without all of them', async (t) => {
+  const LENGTH = { 'content-length': '5' }
+  const CODING = { 'transfer-encoding': 'chunked' }
+  const cases: [arrives: boolean, headers: object, count?: number, limit?: number | null, version?: number][] = [
+    [false, {}], [false, { 'content-length': '0' }], [true, LENGTH], [true, CODING],
+    [true, { ...CODING, 'content-length': '0' }], [true, {}, 1, null, 2],
+    [false, {}, 999], [true, {}, 1000], [true, {}, 1001], [false, {}, 63, 64], [true, {}, 64, 64], [true, {}, 65, 64],
+    [false, {}, 1000, 1001], [false, {}, 5000, 0], [true, LENGTH, 5000, 0]
+  ]
+  for (const [arrives, headers, count = 1, maxHeadersCount = null, httpVersionMajor = 1] of cases) {
+    const rawHeaders = Array(count * 2).fill('x')
+    const request = { headers, raw: { httpVersionMajor, rawHeaders }, server: { server: { maxHeadersCount } } }
+    t.equal(bodyArrives(request as unknown as FastifyRequest), arrives, JSON.stringify([headers, count, maxHeadersCount]))
+  }
+})
+
+t.test('what stands for JSON as it is, in any case, is taken, and nothing else', async (t) => {
+  const { app } = createHost(t)
+  app.register(altdentifierPlugin, { secret: SECRET, handleEvent () {} })
+  const send = async (more: Record<string, string>) => (await app.inject({
+    method: 'POST', url: '/altdentifier', headers: { ...SIGNED, ...more }, payload: BODY
+  })).statusCode
+  for (const type of ['application/json', 'Application/JSON', 'APPLICATION/JSON;Charset="UTF-8"', 'application/json; v=1']) {
+    t.equal(await send({ 'content-type': type }), 204, type)
+  }
+  for (const encoding of ['identity', 'Identity', 'IDENTITY']) {
+    t.equal(await send({ 'content-encoding': encoding }), 204, encoding)
+  }
+  for (const encoding of ['gzip', 'br', 'identity, identity', 'x', '']) {
+    t.equal(await send({ 'content-encoding': encoding }), 415)
+  }
+  t.equal(await send({ 'content-type': 'application/json; charset=utf-16' }), 415)
+  const bare = { digest: SIGNED.digest }
+  const none = await app.inject({ method: 'POST', url: '/altdentifier', headers: bare })
+  t.strictSame([none.statusCode, none.headers.connection], [403, 'keep-alive'], 'no body has no type')
+  const typed = await app.inject({ method: 'POST', url: '/altdentifier', headers: { ...bare, 'content-type': 'text/plain' } })
+  t.strictSame([typed.statusCode, typed.headers.connection], [415, 'close'], 'which ends the connection in any case')
 })
