@@ -63,7 +63,8 @@ t.test('whether a body is still on its way is told by its headers, or is not kno
   ]
   for (const [arrives, headers, count = 1, maxHeadersCount = null, httpVersionMajor = 1] of cases) {
     const rawHeaders = Array(count * 2).fill('x')
-    const request = { headers, raw: { httpVersionMajor, rawHeaders }, server: { server: { maxHeadersCount } } } as object
+    const server = { server: { maxHeadersCount } }
+    const request = { headers, raw: { httpVersionMajor, rawHeaders }, server } as object
     const what = JSON.stringify([headers, count, maxHeadersCount, httpVersionMajor])
     t.equal(bodyArrives(request as FastifyRequest), arrives, what)
   }
