@@ -6,6 +6,7 @@ import { jsonSchemaTransform, serializerCompiler, validatorCompiler, type ZodTyp
 import t, { type Test } from 'tap'
 import { z } from 'zod'
 import { build } from '../example-server.js'
+import { altdentifierPlugin } from '../plugins/index.js'
 import { apiRoutes, type ApiRoute, type Attempt } from './fixtures/api-routes.js'
 import { exchange, rawRequest, statusOf } from './fixtures/host.js'
 import { freePort } from './fixtures/redis.js'
@@ -160,6 +161,15 @@ t.test('schemas of the user are shown in place of ours, without examples that ma
   t.match(operationAt(sessions.path, document).requestBody, { description: 'Of our own' })
   t.strictSame(bodiesAt(sessions.path, document), {})
   t.match(operationAt(guard.path, document).responses[200], { description: 'Welcome' })
+})
+
+t.test('AltDentifier shows the headers that it is asked to require', async (t) => {
+  for (const [httpSignature, shown] of [['ignore', ['Digest']], ['require', ['Digest', 'Signature', 'Date']]] as const) {
+    const { paths } = await describe({ openapi: { openapi: '3.1.0' } }, (app) =>
+      app.register(altdentifierPlugin, { secret: 'a secret of AltDentifier', httpSignature, handleEvent () {} }))
+    const { parameters = [] } = paths['/altdentifier']!['post']!
+    t.strictSame(parameters.map(({ name }) => name), shown)
+  }
 })
 
 t.test('a host changes what is shown of one route only', async (t) => {
