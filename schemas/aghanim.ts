@@ -1,7 +1,7 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
 import {
-  DenialSchema, errorResponses, IdReused, InvalidReply, invalidPayload, once, optional, RefusalSchema, WebhookErrors,
-  withExamples, type RouteSchema
+  DenialSchema, errorResponses, IdReused, InvalidReply, invalidPayload, once, optional, otherError, RefusalSchema,
+  WebhookErrors, withExamples, type RouteSchema
 } from './common.js'
 
 /** What every event has around its `event_data`. Values that Aghanim may extend (types, triggers) stay open. */
@@ -137,7 +137,8 @@ const responses = {
   401: { ...withExamples(DenialSchema, { not_found: denied }), description: 'The player is denied' },
   '4xx': { ...withExamples(DenialSchema, { banned }), description: 'The player or event is denied' },
   ...errorResponses(refusals, RefusalSchema),
-  ...errorResponses(failures)
+  ...errorResponses(failures),
+  ...otherError()
 }
 
 /** The route on API pages. */

@@ -1,6 +1,7 @@
 import { Type, type Static, type TProperties } from '@sinclair/typebox'
 import {
-  errorResponses, invalidPayload, NoContentSchema, once, optional, WebhookErrors, withExamples, type RouteSchema
+  errorResponses, invalidPayload, NoContentSchema, once, optional, otherError, WebhookErrors, withExamples,
+  type RouteSchema
 } from './common.js'
 
 const Snowflake = Type.String({
@@ -91,7 +92,7 @@ const errors = {
   ...WebhookErrors,
   400: { ...WebhookErrors[400], ...invalidPayload('/OP: Expected required property') }
 }
-const responses = { 204: once(NoContentSchema), ...errorResponses(errors) }
+const responses = { 204: once(NoContentSchema), ...errorResponses(errors), ...otherError() }
 
 /** The route on API pages; `signed` where it requires a `Signature` too. */
 export function altdentifierRouteSchema (signed: boolean): RouteSchema {

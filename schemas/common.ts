@@ -105,6 +105,11 @@ export function errorResponses<Status extends number> (
   return Object.fromEntries(responses) as Record<Status, TSchema>
 }
 
+/** Any status that is not listed: without it, Fastify would print the message of an error of a host's hook. */
+export function otherError (schema: TSchema = ErrorSchema): { default: TSchema } {
+  return { default: { ...schema, description: 'Any other error of this server' } }
+}
+
 /** What may name a key: visible ASCII without commas. */
 export const KEY_PATTERN = '^[\\x21-\\x2b\\x2d-\\x7e]+$'
 

@@ -1,6 +1,6 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
 import {
-  errorResponses, InvalidReply, invalidPayload, KEY_PATTERN, NoContentSchema, RouteErrors, withExamples,
+  errorResponses, InvalidReply, invalidPayload, KEY_PATTERN, NoContentSchema, otherError, RouteErrors, withExamples,
   type RouteSchema
 } from './common.js'
 
@@ -89,7 +89,8 @@ export function humandetectRouteSchema (reply: TSchema): RouteSchema {
       200: { description: 'A human', ...reply },
       204: NoContentSchema,
       ...ownErrors,
-      403: notHuman
+      403: notHuman,
+      ...otherError()
     }
   }
 }
@@ -120,7 +121,8 @@ export function humandetectApiRouteSchema (): RouteSchema {
     body: withExamples(TokenVerificationSchema, { token: HumanDetectExamples.verify }),
     response: {
       200: withExamples(HumanDetectResultSchema, { human: result, bot: { ...result, valid: false } }),
-      ...apiErrors
+      ...apiErrors,
+      ...otherError(HumanDetectErrorSchema)
     }
   }
 }

@@ -1,7 +1,7 @@
 import { Type, type TSchema } from '@sinclair/typebox'
 import {
-  DenialSchema, errorResponses, IdReused, InvalidReply, invalidPayload, NoContentSchema, once, RefusalSchema,
-  WebhookErrors, withExamples, type RouteSchema
+  DenialSchema, errorResponses, IdReused, InvalidReply, invalidPayload, NoContentSchema, once, otherError,
+  RefusalSchema, WebhookErrors, withExamples, type RouteSchema
 } from './common.js'
 
 /** What is shown of a provider of the user's own. */
@@ -37,7 +37,8 @@ export function providerRouteSchema ({ name, summary, headers, algorithm, body, 
       ...success,
       '4xx': { ...withExamples(DenialSchema, { refused }), description: 'The handler refused' },
       ...errorResponses(refusals, RefusalSchema),
-      ...errorResponses(failures)
+      ...errorResponses(failures),
+      ...otherError()
     }
   }
 }

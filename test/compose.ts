@@ -408,15 +408,17 @@ beside('an onRoute hook that adds to the hooks of every route', (app) => {
 })
 
 t.test('an onSend hook that keeps throwing shows nothing of an error that can write itself as JSON', async (t) => {
-  const { app } = createHost(t, {}, ['canary']) // by Fastify, which logs what a hook of the host throws
-  registerAll(app, [])
-  app.addHook('onSend', async () => {
-    throw Object.assign(new Error('x'), { toJSON: () => ({ config: 'canary' }) })
-  })
-  for (const provider of PROVIDERS) {
-    const reply = await deliver(app, provider)
-    t.equal(reply.statusCode, 500)
-    t.strictSame(reply.json(), { statusCode: 500, error: 'Internal Server Error', message: 'Internal Server Error' })
+  for (const [statusCode, error] of [[500, 'Internal Server Error'], [429, 'Too Many Requests']] as const) {
+    const { app } = createHost(t, {}, ['canary']) // by Fastify, which logs what a hook of the host throws
+    registerAll(app, [])
+    app.addHook('onSend', async () => {
+      throw Object.assign(new Error('x'), { statusCode, toJSON: () => ({ config: 'canary' }) })
+    })
+    for (const provider of PROVIDERS) {
+      const reply = await deliver(app, provider)
+      t.equal(reply.statusCode, statusCode)
+      t.strictSame(reply.json(), { statusCode, error, message: error })
+    }
   }
 })
 
@@ -437,12 +439,21 @@ beside("decorators named like sensible's", (app) => {
   for (const line of told) t.match(line, { failure: { type: String } })
 })
 
-t.test("where the host has sensible already, it is the host's, and nothing is warned of", async (t) => {
-  const { app, lines } = createHost(t)
-  await app.register(sensible)
-  registerAll(app, [])
-  for (const provider of PROVIDERS) t.equal((await deliver(app, provider)).statusCode, provider.success)
-  t.strictSame(lines.filter(({ level }) => level >= 40), [])
+t.test("where the host has sensible already, or its errors, they are the host's, and nothing is warned of", async (t) => {
+  for (const own of [undefined, { imateapot: () => 'of the host' }]) {
+    const { app, lines } = createHost(t)
+    if (own === undefined) await app.register(sensible)
+    else app.decorate<unknown>('httpErrors', own)
+    const found: unknown[] = []
+    registerAll(app, [])
+    app.register(altdentifierPlugin, {
+      secret: SECRET, handleEvent: (_event, { server }) => { found.push(server.httpErrors) }
+    })
+    for (const provider of PROVIDERS) t.equal((await deliver(app, provider)).statusCode, provider.success)
+    t.equal((await deliver(app, ALTDENTIFIER, { url: '/altdentifier' })).statusCode, 204)
+    t.equal(found[0], app.httpErrors)
+    t.strictSame(lines.filter(({ level }) => level >= 40), [])
+  }
 })
 
 beside('decorators of the same names', (app) => {

@@ -3,14 +3,14 @@ import Fastify, { type InjectOptions } from 'fastify'
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
 import http2 from 'node:http2'
-import type { AddressInfo } from 'node:net'
+import { connect, type AddressInfo } from 'node:net'
 import t from 'tap'
 import {
   aghanimOptions, aghanimPlugin, altdentifierPlugin, identityValidationPlugin, signAghanim, signAltdentifier,
   type AghanimOptions, type RejectedDelivery
 } from '../plugins/index.js'
 import { API_KEY, API_SECRET, bodyOf, NOW, now, PLAYER, PROVIDERS, SECRET, SESSIONS } from './fixtures/deliveries.js'
-import { createHost, exchange, portOf, rawRequest, statusOf, type Line, type Test } from './fixtures/host.js'
+import { createHost, exchange, listen, portOf, rawRequest, statusOf, type Line, type Test } from './fixtures/host.js'
 import { gateOf, until } from './fixtures/waiting.js'
 
 const AGHANIM = PROVIDERS[1]!
@@ -264,6 +264,28 @@ t.test('a handler may take longer than a body may take to arrive', async (t) => 
     ...pairs(AGHANIM.sign(BODY)), ['content-length', String(BODY.length)], ['connection', 'close']
   ], BODY)
   t.equal(statusOf((await exchange(app, [request])).text), 200)
+})
+
+t.test('a client that goes while its time-out is being answered is not answered once more', async (t) => {
+  const { app, lines } = createServer(t, { bodyTimeout: 20 })
+  const gate = gateOf<undefined>()
+  let sends = 0
+  app.addHook('onSend', async () => {
+    sends++
+    await gate.promise
+  })
+  const answered = once(app.server, 'request').then(([, response]) => once(response, 'close'))
+  await listen(app)
+  const socket = connect(portOf(app), '127.0.0.1')
+  socket.write(rawRequest('/aghanim', [...pairs(AGHANIM.sign(BODY)), ['content-length', '500']], '{"a":'))
+  await until(() => sends === 1)
+  socket.resetAndDestroy()
+  await answered
+  gate.resolve(undefined)
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  t.equal(sends, 1)
+  t.equal(lines.filter(({ reason }) => reason !== undefined).length, 1)
+  t.strictSame(warnings(lines), [])
 })
 
 t.test('what is answered without its body is not answered once more when the body is due', async (t) => {

@@ -174,7 +174,7 @@ t.test('the other tables of options are whole', async (t) => {
 /** Answers by status and code, as API pages list them, which are compared with real ones by openapi.ts. */
 function answersOf (responses: Readonly<Record<string, TSchema>>): string[] {
   return sorted(Object.entries(responses).flatMap(([status, { 'x-examples': examples = {} }]) => {
-    if (status === '4xx') return [] // of the user's own, by deny()
+    if (status === '4xx' || status === 'default') return [] // of the user's own, by deny() or a hook
     // Other names are those of examples: of a player, a denial, a verdict.
     const codes = Object.keys(examples).filter((name) => status >= '400' && /^FST_|^[A-Za-z]+$/.test(name))
     return codes.length > 0 ? codes.map((code) => `${status} ${code}`) : [status]

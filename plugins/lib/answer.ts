@@ -49,11 +49,7 @@ export function ownAnswers (
   }
 
   // Reached only where a host's onSend hook keeps throwing: Fastify would then print the error itself.
-  scope.setSerializerCompiler(({ httpStatus }) => {
-    const statusCode = Number(httpStatus) || 500
-    const { body } = rephrase(errorAnswer(statusCode))
-    return () => body!
-  })
+  scope.setSerializerCompiler(() => (error: { statusCode: number }) => rephrase(errorAnswer(error.statusCode)).body!)
   scope.setErrorHandler<FastifyError>((error, _request, reply) => {
     const { statusCode, code } = readError(error)
     send(reply, { ...errorAnswer(statusCode, code), details: { failure: describeError(error) } })
