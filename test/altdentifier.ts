@@ -200,7 +200,9 @@ t.test('a clock that throws is a failure of its own, wherever the secret comes f
     const reply = await deliver({ OP: 5 }, { date, signature })
     t.equal(reply.statusCode, 500)
     t.equal(reply.json().code, 'FST_VERIFICATION_FAILED')
-    t.strictSame(lines.filter(({ level }) => level >= 40).map(({ reason }) => reason), ['verification_failed'])
+    const told = lines.filter(({ level }) => level >= 40)
+    t.match(told, [{ reason: 'verification_failed', failure: { type: 'Error', stack: String } }])
+    t.equal(told.length, 1)
     t.equal(calls.length, 0)
   }
 })
