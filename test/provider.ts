@@ -527,7 +527,7 @@ t.test('its route is on API pages, in a valid document', async (t) => {
     t.match(description, 'HMAC-SHA256')
     const required = parameters.filter((parameter: { required: boolean }) => parameter.required)
     t.strictSame(required.map((parameter: { name: string }) => parameter.name), headers)
-    t.strictSame(Object.keys(responses), ['204', '400', '403', '408', '413', '415', '422', '500', '503', '4XX'])
+    t.strictSame(Object.keys(responses), ['204', '400', '403', '408', '413', '415', '422', '500', '503', '4XX', 'default'])
   }
   const { responses, requestBody } = document.paths['/mine'].post
   t.strictSame(responses['200'].content['application/json'].schema.required, ['n'])
