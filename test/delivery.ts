@@ -134,9 +134,10 @@ t.test('a status that is none of an error is a 500', async (t) => {
     t.equal(calls.length, 0)
     t.match(lines.find(({ reason }) => reason !== undefined), { failure: { type: 'Error', stack: String } })
   }
-  const { app, deliver } = createServer(t)
+  const { app, calls, deliver } = createServer(t)
   app.addHook('preHandler', async () => { throw Object.defineProperty(new Error('x'), 'statusCode', { get () { throw new Error('y') } }) })
   t.equal((await deliver()).statusCode, 500)
+  t.equal(calls.length, 0)
 })
 
 t.test('a thenable is waited for like a promise; one that cannot be looked at is a failure', async (t) => {
@@ -210,11 +211,15 @@ t.test('over HTTP/2 all is as over HTTP/1.1', async (t) => {
   const app = Fastify({ http2: true })
   t.teardown(() => app.close())
   const reasons: string[] = []
+  const calls: unknown[] = []
   app.register(aghanimPlugin, {
     secret: SECRET,
     now,
     bodyTimeout: 20,
-    verifyPlayer: () => PLAYER,
+    verifyPlayer (event) {
+      calls.push(event)
+      return PLAYER
+    },
     onRejected: ({ reason }) => { reasons.push(reason) }
   })
   await app.listen({ port: 0, host: '127.0.0.1' })
@@ -239,6 +244,7 @@ t.test('over HTTP/2 all is as over HTTP/1.1', async (t) => {
   t.equal(await send({ ...rest, 'x-aghanim-signature': ['0'.repeat(64), signature!] }, BODY), 403)
   t.equal(await send({ ...rest }, BODY, true, { 'x-aghanim-signature': signature! }), 403, 'in a trailer only')
   t.strictSame(reasons, ['mismatch', 'no_body', 'duplicate_header', 'duplicate_header', 'missing_header'])
+  t.equal(calls.length, 1, 'the handler ran for the one that was taken')
   t.equal(await send(AGHANIM.sign(BODY), BODY), 200)
 })
 
