@@ -1,7 +1,7 @@
 import neostandard from 'neostandard'
 
 export default [
-  ...neostandard({ ts: true, ignores: ['dist', '.bench', '.tap', 'node_modules'] }),
+  ...neostandard({ ts: true, ignores: ['dist', '.built', '.tap', 'node_modules'] }),
   {
     rules: {
       '@stylistic/max-len': ['error', {

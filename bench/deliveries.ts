@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto'
 import { signAghanim, signAltdentifier, signIdentityValidation } from '../plugins/index.js'
-import { API_KEY, API_SECRET, GUILD, MEMBER, SECRET, SESSIONS, VERIFY_EVENT } from '../test/fixtures/deliveries.js'
+import { API_KEY, API_SECRET, GUILD, MEMBER, SECRET, SESSIONS, VERIFY_EVENT } from '../test/support/deliveries.js'
 import type { ServerSettings } from './servers.js'
 
 // What the servers of the benchmarks are sent: each delivery is another one, signed just before it is sent, and a whole

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
-import { forgeryProperty, hostileProperty, IMPATIENT, AT_A_TIME, socketProperty } from '../test/fixtures/fuzz/properties.js'
-import { deriveSeed, readSeed, reportOf } from '../test/fixtures/fuzz/seed.js'
-import { createTally, serverErrors, type Tally } from '../test/fixtures/fuzz/tally.js'
-import { openTargets, type Targets } from '../test/fixtures/fuzz/target.js'
+import { forgeryProperty, hostileProperty, IMPATIENT, AT_A_TIME, socketProperty } from '../test/support/fuzz/properties.js'
+import { deriveSeed, readSeed, reportOf } from '../test/support/fuzz/seed.js'
+import { createTally, serverErrors, type Tally } from '../test/support/fuzz/tally.js'
+import { openTargets, type Targets } from '../test/support/fuzz/target.js'
 
 const USAGE = 'usage: npm run fuzz -- [count = 100000] [seed]'
 const BATCHES = 20

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
 import { memoryDeliveries, redisDeliveries } from '../plugins/index.js'
-import { startRedis } from '../test/fixtures/redis.js'
+import { startRedis } from '../test/support/redis.js'
 import type { Traffic } from './deliveries.js'
 import { countFor, measure, pinLoad, start, type Entrant, type Figures } from './load.js'
 import { svgOf, type Plot, type Point } from './plot.js'

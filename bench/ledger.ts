@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { runLedger } from '../test/fixtures/ledger/run.js'
+import { runLedger } from '../test/support/ledger/run.js'
 
 // Is any delivery lost that was acknowledged, whatever dies? `npm run ledger -- [deliveries = 20000] [kills = 10]`: two
 // servers behind nginx, a worker that is killed so often, a server that is restarted, a Redis that is killed. Status

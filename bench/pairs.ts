@@ -1,4 +1,4 @@
-import { startRedis } from '../test/fixtures/redis.js'
+import { startRedis } from '../test/support/redis.js'
 import type { Provider, Traffic } from './deliveries.js'
 import { countFor, measure, pinLoad, start, type Entrant, type Figures } from './load.js'
 import type { ServerKind, ServerSettings } from './servers.js'

@@ -1,4 +1,4 @@
-import { linesOf, markdownOf, measure } from '../test/fixtures/hostile.js'
+import { linesOf, markdownOf, measure } from '../test/support/hostile.js'
 
 // What this collection and others make of the same hostile deliveries: `npm run peers`, with `-- --markdown` for the
 // table of docs/peers.md.

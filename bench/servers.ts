@@ -17,7 +17,7 @@ import { PlayerSchema, PlayerVerifyEventSchema, type PlayerVerifyEvent } from '.
 import { VerificationPassedSchema } from '../schemas/altdentifier.js'
 import { HumanDetectResultSchema, TokenVerificationSchema } from '../schemas/humandetect.js'
 import { SessionNotificationSchema } from '../schemas/identity-validation.js'
-import { API_KEY, API_SECRET, PLAYER, SECRET } from '../test/fixtures/deliveries.js'
+import { API_KEY, API_SECRET, PLAYER, SECRET } from '../test/support/deliveries.js'
 import { PATHS, STANDARD_SECRET, VERDICT, type Provider } from './deliveries.js'
 import { fill } from './store.js'
 

@@ -1,5 +1,5 @@
-import type { Test } from '../test/fixtures/host.js'
-import { restartAll, runsIn, startLoad, startSeveral, statusesOf } from '../test/fixtures/several.js'
+import type { Test } from '../test/support/host.js'
+import { restartAll, runsIn, startLoad, startSeveral, statusesOf } from '../test/support/several.js'
 import { ordered, quantile } from './statistics.js'
 
 // What docs/several-instances.md says, on this machine: two example servers on one Redis behind nginx, restarted one

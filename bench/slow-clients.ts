@@ -5,8 +5,8 @@ import { connect, type AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Pool } from 'undici'
-import { bodyOf, PROVIDERS } from '../test/fixtures/deliveries.js'
-import { rawRequest } from '../test/fixtures/host.js'
+import { bodyOf, PROVIDERS } from '../test/support/deliveries.js'
+import { rawRequest } from '../test/support/host.js'
 import { median, ordered, quantile } from './statistics.js'
 
 // How long honest deliveries take with and without slow clients beside them: `npm run slow-clients`. Three processes:

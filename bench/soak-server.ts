@@ -1,7 +1,7 @@
 import Fastify from 'fastify'
 import type { AddressInfo } from 'node:net'
 import { aghanimPlugin, altdentifierPlugin, identityValidationPlugin, memoryDeliveries } from '../plugins/index.js'
-import { API_KEY, API_SECRET, SECRET } from '../test/fixtures/deliveries.js'
+import { API_KEY, API_SECRET, SECRET } from '../test/support/deliveries.js'
 import type { Reading, SoakOptions } from './soak.js'
 
 // The server of `npm run soak`, a process of its own so that its memory is nobody else's.

@@ -2,7 +2,7 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { Pool } from 'undici'
 import { signAghanim, signAltdentifier, signIdentityValidation } from '../plugins/index.js'
-import { API_KEY, API_SECRET, bodyOf, PROVIDERS, SECRET, SESSIONS } from '../test/fixtures/deliveries.js'
+import { API_KEY, API_SECRET, bodyOf, PROVIDERS, SECRET, SESSIONS } from '../test/support/deliveries.js'
 
 // Many deliveries over real connections, every second one forged: does the server's memory stay where it was?
 // `npm run soak -- 1000000`; exit status 1 if it does not, or if any answer is not the right one.

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import type { DeliveryStore, StoredReply } from '../plugins/index.js'
-import { PLAYER } from '../test/fixtures/deliveries.js'
+import { PLAYER } from '../test/support/deliveries.js'
 
 const REPLY: StoredReply = { statusCode: 200, body: JSON.stringify(PLAYER) }
 // As long as the plugins' own.

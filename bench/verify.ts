@@ -5,7 +5,7 @@ import Stripe from 'stripe'
 import {
   signAghanim, signAltdentifier, signIdentityValidation, verifyAghanim, verifyAltdentifier, verifyIdentityValidation
 } from '../plugins/index.js'
-import { API_KEY, API_SECRET, SECRET, SESSIONS } from '../test/fixtures/deliveries.js'
+import { API_KEY, API_SECRET, SECRET, SESSIONS } from '../test/support/deliveries.js'
 import { bodyOf, STANDARD_SECRET } from './deliveries.js'
 import { median, spread, tableOf } from './statistics.js'
 

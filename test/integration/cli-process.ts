@@ -1,0 +1,146 @@
+import { execFile, spawn, spawnSync } from 'node:child_process'
+import { EventEmitter, once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { createOutput, linesOf, serveExample } from '../support/command-line.js'
+import { PLAIN, PLAIN_NODE } from '../support/programs.js'
+import { read } from '../support/project.js'
+import { until } from '../support/waiting.js'
+
+// Importing it as the program that is run must run it: here into a usage error.
+const entry = process.argv
+process.argv = [entry[0]!, fileURLToPath(import.meta.resolve('../../cli.js')), 'nonsense']
+const told = t.capture(process.stderr, 'write', () => true)
+const { start } = await import('../../cli.js')
+told.restore()
+process.argv = entry
+
+// As it is shipped.
+const { scripts, bin } = JSON.parse(read('package.json'))
+const dist = t.testdir()
+await promisify(execFile)('env', [...PLAIN, ...scripts.build.split(' '), '--noCheck', '--outDir', dist])
+const program = join(dist, bin['fastify-verification'].replace('./dist', ''))
+const env = { ...process.env, NO_COLOR: '', TERM: 'xterm' }
+
+t.test('it runs when it is the program', async (t) => {
+  t.equal(process.exitCode, 2)
+  process.exitCode = 0
+  t.match(told().map(({ args }) => String(args[0])).join(''), /^fastify-verification: a command is expected/)
+})
+
+function runProgram (...argv: string[]) {
+  const child = spawn('env', [...PLAIN_NODE, program, ...argv], { env })
+  const output = { stdout: '', stderr: '' }
+  child.stdout.on('data', (chunk) => { output.stdout += chunk })
+  child.stderr.on('data', (chunk) => { output.stderr += chunk })
+  const ended = (once(child, 'close') as Promise<[number | null, string | null]>)
+    .then(([status, signal]) => ({ status, signal, ...output }))
+  t.teardown(() => child.kill('SIGKILL'))
+  return { child, output, ended }
+}
+
+const shell = (script: string) =>
+  promisify(execFile)('env', [...PLAIN, 'bash', '-c', script.replaceAll('CLI', `'${process.execPath}' '${program}'`)], { env })
+
+t.test('what is installed as the command is a program for node', async (t) => {
+  t.match(readFileSync(program, 'utf8'), /^#!\/usr\/bin\/env node\n/)
+})
+
+t.test('a signal or a broken stream ends what is under way', async (t) => {
+  const { urlOf } = await serveExample(t)
+  const argv = ['node', 'cli', 'send', 'aghanim', '--url', urlOf('aghanim', 'player.verify'), '--times', '100000']
+  for (const [end, status] of [['SIGINT', 130], ['stdout', 0], ['stderr', 0]] as const) {
+    const [stdout, stderr] = [new EventEmitter(), new EventEmitter()]
+      .map((stream) => Object.assign(stream, createOutput().output))
+    const fake = Object.assign(new EventEmitter(), { argv, env: {}, stdout, stderr }) as unknown as typeof process
+    const ended = start(fake)
+    setTimeout(() => end === 'SIGINT' ? fake.emit('SIGINT') : fake[end].emit('error', new Error('EPIPE')), 200)
+    t.equal(await ended, status, end)
+  }
+})
+
+t.test('its exit status says how it went', async (t) => {
+  const { urlOf } = await serveExample(t)
+  const url = urlOf('aghanim', 'player.verify')
+  const results = await Promise.all([[], ['--secret', 'another'], ['--times']]
+    .map((more) => runProgram('send', 'aghanim', '--url', url, ...more).ended))
+  t.match(results, [
+    { status: 0, stdout: /As expected/, stderr: '' },
+    { status: 1, stdout: /Not as expected/, stderr: '' },
+    { status: 2, stdout: '', stderr: /^fastify-verification send: Option '--times <value>' argument missing\n$/ }
+  ])
+  for (const { stdout } of results) t.notMatch(stdout, '\u001b')
+})
+
+t.test('a reader that has gone ends it without a word', async (t) => {
+  const { urlOf } = await serveExample(t)
+  const start = performance.now()
+  const { stdout, stderr } = await shell(`
+    CLI send aghanim --url ${urlOf('aghanim', 'player.verify')} --times 100000 --json | head -n 1
+    echo "\${PIPESTATUS[0]}"`)
+  const [line, status] = stdout.trim().split('\n')
+  t.equal(JSON.parse(line!).status, 200)
+  t.equal(status, '0')
+  t.equal(stderr, '')
+  t.ok(performance.now() - start < 30_000, 'long before it had sent all')
+})
+
+t.test('Ctrl-C ends it with what was sent so far', async (t) => {
+  const { urlOf } = await serveExample(t)
+  const { child, output, ended } = runProgram(
+    'send', 'aghanim', '--url', urlOf('aghanim', 'player.verify'), '--times', '100000', '--json')
+  await until(() => output.stdout.includes('\n'))
+  child.kill('SIGINT')
+  const { status, stdout, stderr } = await ended
+  t.equal(status, 130)
+  t.equal(stderr, '')
+  const lines = linesOf(stdout)
+  const summary = lines.pop()
+  t.match(summary, { type: 'summary', sent: lines.length, expected: lines.length })
+  t.ok(lines.length < 100_000)
+})
+
+const noTerminal = spawnSync('script', ['--version']).status === 0 ? false : 'there is no script(1) on this machine'
+
+t.test('on a terminal it has colours and a bar', { skip: noTerminal }, async (t) => {
+  const { urlOf } = await serveExample(t)
+  const send = `CLI send aghanim --url ${urlOf('aghanim', 'player.verify')}`
+  const onTerminal = async (command: string) =>
+    (await shell(`script -qec "${command.replaceAll('"', '\\"')}" /dev/null </dev/null`)).stdout
+  const [coloured, plain] = await Promise.all(
+    [`${send} --times 20 --rate 40`, `NO_COLOR=1 ${send}`].map(onTerminal))
+  t.match(coloured, /as expected {6}\S+20\S+\r?\n/)
+  t.match(coloured, '\u001b[32m20')
+  t.match(plain, /200 OK in/)
+  t.notMatch(plain, '\u001b')
+  const [, bar, ...more] = coloured!.split('\r\u001b[K')
+  t.match(bar, /^\[=+ *\] \d+ of 20$/)
+  t.ok(more.length > 1, 'drawn more than once')
+})
+
+t.test('a certificate that nobody vouches for is one line, until somebody does', async (t) => {
+  const folder = t.testdir()
+  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
+  await promisify(execFile)('openssl', [
+    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '1', '-subj', '/CN=localhost',
+    '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert
+  ])
+  const server = createServer({ key: readFileSync(key), cert: readFileSync(cert) }, (_request, reply) => reply.end())
+  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}/`
+  t.match(await runProgram('send', 'aghanim', '--url', url).ended, {
+    status: 1,
+    stderr: /^https:\/\/127\.0\.0\.1:\d+: its certificate is not trusted; NODE_EXTRA_CA_CERTS can name an authority that is \(DEPTH_ZERO_SELF_SIGNED_CERT\)\n$/
+  })
+  const { stdout } = await shell(`NODE_EXTRA_CA_CERTS='${cert}' CLI send aghanim --url ${url}`)
+  t.match(stdout, 'As expected')
+})

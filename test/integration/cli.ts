@@ -1,0 +1,448 @@
+import { createServer, type RequestListener } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { stripVTControlCharacters } from 'node:util'
+import t from 'tap'
+import { SEND_HELP } from '../../plugins/tools/send.js'
+import { SAMPLES, samplesOf, type Provider } from '../../plugins/tools/samples.js'
+import { SENDERS, variantsOf } from '../../plugins/tools/senders.js'
+import { VARIANTS, type Variant } from '../../plugins/tools/variants.js'
+import { createScan } from '../support/canaries.js'
+import { commandsIn, linesOf, run, serveExample } from '../support/command-line.js'
+import { blocksOf, PAGES } from '../support/docs.js'
+import { read } from '../support/project.js'
+import type { Test } from '../support/host.js'
+
+const SECRETS = {
+  ALTDENTIFIER_SECRET: 'canary of altdentifier',
+  AGHANIM_SECRET: 'canary of aghanim, long enough',
+  IDENTITY_API_KEY: 'key-of-identity',
+  IDENTITY_API_SECRET: Buffer.from('canary of identity, long enough').toString('base64'),
+  HUMANDETECT_API_KEY: 'canary-key-of-humandetect',
+  HUMANDETECT_TOKEN_SECRET: 'canary of humandetect tokens'
+}
+const { IDENTITY_API_KEY: _open, ...hidden } = SECRETS
+const scan = createScan(Object.values(hidden))
+const PROVIDERS = Object.keys(SAMPLES) as Provider[]
+
+/** A server that answers as it likes. */
+async function serve (t: Test, listener: RequestListener): Promise<string> {
+  const server = createServer(listener)
+  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+}
+
+const receive = (t: Test, status: number, headers = {}, body = '') => serve(t, (request, reply) => {
+  request.resume().on('end', () => { reply.writeHead(status, headers).end(body) })
+})
+
+/** What the example server has to answer, told without what the command line itself expects. */
+function answersTo (provider: Provider, event: string, variant: Variant): [status: number, replayed: boolean][] {
+  const taken = provider === 'aghanim' ? 200 : 204
+  if (event === 'bot') return variant === 'duplicate' ? [[403, false], [403, false]] : [[403, false]]
+  if (variant === 'valid') return [[taken, false]]
+  if (variant !== 'duplicate') return [[403, false]]
+  if (provider === 'humandetect') return [[taken, false], [403, false]]
+  return [[taken, false], [taken, provider !== 'altdentifier' && event !== 'player.verify']]
+}
+
+t.test('every event of every provider, in every variant, is answered as it should be, and no secret is shown', async (t) => {
+  const { urlOf, lines } = await serveExample(t, SECRETS)
+  let runs = 0
+  for (const provider of PROVIDERS) {
+    for (const event of Object.keys(samplesOf(provider))) {
+      for (const variant of variantsOf(provider)) {
+        const argv = ['send', provider, '--event', event, '--variant', variant, '--url', urlOf(provider, event)]
+        const name = argv.slice(1, 6).join(' ')
+        const told = lines.length
+        const { status, stdout, stderr } = await run([...argv, '--json'], { env: SECRETS })
+        t.equal(status, 0, name)
+        const deliveries = linesOf(stdout).filter(({ type }) => type === 'delivery')
+        t.strictSame(deliveries.map((line) => [line['status'], line['headers']['idempotency-replayed'] === 'true']),
+          answersTo(provider, event, variant), name)
+        t.ok(deliveries.every((line) => line['expected'] === true), name)
+        t.ok(lines.length > told, `${name}: the server has seen it`)
+        const full = await run(argv, { env: SECRETS, isTTY: true })
+        t.equal(full.status, 0, name)
+        t.equal(stripVTControlCharacters(full.stdout).match(/^As expected: /gm)?.length, deliveries.length, name)
+        t.strictSame(scan(stdout + stderr + full.stdout + full.stderr), [], name)
+        runs++
+      }
+    }
+  }
+  t.equal(runs, 30 + 21 + 16 + 14)
+})
+
+t.test('without further options the demo secrets of the example server are the right ones', async (t) => {
+  const { urlOf } = await serveExample(t)
+  for (const provider of PROVIDERS) {
+    const [event] = Object.keys(samplesOf(provider))
+    t.equal((await run(['send', provider, '--url', urlOf(provider, event!)])).status, 0)
+    t.equal((await run(['send', provider, '--url', urlOf(provider, event!)], { env: SECRETS })).status, 1)
+  }
+})
+
+t.test('where the example server receives is where things are sent by default', async (t) => {
+  const { app } = await serveExample(t)
+  for (const provider of PROVIDERS) {
+    for (const event of Object.keys(samplesOf(provider))) {
+      t.ok(app.hasRoute({ method: 'POST', url: SENDERS[provider].path(event) }), `${provider} ${event}`)
+    }
+  }
+  t.match(await run(['send', 'aghanim', '--secret', 'x', '--help']), { status: 0, stdout: SEND_HELP })
+  t.match(SEND_HELP, "example server's route on http://127.0.0.1:3000")
+})
+
+t.test('an option goes before the environment', async (t) => {
+  const { urlOf } = await serveExample(t, SECRETS)
+  const { ALTDENTIFIER_SECRET: secret, IDENTITY_API_SECRET, IDENTITY_API_KEY } = SECRETS
+  const altdentifier = ['send', 'altdentifier', '--url', urlOf('altdentifier', 'passed')]
+  t.equal((await run([...altdentifier, '--secret', secret], { env: { ALTDENTIFIER_SECRET: 'another' } })).status, 0)
+  const env = { IDENTITY_API_KEY: 'another', IDENTITY_API_SECRET }
+  const identity = ['send', 'identity-validation', '--url', urlOf('identity-validation', 'session')]
+  t.equal((await run(identity, { env })).status, 1)
+  t.equal((await run([...identity, '--api-key', IDENTITY_API_KEY], { env })).status, 0)
+  t.equal((await run([...identity, '--endpoint', '/behind/a/proxy'], { env: SECRETS })).status, 1)
+})
+
+t.test('a body of its own is sent byte for byte', async (t) => {
+  const bodies: Buffer[] = []
+  const url = await serve(t, async (request, reply) => {
+    bodies.push(Buffer.concat(await request.toArray()))
+    reply.end()
+  })
+  const file = join(t.testdir(), 'body')
+  const bytes = Buffer.from([0x7b, 0x0a, 0xff, 0x00, 0x7d])
+  writeFileSync(file, bytes)
+  t.equal((await run(['send', 'altdentifier', '--url', url, '--body', '{"OP": 5}', '--times', '2'])).status, 0)
+  t.equal((await run(['send', 'aghanim', '--url', url, '--body', `@${file}`])).status, 0)
+  t.strictSame(bodies, [Buffer.from('{"OP": 5}'), Buffer.from('{"OP": 5}'), bytes])
+  await run(['send', 'altdentifier', '--url', url, '--body', '{"OP": 5}', '--variant', 'truncated'])
+  await run(['send', 'altdentifier', '--url', url, '--body', '{"OP": 5}', '--variant', 'tampered'])
+  t.strictSame(bodies.slice(3).map(String), ['{"OP', '{"OP#: 5}'])
+})
+
+t.test('a token is added to a body of its own, about whom it says', async (t) => {
+  const { origin, urlOf } = await serveExample(t)
+  const body = ['--body', '{"email":"ada@example.com"}']
+  const signup = ['send', 'humandetect', '--url', `${origin}/signup`, ...body]
+  t.equal((await run([...signup, '--identifier', 'ada@example.com'])).status, 0)
+  t.equal((await run([...signup, '--identifier', 'eve@example.com'])).status, 1)
+  const own = ['send', 'humandetect', '--url', urlOf('humandetect', 'human')]
+  t.equal((await run([...own, '--body', '{"identifier":"canary-1"}'])).status, 0)
+  t.equal((await run([...own, '--identifier', 'canary-1'])).status, 0)
+})
+
+t.test('bad usage is one clear line, and exit status 2', async (t) => {
+  const cases: [argv: string[], line: string | RegExp][] = [
+    [[], 'fastify-verification: a command is expected: send, doctor, list; --help tells more'],
+    [['sned'], 'fastify-verification: a command is expected: send, doctor, list; --help tells more'],
+    [['send'], 'fastify-verification send: exactly one provider is expected'],
+    [['send', 'aghanim', 'altdentifier'], 'fastify-verification send: exactly one provider is expected'],
+    [['send', 'stripe'], 'fastify-verification send: unknown provider "stripe": one of altdentifier, aghanim, identity-validation, humandetect'],
+    [['send', 'a\nb'], /: unknown provider "a\\nb": one of/],
+    [['send', 'aghanim', '--sercet=canary'], "fastify-verification send: Unknown option '--sercet'"],
+    [['send', 'aghanim', '--secret'], /send: Option '--secret <value>' argument missing/],
+    [['send', 'aghanim', '--secret', '-canary'], /send: Option '--secret' argument is ambiguous/],
+    [['send', 'aghanim', '--json=yes'], /send: Option '--json' does not take an argument/],
+    [['send', 'aghanim', '--event', 'passed'], 'fastify-verification send: unknown event of aghanim "passed": one of player.verify, item.add, order.paid'],
+    [['send', 'aghanim', '--variant', 'late'], /: unknown variant "late": one of valid, tampered, .*, truncated\n$/],
+    [['send', 'altdentifier', '--variant', 'expired'], 'fastify-verification send: altdentifier has no variant "expired", since it signs no time: one of valid, tampered, duplicate, wrong-key, truncated'],
+    [['send', 'altdentifier', '--variant', 'future'], /has no variant "future", since it signs no time/],
+    [['send', 'aghanim', '--variant', 'wrong-endpoint'], /has no variant "wrong-endpoint", since it signs no endpoint/],
+    [['send', 'humandetect', '--variant', 'wrong-endpoint'], /has no variant "wrong-endpoint", since it signs no endpoint/],
+    [['send', 'aghanim', '--api-key', 'x'], 'fastify-verification send: --api-key is for identity-validation only'],
+    [['send', 'aghanim', '--endpoint', '/x'], 'fastify-verification send: --endpoint is for identity-validation only'],
+    [['send', 'aghanim', '--identifier', 'x'], 'fastify-verification send: --identifier is for humandetect only'],
+    [['send', 'aghanim', '--url', 'localhost:3000'], 'fastify-verification send: --url must be one of http: or https:'],
+    [['send', 'aghanim', '--url', 'nonsense'], 'fastify-verification send: --url must be one of http: or https:'],
+    [['send', 'aghanim', '--url', 'http://me:canary@127.0.0.1/'], 'fastify-verification send: --url must not carry a name or password'],
+    [['send', 'aghanim', '--url', 'http://me@127.0.0.1/'], 'fastify-verification send: --url must not carry a name or password'],
+    [['send', 'aghanim', '--url', 'http://:canary@127.0.0.1/'], 'fastify-verification send: --url must not carry a name or password'],
+    [['send', 'aghanim', '--secret', ''], 'fastify-verification send: the secret (--secret) must not be empty'],
+    [['send', 'identity-validation', '--secret', 'canary!'], 'fastify-verification send: the secret (--secret) must be canonical base64'],
+    [['send', 'humandetect', '--secret', 'canary'], 'fastify-verification send: the secret (--secret) must be at least 24 bytes long'],
+    [['send', 'humandetect', '--identifier', 'x'.repeat(6000)], 'fastify-verification send: --identifier is too long'],
+    [['send', 'humandetect', '--body', '{}'], 'fastify-verification send: --identifier is needed, since the body has none'],
+    [['send', 'humandetect', '--body', '[]'], 'fastify-verification send: --body must be a JSON object, to which the token is added'],
+    [['send', 'identity-validation', '--api-key', 'a b'], 'fastify-verification send: the api-key must be a text without spaces and commas'],
+    [['send', 'identity-validation', '--endpoint', 'https://x/'], 'fastify-verification send: --endpoint must be a path, with its query if it has one'],
+    [['send', 'aghanim', '--body', ''], 'fastify-verification send: --body must not be empty'],
+    [['send', 'aghanim', '--body', '@/no/such/file'], 'fastify-verification send: --body: cannot read "/no/such/file" (ENOENT)'],
+    ...['0', '-1', '1.5', '1e3', 'many', '10000000'].flatMap((count): [string[], RegExp][] => [
+      [['send', 'aghanim', `--times=${count}`], /send: --times must be a number from 1 to 9999999\n$/],
+      [['send', 'aghanim', `--rate=${count}`], /send: --rate must be a number from 1 to 9999999\n$/]
+    ]),
+    [['list', 'aghanim'], 'fastify-verification list: no arguments are expected'],
+    [['list', '--all'], "fastify-verification list: Unknown option '--all'"]
+  ]
+  for (const [argv, line] of cases) {
+    const { status, stdout, stderr } = await run(argv)
+    t.equal(status, 2, argv.join(' '))
+    t.equal(stdout, '')
+    t.match(stderr, line)
+    t.match(stderr, /^[^\n]+\n$/, 'one line')
+    t.notMatch(stderr.replace(/\(--secret\)/, ''), /canary/)
+  }
+  const { status, stderr } = await run(['send', 'identity-validation'], { env: { IDENTITY_API_SECRET: 'canary!' } })
+  t.equal(status, 2)
+  t.equal(stderr, 'fastify-verification send: the secret (IDENTITY_API_SECRET) must be canonical base64\n')
+})
+
+t.test('what is no misuse, but a mistake of this program, is not hidden', async (t) => {
+  const url = await receive(t, 200)
+  const io = { stdout: { write () { throw new TypeError('broken') } }, stderr: { write () {} } }
+  const { main } = await import('../../cli.js')
+  const signal = new AbortController().signal
+  await t.rejects(main(['send', 'aghanim', '--url', url], { ...io, env: {}, signal }), new TypeError('broken'))
+})
+
+t.test('help, version and list', async (t) => {
+  const { version } = JSON.parse(read('package.json'))
+  t.strictSame(await run(['--version']), { status: 0, stdout: `${version}\n`, stderr: '' })
+  const help = await run(['--help'])
+  t.strictSame(help, await run(['-h']))
+  t.match(help.stdout, /^usage: fastify-verification <command>.*\n {2}send .*\n {2}list /s)
+  t.match((await run(['list', '-h'])).stdout, /^usage: fastify-verification list/)
+  const listed = JSON.parse((await run(['list', '--json'])).stdout)
+  t.strictSame(listed.map(({ provider }: { provider: string }) => provider), PROVIDERS)
+  const { stdout } = await run(['list'])
+  for (const { provider, secret, events, variants } of listed) {
+    for (const { name, about } of [...events, ...variants]) t.match(stdout, `    ${name.padEnd(16)}${about}\n`)
+    t.match(stdout, `${provider} (secret: ${secret})`)
+  }
+  for (const variant of Object.keys(VARIANTS)) t.match(SEND_HELP, variant)
+})
+
+t.test('an answer that is not the expected one is told, with where to look, and exit status 1', async (t) => {
+  const { urlOf } = await serveExample(t)
+  const url = urlOf('aghanim', 'player.verify')
+  const wrong = await run(['send', 'aghanim', '--url', url, '--secret', 'another secret'])
+  t.equal(wrong.status, 1)
+  t.match(wrong.stdout, /\n\n403 Forbidden in [\d.]+ ms\n {2}content-type: .*\n\n {2}\{"statusCode":403,.*\}\n\nNot as expected: aghanim player\.verify, valid: should be 2xx\nThe receiver's log has the reason\. Signed with --secret\.\n$/)
+  const demo = await run(['send', 'altdentifier', '--url', url])
+  t.match(demo.stdout, 'Signed with the demo secret.')
+  const env = await run(['send', 'altdentifier', '--url', url], { env: { ALTDENTIFIER_SECRET: 'another secret' } })
+  t.match(env.stdout, 'Signed with ALTDENTIFIER_SECRET.')
+
+  for (const [status, variant] of [
+    [200, 'tampered'], [204, 'expired'], [401, 'tampered'], [500, 'tampered'], [302, 'valid'], [404, 'valid'], [503, 'valid']
+  ] as const) {
+    const answering = await receive(t, status, { location: '/elsewhere', 'retry-after': '1' })
+    const result = await run(['send', 'aghanim', '--url', answering, '--variant', variant])
+    t.equal(result.status, 1, `${status} for ${variant}`)
+    t.match(result.stdout, /Not as expected: .*\n$/)
+    t.match(result.stdout, '\n  retry-after: 1\n  location: /elsewhere\n')
+  }
+  const unremembered = await receive(t, 200)
+  const twice = await run(['send', 'identity-validation', '--url', unremembered, '--variant', 'duplicate'])
+  t.equal(twice.status, 1)
+  t.match(twice.stdout, /^The same once more:\n\n200 OK in .*\n\nNot as expected: .*, the second time: should be 2xx with idempotency-replayed: true\n$/m)
+})
+
+t.test('an answer cannot do anything to a terminal, whatever is in it, nor fill it', async (t) => {
+  const body = `\u001b]0;title\u0007\u009b31m\r\t\nåæø ${'x'.repeat(5000)}`
+  const url = await receive(t, 299, { location: Buffer.from('/\u009b31m', 'latin1').toString('latin1') }, body)
+  const { stdout } = await run(['send', 'aghanim', '--url', url])
+  const answer = stdout.slice(stdout.indexOf('\n299 in') + 1)
+  t.notMatch(answer, /[^\P{Cc}\t\n]/u)
+  t.match(answer, '\n\n  \\x1b]0;title\\x07\\x9b31m\\x0d\t\n  åæø xxx')
+  t.match(answer, /x\n {2}\.\.\. and 10\d\d characters more\n/)
+})
+
+t.test('colours are for terminals whose user wants them', async (t) => {
+  for (const status of [200, 403, 404, 500]) {
+    const url = await receive(t, status, { 'content-type': 'text/plain' })
+    for (const argv of [['send', 'aghanim', '--url', url], ['send', 'aghanim', '--url', url, '--times', '2'], ['list']]) {
+      const coloured = await run(argv, { isTTY: true })
+      t.match(coloured.stdout, '\u001b[')
+      for (const setting of [
+        { isTTY: false }, { isTTY: true, env: { NO_COLOR: '1' } }, { isTTY: true, env: { TERM: 'dumb' } }
+      ]) {
+        t.notMatch((await run(argv, setting)).stdout, '\u001b')
+      }
+    }
+    t.notMatch((await run(['send', 'aghanim', '--url', url, '--json'], { isTTY: true })).stdout, '\u001b')
+  }
+})
+
+t.test('many end with a summary, and each is another one', async (t) => {
+  const { urlOf, lines } = await serveExample(t)
+  const many = ['send', 'aghanim', '--event', 'item.add', '--url', urlOf('aghanim', 'item.add'), '--times', '60']
+  const { status, stdout, stderr } = await run(many)
+  t.equal(status, 0)
+  t.match(stdout, /^aghanim item\.add, valid: 60 deliveries to http:.*\n\nsent {13}60 in [\d.]+ s, \d+ a second\nas expected {6}60\nnot as expected {2}0\nanswers {10}60 x 200\nlatency {10}p50 [\d.]+ ms, p95 [\d.]+ ms, p99 [\d.]+ ms, max [\d.]+ ms\n$/)
+  t.equal(stderr, '', 'no bar where there is no terminal')
+  t.equal(new Set(lines.map(({ msg }) => msg).filter((msg) => msg.startsWith('Aghanim: item.add'))).size, 60)
+
+  const printed = linesOf((await run([...many, '--json'])).stdout)
+  const summary = printed.pop()!
+  t.strictSame(printed.map((line) => line['number']).sort((one, other) => one - other), Array.from({ length: 60 }, (_, i) => i + 1))
+  t.equal(new Set(printed.map((line) => line['request'].body)).size, 60)
+  t.match(summary, { type: 'summary', sent: 60, expected: 60, unexpected: 0, answers: { 200: 60 } })
+  const durations = printed.map((line): number => line['duration']).sort((one, other) => one - other)
+  t.strictSame(summary['latency'], { p50: durations[29], p95: durations[56], p99: durations[59], max: durations[59] })
+  t.ok(Math.abs(60 / summary['perSecond'] - summary['seconds']) < 0.001, 'seconds are rounded')
+})
+
+t.test('each provider sends many that are told apart, duplicates in pairs', async (t) => {
+  const { urlOf } = await serveExample(t)
+  for (const provider of PROVIDERS) {
+    for (const [event, { again }] of Object.entries(samplesOf(provider))) {
+      const argv = ['send', provider, '--event', event, '--url', urlOf(provider, event), '--times', '5']
+      t.equal(new Set(linesOf((await run([...argv, '--json'])).stdout).map((line) => line['request']?.body)).size, 6, event)
+      const { status, stdout } = await run([...argv, '--variant', 'duplicate'])
+      t.equal(status, 0, `${provider} ${event}: ${again}`)
+      t.match(stdout, 'sent             10 in')
+    }
+  }
+})
+
+t.test('of many, the first unexpected answer and each failure are shown once', async (t) => {
+  let asked = 0
+  const url = await serve(t, (request, reply) => {
+    const nth = asked++
+    if (nth % 3 === 0) request.socket.destroy()
+    else reply.writeHead(nth % 3 === 1 ? 404 : 200).end()
+  })
+  const { status, stdout, stderr } = await run(['send', 'aghanim', '--url', url, '--times', '30'], { isTTY: true })
+  const text = stripVTControlCharacters(stdout)
+  t.equal(status, 1)
+  t.equal(text.match(/^404 Not Found in/gm)?.length, 1)
+  t.equal(text.match(/^Not as expected/gm)?.length, 1)
+  t.match(text, /^answers {10}10 x 200, 10 x 404, 10 x no answer$/m)
+  t.match(text, /^not as expected {2}20$/m)
+  t.equal(stderr.match(/the connection broke \((?:UND_ERR_SOCKET|ECONNRESET)\)\n/g)?.length, 1)
+  const none = await receive(t, 500)
+  t.match((await run(['send', 'aghanim', '--url', none, '--times', '3', '--json'])).stdout, /"answers":\{"500":3\}/)
+})
+
+t.test('a bar is drawn on a terminal, and is gone in the end', async (t) => {
+  const url = await receive(t, 200)
+  const argv = ['send', 'aghanim', '--url', url, '--times', '8', '--rate', '20']
+  const { stderr } = await run(argv, { isTTY: true })
+  const drawn = stderr.split('\r\u001b[K')
+  t.ok(drawn.length > 3, 'more than once')
+  for (const bar of drawn.slice(1, -1)) t.match(bar, /^\[=* *\] [1-8] of 8$/)
+  t.ok(drawn.slice(1, -1).every((bar) => bar.indexOf(']') === 31))
+  t.equal(drawn.at(-1), '')
+  t.equal((await run(argv, { isTTY: true, env: { TERM: 'dumb' } })).stderr, '')
+  t.match((await run(argv, { isTTY: true, env: { NO_COLOR: '1' } })).stderr, '] 1 of 8', 'a bar has no colour')
+})
+
+t.test('so many a second, and no more', async (t) => {
+  const arrivals: number[] = []
+  const url = await serve(t, (_request, reply) => {
+    arrivals.push(performance.now())
+    reply.end()
+  })
+  const start = performance.now()
+  t.equal((await run(['send', 'aghanim', '--url', url, '--times', '11', '--rate', '20'])).status, 0)
+  t.equal(arrivals.length, 11)
+  // Node's timers may be a millisecond early.
+  for (const [index, arrival] of arrivals.entries()) t.ok(arrival - start >= index * 50 - 2, `the one at ${index * 50} ms`)
+})
+
+t.test('eight at a time, over connections that are kept', async (t) => {
+  const [sockets, open] = [new Set<unknown>(), { now: 0, most: 0 }]
+  const url = await serve(t, async (request, reply) => {
+    sockets.add(request.socket)
+    open.most = Math.max(open.most, ++open.now)
+    await delay(2)
+    open.now--
+    reply.end()
+  })
+  t.equal((await run(['send', 'altdentifier', '--url', url, '--times', '100'])).status, 0)
+  t.equal(open.most, 8)
+  t.equal(sockets.size, 8)
+})
+
+t.test('ended early, it tells of what was sent', async (t) => {
+  const stop = new AbortController()
+  let asked = 0
+  const url = await serve(t, (_request, reply) => {
+    if (++asked > 20) return asked === 28 ? stop.abort() : undefined
+    reply.end()
+  })
+  const stopped = await run(['send', 'aghanim', '--url', url, '--times', '1000', '--json'], { signal: stop.signal })
+  t.match(linesOf(stopped.stdout).at(-1), { type: 'summary', sent: 20, expected: 20 })
+  t.equal(stopped.status, 0)
+  t.equal(stopped.stderr, '')
+
+  const aborted = await run(['send', 'aghanim', '--url', url, '--times', '5'], { signal: AbortSignal.abort() })
+  t.equal(aborted.status, 1)
+  t.match(aborted.stdout, /sent {13}0 in .*answers {10}none\n$/s)
+  const waiting = new AbortController()
+  const quick = await receive(t, 200)
+  const start = performance.now()
+  setTimeout(() => waiting.abort(), 50)
+  const slow = await run(['send', 'aghanim', '--url', quick, '--times', '60', '--rate', '1'], { signal: waiting.signal })
+  t.match(slow.stdout, /^sent {13}\d in/m)
+  t.ok(performance.now() - start < 30_000, 'its pauses end, too')
+})
+
+t.test('a connection that fails is one line', async (t) => {
+  const nowhere = 'http://127.0.0.1:1/'
+  const refused = await run(['send', 'aghanim', '--url', nowhere])
+  t.equal(refused.status, 1)
+  t.equal(refused.stderr, 'http://127.0.0.1:1: nobody listens there (ECONNREFUSED)\n')
+  const many = await run(['send', 'aghanim', '--url', nowhere, '--times', '20', '--variant', 'duplicate'])
+  t.equal(many.stderr, refused.stderr)
+  t.match(many.stdout, /^answers {10}20 x no answer\n$/m)
+  t.notMatch(many.stdout, 'latency')
+  t.match(linesOf((await run(['send', 'aghanim', '--url', nowhere, '--json'])).stdout), [
+    { type: 'delivery', failure: 'http://127.0.0.1:1: nobody listens there (ECONNREFUSED)', expected: false },
+    { type: 'summary', sent: 1, unexpected: 1, answers: { none: 1 } }
+  ])
+  const plain = await receive(t, 200)
+  const tls = await run(['send', 'aghanim', '--url', plain.replace('http:', 'https:')])
+  t.match(tls.stderr, /^https:.*: it does not speak TLS \(ERR_SSL_WRONG_VERSION_NUMBER\)\n$/)
+  const endless = await receive(t, 200, {}, 'x'.repeat(1_048_577))
+  const long = await run(['send', 'aghanim', '--url', endless])
+  t.match(long.stderr, /^http:.*: the answer is longer than 1 MiB \(UND_ERR_RES_EXCEEDED_MAX_SIZE\)\n$/)
+})
+
+const RUN_ELSEWHERE = 'docs/signature-doctor.md' // by the suite about the doctor
+
+for (const page of PAGES.filter((page) => page !== RUN_ELSEWHERE)) {
+  const script = blocksOf(read(page), 'sh').filter((block) => block.includes('npx fastify-verification')).join('')
+  if (script === '') continue
+  t.test(`the commands in ${page} do what they are there for`, async (t) => {
+    const commands = await commandsIn(script)
+    t.equal(commands.length, script.match(/^npx /gm)!.length)
+    const { origin, urlOf } = await serveExample(t)
+    for (const command of commands) {
+      const argv = command.map((argument) => argument.replace('http://127.0.0.1:3000', origin))
+      if (argv[0] === 'send' && !argv.includes('--url')) {
+        const provider = argv[1] as Provider
+        const event = argv.includes('--event') ? argv[argv.indexOf('--event') + 1]! : Object.keys(samplesOf(provider))[0]!
+        argv.push('--url', urlOf(provider, event))
+      }
+      const { status, stderr } = await run(argv)
+      t.equal(status, 0, argv.join(' '))
+      t.equal(stderr, '')
+    }
+  })
+}
+
+t.test('docs/command-line.md names what there is', async (t) => {
+  const text = read('docs/command-line.md')
+  for (const provider of PROVIDERS) {
+    const row = text.split('\n').find((line) => line.startsWith(`| \`${provider}\``))!
+    const [, , events, secret] = row.split('|').map((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, name]) => name))
+    t.strictSame(events, Object.keys(samplesOf(provider)))
+    t.strictSame(secret, [SENDERS[provider].secretName])
+  }
+  const rows = text.slice(text.indexOf('| variant |'), text.indexOf('## For scripts')).split('\n')
+  const variants = rows.flatMap((row) => [...(row.split('|')[1] ?? '').matchAll(/`([^`]+)`/g)].map(([, name]) => name!))
+  t.strictSame(variants.sort(), Object.keys(VARIANTS).sort())
+  const options = new Set([...text.matchAll(/--[a-z]+(?:-[a-z]+)*/g)].map(([option]) => option))
+  t.ok(options.size > 8)
+  for (const option of options) t.match(SEND_HELP, `  ${option} `, option)
+})

@@ -1,0 +1,403 @@
+import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import type { FastifyInstance } from 'fastify'
+import { Queue } from 'bullmq'
+import t, { type Test } from 'tap'
+import ts from 'typescript'
+import { build } from '../../example-server.js'
+import { issueToken, signAghanim, signAltdentifier, signIdentityValidation } from '../../plugins/index.js'
+import { createWorker } from '../../plugins/queue.js'
+import { FORBIDDEN, GUILD, MEMBER, VERIFY_EVENT } from '../support/deliveries.js'
+import { blocksOf, PAGES, tableOf } from '../support/docs.js'
+import { read } from '../support/project.js'
+import { portOf } from '../support/host.js'
+import { noRedis, startRedis } from '../support/redis.js'
+
+// The examples of all pages, run. (The commands of the command line are run by cli.ts.)
+
+/** The block of TypeScript with this in it. */
+function example (page: string, text: string): string {
+  const [found, ...others] = blocksOf(read(page), 'ts').filter((block) => block.includes(text))
+  if (found === undefined || others.length > 0) throw new Error(`not exactly one example with ${text} in ${page}`)
+  return found
+}
+
+/** An answer without what differs from one to the next. */
+function essence (answer: string): string {
+  return answer.replaceAll('\r', '').split('\n')
+    .filter((line) => !/^(content-length|date|connection|keep-alive):/i.test(line)).join('\n').trim()
+}
+
+/** What is printed by a script for the example server on its usual port. */
+async function shell (app: FastifyInstance, script: string): Promise<string> {
+  const ported = script.replaceAll('127.0.0.1:3000', `127.0.0.1:${portOf(app)}`)
+  return essence((await promisify(execFile)('bash', ['-c', ported], { encoding: 'utf8' })).stdout)
+}
+
+async function serve (t: Test): Promise<FastifyInstance> {
+  const app = await build()
+  t.teardown(() => app.close())
+  await app.listen({ port: 0 })
+  return app
+}
+
+/** Each script with `curl`, and the answers shown after it. */
+const SCRIPTS = PAGES.flatMap((page) => {
+  const parts = read(page).split(/^```sh\n(?=(?:(?!^```).*\n)*?curl -i )/m).slice(1)
+  return parts.map((part) => ({ page, script: part.slice(0, part.indexOf('```')), shown: blocksOf(`\n${part.slice(part.indexOf('```') + 3)}`, 'http') }))
+})
+const SIGNED = SCRIPTS.filter(({ script }) => script.includes('openssl'))
+
+t.test('there is a script for each provider', async (t) => {
+  t.strictSame(SCRIPTS.map(({ page }) => page).sort(),
+    ['README.md', 'docs/altdentifier.md', 'docs/humandetect.md', 'docs/identity-validation.md'])
+  t.equal(SIGNED.length, 3)
+})
+
+for (const { page, script, shown } of SIGNED) {
+  t.test(`${page}: the delivery sent by hand is answered as shown, and refused with one byte changed`, async (t) => {
+    const app = await serve(t)
+    const [first, second] = shown
+    t.equal(await shell(app, script), essence(first!))
+    const again = script.slice(script.lastIndexOf('curl'))
+    if (page.includes('identity')) {
+      t.ok((await shell(app, `${script}\n${again}`)).endsWith(essence(second!)), 'once more')
+    }
+    const tampered = script.replace('--data-binary "$body"', '--data-binary "$body "')
+    t.not(tampered, script)
+    const refused = await shell(app, tampered)
+    t.ok(refused.endsWith(FORBIDDEN))
+    if (page === 'README.md') t.equal(refused, essence(second!))
+  })
+}
+
+t.test('docs/humandetect.md: a human signs up as shown, once, and nobody else does', async (t) => {
+  const app = await serve(t)
+  const { script, shown: [created, refused] } = SCRIPTS.find(({ page }) => page === 'docs/humandetect.md')!
+  t.equal(await shell(app, script), essence(created!))
+
+  const again = `${script}\n${script.slice(script.lastIndexOf('curl'))}`
+  const bot = script.replace('"}\'', '","human":false}\'')
+  const another = script.replace('{\\"email\\":\\"ada@', '{\\"email\\":\\"eve@')
+  const madeUp = script.replace('"$token', '"x$token').replace('\\"$token', '\\"x$token')
+  t.equal(new Set([script, again, bot, another, madeUp]).size, 5)
+  t.ok((await shell(app, again)).endsWith(essence(refused!)), 'the same token once more')
+  for (const attempt of [bot, another, madeUp]) t.equal(await shell(app, attempt), essence(refused!), attempt)
+})
+
+/** Runs a block as a module; imports of the package lead to the code under test, and the app is left to the test. */
+async function importBlock (t: Test, block: string, { plain = false } = {}): Promise<Record<string, any>> {
+  const source = block
+    .replace(/'fastify-verification'/g, `'${import.meta.resolve('../../plugins/index.js')}'`)
+    .replace(/'fastify-verification\/([\w/-]+)'/g, (_all, name) => `'${import.meta.resolve(`../../plugins/${name}.js`)}'`)
+    .replace('logger: true', 'logger: false')
+    .replace('port: 3000', 'port: 0')
+    .replace('const app', 'export const app')
+  const { outputText } = ts.transpileModule(source, {
+    compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 }
+  })
+  const name = `${createHash('sha256').update(block).digest('hex')}.mjs` // a module is loaded once only
+  const folder = t.testdir({ [name]: plain ? source : outputText })
+  const module = await import(`${folder}/${name}`)
+  t.teardown(() => module['app']?.close())
+  return module
+}
+
+/** Sends a body with its headers. */
+const send = (app: FastifyInstance, url: string, body: string | Buffer, headers: Record<string, string>) =>
+  app.inject({ method: 'POST', url, headers, payload: body })
+
+/** Sends an event as Aghanim would. */
+function sendAghanim (app: FastifyInstance, url: string, secret: string, event: object, timestamp?: number) {
+  const body = JSON.stringify({ event_id: 'whevt_1', ...event })
+  return send(app, url, body, signAghanim({ secret, body, timestamp }))
+}
+
+t.test('the whole server of the README serves, as JavaScript too, with the secrets it names', async (t) => {
+  const [start] = blocksOf(read('README.md'), 'sh').filter((block) => block.includes('node server.mjs'))
+  for (const [, name, value] of start!.matchAll(/([A-Z_]+)='([^']+)'/g)) process.env[name!] = value!
+  const server = example('README.md', 'app.listen')
+  const { app } = await importBlock(t, server, { plain: true })
+  const { script, shown } = SCRIPTS.find(({ page }) => page === 'README.md')!
+  t.equal(await shell(app, script), essence(shown[0]!))
+  const body = '{"OP":5}'
+  const headers = signAltdentifier({ secret: process.env['ALTDENTIFIER_SECRET']!, body })
+  t.equal((await send(app, '/webhooks/altdentifier', body, headers)).statusCode, 204)
+
+  delete process.env['ALTDENTIFIER_SECRET']
+  await t.rejects(importBlock(t, `${server}// without a secret`, { plain: true }), /option "secret" must not be empty/)
+})
+
+const AGHANIM_SECRET = process.env['AGHANIM_SECRET'] = 'demo-aghanim-secret-of-32-bytes!'
+
+t.test('docs/production.md: two servers that share a Redis handle an event once', { skip: noRedis }, async (t) => {
+  process.env['REDIS_URL'] = (await startRedis(t)).url
+  const secret = process.env['ALTDENTIFIER_SECRET'] = 'demo-altdentifier-secret'
+  const source = example('docs/production.md', 'redisDeliveries')
+  const body = JSON.stringify({ OP: 5 })
+  for (const replayed of [undefined, 'true']) {
+    const { app } = await importBlock(t, `${source}// server ${replayed}`)
+    const reply = await send(app, '/altdentifier', body, signAltdentifier({ secret, body }))
+    t.equal(reply.statusCode, 204)
+    t.equal(reply.headers['idempotency-replayed'], replayed)
+  }
+})
+
+const QUEUES = 'docs/queue.md'
+
+t.test(`${QUEUES}: what the server has put into the queue, the worker works on`, { skip: noRedis }, async (t) => {
+  process.env['REDIS_URL'] = (await startRedis(t)).url
+  const secret = process.env['ALTDENTIFIER_SECRET'] = 'demo-altdentifier-secret'
+  const { app } = await importBlock(t, example(QUEUES, 'app.listen'))
+  await importBlock(t, example(QUEUES, 'delivery.kind === '))
+  const body = JSON.stringify({ OP: 1, member: MEMBER, guild: GUILD })
+  t.equal((await send(app, '/altdentifier', body, signAltdentifier({ secret, body }))).statusCode, 204)
+  const { app: metrics } = await importBlock(t, example(QUEUES, 'exportPrometheusMetrics'))
+  const count = async () => (await metrics.inject('/metrics/queue')).body
+  while (!(await count()).includes('bullmq_job_count{queue="verification", state="completed"} 1'));
+  for (const state of ['failed', 'waiting', 'delayed']) t.match(await count(), `state="${state}"} 0`)
+})
+
+t.test(`${QUEUES}: dead letters are listed and retried; queues in order are worked on`, { skip: noRedis }, async (t) => {
+  const { url } = await startRedis(t)
+  process.env['REDIS_URL'] = url
+  const dead = new Queue('verification', { connection: { url } })
+  t.teardown(() => dead.close())
+  const { id } = await dead.add('x', { version: 0, provider: 'altdentifier', kind: 'passed' })
+  const { workers, close } = createWorker('verification', () => {}, { connection: { url } })
+  while (await dead.getFailedCount() === 0);
+  await close()
+  t.equal(workers.length, 1)
+  const print = t.capture(console, 'log', () => {})
+  await importBlock(t, example(QUEUES, 'listDeadLetters'))
+  t.match(print.args(), [[/^\d{4}-.*Z$/, 'altdentifier', 'passed', id, '1 attempts: no delivery of version 1']])
+  t.equal(await dead.getWaitingCount(), 1)
+
+  const { queues, work } = await importBlock(t, example(QUEUES, 'names.map'))
+  t.teardown(() => Promise.all(queues.map((queue: Queue) => queue.close())))
+  const sixteenth = new Queue('verification-15', { connection: { url } })
+  t.teardown(() => sixteenth.close())
+  await sixteenth.add('x', { version: 1, id: 'y', kind: 'passed' })
+  const ordered = work()
+  t.equal(ordered.workers.length, 16)
+  while (await sixteenth.getCompletedCount() === 0);
+  await ordered.close()
+  t.match(print.args(), [['passed', 'y']])
+})
+
+t.test('docs/several-instances.md: a new secret is taken from a file while the server runs', async (t) => {
+  const [old, next] = ['the old secret of aghanim, of 32 bytes', 'the next secret of aghanim, of 32 bytes']
+  const folder = mkdtempSync(join(tmpdir(), 'secrets-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const file = process.env['AGHANIM_SECRETS_FILE'] = join(folder, 'secrets')
+  writeFileSync(file, `${old}\n`)
+  const { app } = await importBlock(t, example('docs/several-instances.md', 'SIGHUP'))
+  t.teardown(() => process.removeAllListeners('SIGHUP'))
+  const statusOf = async (secret: string) => (await sendAghanim(app, '/aghanim', secret, VERIFY_EVENT)).statusCode
+  t.strictSame([await statusOf(old), await statusOf(next)], [401, 403])
+  for (const [content, statuses] of [[`${old}\n${next}\n`, [401, 401]], [next, [403, 401]]] as const) {
+    writeFileSync(file, content)
+    process.emit('SIGHUP')
+    while (await statusOf(old) !== statuses[0] || await statusOf(next) !== statuses[1]);
+  }
+  rmSync(file)
+  process.emit('SIGHUP')
+  await new Promise((resolve) => setImmediate(resolve))
+  t.strictSame([await statusOf(old), await statusOf(next)], [403, 401], 'without a file they stay as they are')
+})
+
+t.test('docs/aghanim.md: a banned player may enter, and not buy', async (t) => {
+  const { app } = await importBlock(t, example('docs/aghanim.md', 'deny({'))
+  const ask = (trigger: string) => sendAghanim(app, '/aghanim', AGHANIM_SECRET, { ...VERIFY_EVENT, trigger })
+  t.match((await ask('hub.login')).json(), { player_id: '2D2R-OP3C', banned: true })
+  const denied = await ask('hub.purchase')
+  t.equal(denied.statusCode, 403)
+  t.strictSame(denied.json(), { status: 'error', code: 'banned', message: 'Banned' })
+  const other = await sendAghanim(app, '/aghanim', AGHANIM_SECRET, { event_type: 'item.add', event_data: {} })
+  t.strictSame(other.json(), { status: 'ok' })
+})
+
+t.test('docs/aghanim.md: an event of a schema of your own is verified and typed', async (t) => {
+  const { app } = await importBlock(t, example('docs/aghanim.md', 'aghanimOptions'))
+  const event = { ...VERIFY_EVENT, event_data: { provider: 'apple', subject: 'Beebee-Ate' } }
+  const reply = await sendAghanim(app, '/aghanim', AGHANIM_SECRET, event)
+  t.strictSame(reply.json(), { player_id: 'apple:Beebee-Ate', name: 'Beebee-Ate', attributes: { level: 1 } })
+})
+
+const SESSIONS = '/identity-validation/sessions'
+
+/** Sends a session under an api-key and its secret. */
+function sendSession (app: FastifyInstance, apiKey: string, secret: string, session: object, id: string) {
+  const body = JSON.stringify({ event_id: 'identity-session-status-changed', session, idempotency_key: id })
+  return send(app, SESSIONS, body, signIdentityValidation({ apiKey, secret, endpoint: SESSIONS, body }))
+}
+
+t.test('docs/identity-validation.md: a stricter schema of your own holds', async (t) => {
+  const [apiKey, secret] = ['key', Buffer.alloc(32, 1).toString('base64')]
+  Object.assign(process.env, { IDENTITY_API_KEY: apiKey, IDENTITY_API_SECRET: secret })
+  const { app } = await importBlock(t, example('docs/identity-validation.md', 'identityValidationOptions'))
+  t.equal((await sendSession(app, apiKey, secret, { id: 'iss-1', status: 'VERIFIED' }, 'a')).statusCode, 204)
+  t.match((await sendSession(app, apiKey, secret, { id: '', status: 'VERIFIED' }, 'b')).json(),
+    { statusCode: 400, code: 'FST_VERIFICATION_INVALID_PAYLOAD' })
+})
+
+t.test('a guarded route and a token service of your own work together', async (t) => {
+  const secret = process.env['TOKEN_SECRET'] = 'a secret of at least 24 bytes'
+  process.env['HUMANDETECT_API_KEY'] = 'demo-humandetect-key'
+  const { app: service } = await importBlock(t, example('docs/humandetect.md', 'humandetectApiPlugin'))
+  process.env['HUMANDETECT_BASE_URL'] = await service.listen({ port: 0 })
+  const guard = example('README.md', 'requireHuman').replace('BASE_URL!', 'BASE_URL!, allowHttp: true')
+  const { app } = await importBlock(t, guard)
+  const payload = { email: 'ada@example.com', token: issueToken({ secret, identifier: 'ada@example.com', human: true }) }
+  t.strictSame((await app.inject({ method: 'POST', url: '/signup', payload })).json(), { human: true })
+  t.equal((await app.inject({ method: 'POST', url: '/signup', payload })).statusCode, 403)
+})
+
+t.test('signing and verifying come out as its comments say', async (t) => {
+  const block = example('README.md', 'verifyAghanim')
+  const calls = [...block.matchAll(/^(verifyAghanim\(.*\)) \/\/ (.*)$/gm)]
+  t.equal(calls.length, 2)
+  const exported = calls.reduce((text, [line, call], index) => text.replace(line, `export const result${index} = ${call}`), block)
+  const results = await importBlock(t, exported)
+  t.strictSame(results['result0'], { ok: true, secretIndex: 0 })
+  t.strictSame(results['result1'], { ok: false, reason: 'mismatch' })
+  t.match(calls[0]![2], 'ok: true, secretIndex: 0')
+  t.match(calls[1]![2], "ok: false, reason: 'mismatch'")
+})
+
+const TENANTS = 'docs/multi-tenant.md'
+
+t.test(`${TENANTS}: each Discord server has its secret, and may speak of itself only`, async (t) => {
+  const { app, guilds } = await importBlock(t, example(TENANTS, 'altdentifierPlugin'))
+  const [[one, { secret, verified }], [another, other]] = [...guilds] as [[string, any], [string, any]]
+  t.equal(one, GUILD.id)
+  const body = JSON.stringify({ OP: 1, member: MEMBER, guild: GUILD })
+  const headers = signAltdentifier({ secret, body })
+  t.equal((await send(app, `/altdentifier/${one}`, body, headers)).statusCode, 204)
+  t.strictSame([...verified], [MEMBER.id])
+
+  const refused = [await send(app, `/altdentifier/${another}`, body, headers), await send(app, '/altdentifier/1', body, headers)]
+  t.strictSame(refused.map(({ body }) => body), [FORBIDDEN, FORBIDDEN], 'that secret opens no other, and nobody else')
+  const theirs = await send(app, `/altdentifier/${another}`, body, signAltdentifier({ secret: other.secret, body }))
+  t.equal(theirs.statusCode, 204)
+  t.strictSame([...other.verified], [], 'about another server')
+  const test = '{"OP":5}'
+  t.equal((await send(app, `/altdentifier/${one}`, test, signAltdentifier({ secret, body: test }))).statusCode, 204)
+})
+
+t.test(`${TENANTS}: each game has its secret, players and path`, async (t) => {
+  const { app, games } = await importBlock(t, example(TENANTS, 'aghanimPlugin'))
+  const ask = (path: string, { secret }: { secret: string }, id: string | null = games.chess.gameId) =>
+    sendAghanim(app, `/games/${path}/aghanim`, secret, { ...VERIFY_EVENT, event_data: { player_id: 'p1' }, game_id: id })
+  t.equal((await ask('chess', games.chess)).json().name, 'Ada')
+  t.equal((await ask('chess', games.chess, null)).json().name, 'Ada')
+  t.equal((await ask('chess', games.chess, 'gm_other')).statusCode, 401)
+  t.equal((await ask('chess', games.checkers)).body, FORBIDDEN)
+  t.equal((await ask('checkers', games.checkers)).statusCode, 401)
+})
+
+t.test(`${TENANTS}: each api-key has its secrets, old and new, and its tenant`, async (t) => {
+  const { app, tenants, sessions } = await importBlock(t, example(TENANTS, 'identityValidationPlugin'))
+  const [[shop, { secret }], [bank, { secret: [old, next] }]] = [...tenants] as [[string, any], [string, any]]
+  const session = { id: 'iss-1', status: 'VERIFIED' }
+  for (const [apiKey, secretOf, id] of [[shop, secret, 'a'], [bank, old, 'a'], [bank, next, 'b']]) {
+    t.equal((await sendSession(app, apiKey, secretOf, session, id)).statusCode, 204)
+  }
+  t.strictSame(sessions, ['shop', 'bank', 'bank'].map((name) => `${name}: iss-1 is VERIFIED`))
+  t.equal((await sendSession(app, shop, old, session, 'c')).body, FORBIDDEN)
+  t.equal((await sendSession(app, 'key-of-nobody', secret, session, 'd')).body, FORBIDDEN)
+})
+
+const MIGRATION = 'docs/migration.md'
+const ROUTE = '/webhooks/aghanim'
+const DAY = 86_400 // seconds
+const seconds = () => Math.floor(Date.now() / 1000)
+const PLAYER_EVENT = { event_type: 'player.verify', event_data: { player_id: 'p1' } }
+
+interface Migrated { app: FastifyInstance, players: Map<string, unknown>, items: unknown[] }
+
+/** What happens to a server, in the words of the page's table. */
+const HAPPENINGS: Readonly<Record<string, (server: Migrated, load: () => Promise<Migrated>) => Promise<string>>> = {
+  async 'an item is sent twice, as after a lost answer' ({ app, items }) {
+    const event = { event_type: 'item.add', event_data: { sku: 'gems' }, event_id: 'whevt_twice' }
+    for (let i = 0; i < 2; i++) await sendAghanim(app, ROUTE, AGHANIM_SECRET, event)
+    return `added ${['never', 'once', 'twice'][items.length]}`
+  },
+  async 'a delivery of yesterday is sent again' ({ app }) {
+    return String((await sendAghanim(app, ROUTE, AGHANIM_SECRET, PLAYER_EVENT, seconds() - DAY)).statusCode)
+  },
+  async 'bytes are changed that are no UTF-8' ({ app }) {
+    const body = Buffer.from(JSON.stringify({ event_id: 'whevt_1', ...PLAYER_EVENT, request_id: '\ufffd' }))
+    const headers = signAghanim({ secret: AGHANIM_SECRET, body })
+    const at = body.indexOf('\ufffd')
+    const changed = Buffer.concat([body.subarray(0, at), Buffer.of(0xff), body.subarray(at + 3)])
+    return String((await send(app, ROUTE, changed, headers)).statusCode)
+  },
+  async 'the secret is not set, and the sender signs with none' (_server, load) {
+    delete process.env['AGHANIM_SECRET']
+    try {
+      const { app } = await load()
+      await app.ready()
+      const body = Buffer.from(JSON.stringify({ event_id: 'whevt_1', ...PLAYER_EVENT }))
+      const timestamp = String(seconds())
+      // Signed with no key, as the plugins' own functions would not.
+      const { createHmac } = await import('node:crypto')
+      const signature = createHmac('sha256', '').update(`${timestamp}.`).update(body).digest('hex')
+      return String((await send(app, ROUTE, body, {
+        'content-type': 'application/json', 'x-aghanim-signature': signature, 'x-aghanim-signature-timestamp': timestamp
+      })).statusCode)
+    } catch {
+      return 'does not start'
+    } finally {
+      process.env['AGHANIM_SECRET'] = AGHANIM_SECRET
+    }
+  },
+  async 'signed, but without `event_data`' ({ app }) {
+    return String((await sendAghanim(app, ROUTE, AGHANIM_SECRET, { event_type: 'player.verify' })).statusCode)
+  },
+  async 'no signature, and no JSON' ({ app }) {
+    return String((await send(app, ROUTE, '{', { 'content-type': 'application/json' })).statusCode)
+  },
+  async 'the database fails' ({ app, players }) {
+    players.get = () => { throw new Error('password of the database') }
+    const reply = await sendAghanim(app, ROUTE, AGHANIM_SECRET, PLAYER_EVENT)
+    if (reply.statusCode !== 500) return `answered ${reply.statusCode}`
+    return reply.body.includes('password') ? 'its message is sent' : 'a fixed text'
+  }
+}
+
+t.test(`${MIGRATION}: what is wrong by hand, and what becomes of it here, is as its table says`, async (t) => {
+  const rows = tableOf(read(MIGRATION), '## What is wrong with it')
+  t.strictSame(rows.map(([name]) => name), Object.keys(HAPPENINGS).map((name) => name.replaceAll('`', '')))
+  const blocks = [example(MIGRATION, 'createHmac'), example(MIGRATION, 'aghanimPlugin')]
+  for (const [index, happening] of Object.values(HAPPENINGS).entries()) {
+    const [name, ...told] = rows[index]!
+    for (const [side, block] of blocks.entries()) {
+      let loads = 0
+      const load = async () => await importBlock(t, `${block}// ${index} ${loads++}`) as unknown as Migrated
+      t.equal(await happening(await load(), load), told[side], `${name}, ${['by hand', 'here'][side]}`)
+    }
+  }
+})
+
+t.test(`${MIGRATION}: an honest delivery is answered alike on both sides`, async (t) => {
+  for (const text of ['createHmac', 'aghanimPlugin']) {
+    const { app } = await importBlock(t, `${example(MIGRATION, text)}// honest`)
+    const reply = await sendAghanim(app, ROUTE, AGHANIM_SECRET, PLAYER_EVENT)
+    t.equal(reply.statusCode, 200)
+    t.strictSame(reply.json(), { player_id: 'p1', name: 'Ada', attributes: { level: 2 } })
+    const unknown = { ...PLAYER_EVENT, event_data: { player_id: 'p2' } }
+    t.equal((await sendAghanim(app, ROUTE, AGHANIM_SECRET, unknown)).statusCode, 401)
+  }
+})
+
+t.test("the page about a provider of one's own shows the tested ones as they are", async (t) => {
+  const blocks = blocksOf(read('docs/your-own-provider.md'), 'ts')
+  const fileOf = (name: string) => read(`test/support/own-providers/${name}.ts`)
+    .replace('../../../plugins/provider.js', 'fastify-verification/provider')
+  t.strictSame([blocks[0], blocks[2]], [fileOf('github'), fileOf('stripe')])
+})

@@ -1,0 +1,555 @@
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Redis, type RedisOptions } from 'ioredis'
+import t, { type Test as TapTest } from 'tap'
+import { aghanimPlugin, redisDeliveries, signAghanim } from '../../plugins/index.js'
+import { NOW, now, PLAYER, SECRET, VERIFY_EVENT } from '../support/deliveries.js'
+import { createHost, type Test } from '../support/host.js'
+import { noRedis, startRedis, type RedisServer } from '../support/redis.js'
+import { watchLag, watchRejections } from '../support/waiting.js'
+
+type ClientOptions = Omit<RedisOptions, 'replyMapping'>
+
+const PASSWORD = 'canary-password'
+const MESSAGE = 'canary-message'
+const BOUND = 1000 // ms; two calls of 250 ms at most are waited for
+const RECOVERY = 8000 // far less than the lease of a claim that nobody gives back: 60 s
+const OK = '200'
+const REPLAYED = '200 replayed'
+const UNAVAILABLE = 'FST_VERIFICATION_STORE_UNAVAILABLE'
+const FAILED = 'FST_VERIFICATION_HANDLER_FAILED'
+const IN_PROGRESS = 'FST_VERIFICATION_IN_PROGRESS'
+
+const rejections = watchRejections()
+const lag = watchLag()
+
+/** What stands for Redis, and how it goes out of order and back. */
+interface Stage {
+  readonly port: number
+  readonly strike: (host: Host) => unknown
+  /** Happens to a call that is under way. */
+  readonly meanwhile?: () => unknown
+  /** What it was told by the host. */
+  readonly heard?: readonly (readonly string[])[]
+  readonly mend: () => unknown
+}
+
+interface Outage {
+  readonly name: string
+  readonly stage: (test: Test) => Promise<Stage>
+  readonly client?: ClientOptions
+  /** What a delivery that comes then is answered with. */
+  readonly during?: readonly string[]
+  /** Where it begins after a claim: what a copy is answered with once it is over; not asked if not given. */
+  readonly after?: readonly string[]
+  /** The same where the handler failed. */
+  readonly afterFailure?: readonly string[]
+  /** How many deliveries come during the outage. */
+  readonly burst?: number
+}
+
+type Host = ReturnType<typeof createScene>
+
+/** A host on a Redis that may fail it. What must hold of every answer is checked; `broken` says what does not. */
+function createScene (test: Test, port: number, options: ClientOptions = {}) {
+  const { app, lines } = createHost(test)
+  const client = new Redis(port, '127.0.0.1', { password: PASSWORD, ...options })
+  client.on('error', () => {})
+  test.teardown(() => client.disconnect())
+  const [begun, done] = [new Map<string, number>(), new Map<string, number>()]
+  const count = (of: Map<string, number>, id: string) => { of.set(id, (of.get(id) ?? 0) + 1) }
+  const broken: string[] = []
+  let gate = Promise.resolve()
+  let opened = 0
+
+  app.register(aghanimPlugin, {
+    secret: SECRET,
+    now,
+    deliveries: redisDeliveries({ client }),
+    verifyPlayer: () => PLAYER,
+    handleEvent: async ({ event_id: id }) => {
+      count(begun, id)
+      await gate
+      if (id.startsWith('fails') && begun.get(id) === 1) throw new Error('on purpose')
+      count(done, id)
+    }
+  })
+
+  return {
+    app,
+    lines,
+    client,
+    broken,
+    begun: (id: string) => begun.get(id) ?? 0,
+    /** Has handlers wait until the function it returns is called. */
+    hold () {
+      let open!: () => void
+      gate = new Promise((resolve) => { open = resolve })
+      return () => {
+        opened = performance.now()
+        open()
+      }
+    },
+    /** Delivers an event, and says how that was answered: a code, or `200`. */
+    async send (id: string): Promise<string> {
+      const payload = JSON.stringify({ ...VERIFY_EVENT, event_type: 'item.add', event_id: id, event_data: { id } })
+      const headers = signAghanim({ secret: SECRET, body: payload, timestamp: NOW })
+      const before = begun.get(id)
+      const start = performance.now()
+      const reply = await app.inject({ method: 'POST', url: '/aghanim', headers, payload })
+      const ms = performance.now() - Math.max(start, opened)
+      const { statusCode, body, headers: { 'retry-after': retryAfter, 'idempotency-replayed': replayed } } = reply
+      const answer = statusCode === 200 ? (replayed ? REPLAYED : OK) : reply.json().code
+      const expect = (holds: boolean, what: string) => { if (!holds) broken.push(`${id}: ${answer} ${what}`) }
+      expect(ms < BOUND + lag(), `took ${Math.round(ms)} ms`)
+      expect([200, 500, 503].includes(statusCode), `with ${statusCode}`)
+      expect(statusCode !== 503 || retryAfter === '5', `with Retry-After ${retryAfter}`)
+      expect(statusCode !== 200 || done.has(id), 'without a handler run')
+      expect(answer !== UNAVAILABLE || begun.get(id) === before, 'although the handler ran')
+      expect(!/canary/.test(body), 'shows a canary')
+      return answer
+    }
+  }
+}
+
+/** Sends until it is answered with one of `wanted`, or it takes too long; says what the last answer was. */
+async function sendUntil (host: Host, id: string, wanted: readonly string[]): Promise<string> {
+  const start = performance.now()
+  for (;;) {
+    const answer = await host.send(id)
+    if (wanted.includes(answer) || performance.now() - start > RECOVERY) return answer
+    await sleep(25)
+  }
+}
+
+/** What holds of every outage once it is over: the same host takes deliveries, and its log has told no secret. */
+async function checkRecovery (t: TapTest, host: Host) {
+  const id = 'after the outage'
+  t.equal(await sendUntil(host, id, [OK]), OK, 'a new delivery is accepted, without a restart of the host')
+  t.equal(host.begun(id), 1)
+  await new Promise(setImmediate)
+  t.strictSame(host.broken, [])
+  t.strictSame(rejections.splice(0), [], 'no rejection is unhandled')
+  t.notMatch(JSON.stringify(host.lines), /canary/)
+}
+
+function testBefore (t: TapTest, outage: Outage, early = false): void {
+  const { name, stage, client, during = [UNAVAILABLE], burst = 3 } = outage
+  const title = `where ${early ? 'from the start ' : ''}${name}, nothing is handled without a claim`
+  t.test(title, async (t) => {
+    const { port, strike, meanwhile, mend } = await stage(t)
+    let host!: Host
+    if (early) {
+      await strike(host)
+      host = createScene(t, port, client)
+    } else {
+      host = createScene(t, port, client)
+      t.equal(await sendUntil(host, 'before the outage', [OK]), OK)
+      await strike(host)
+    }
+    const ids = Array.from({ length: burst }, (_, index) => `struck ${index}`)
+    const runs = ids.map(host.begun)
+    const from = host.lines.length
+    const answers = Promise.all(ids.map(host.send))
+    await meanwhile?.()
+    for (const answer of new Set(await answers)) t.ok(during.includes(answer), answer)
+    if (!during.includes(OK)) {
+      t.strictSame(ids.map(host.begun), runs, 'no handler ran')
+      const told = host.lines.slice(from).filter(({ level, reason }) => level === 50 && reason === 'store_unavailable')
+      t.equal(told.length, burst, 'which the log tells of each')
+    }
+    await mend()
+    await Promise.all(ids.map((id) => sendUntil(host, id, [OK, REPLAYED])))
+    t.strictSame(ids.map(host.begun), runs.map((count) => count + 1), 'each runs once when it comes again')
+    await checkRecovery(t, host)
+  })
+}
+
+function testBetween (t: TapTest, { name, stage, client, after, afterFailure }: Outage): void {
+  const test = (title: string, id: string, answer: string, copies: readonly string[] | undefined) => {
+    t.test(`where ${name} under a handler ${title}`, async (t) => {
+      const { port, strike, meanwhile, mend } = await stage(t)
+      const host = createScene(t, port, client)
+      t.equal(await sendUntil(host, 'fails before the outage', [FAILED]), FAILED) // so that Redis knows each script
+      t.equal(await sendUntil(host, 'fails before the outage', [OK]), OK)
+      const open = host.hold()
+      const answered = host.send(id)
+      while (host.begun(id) === 0) await sleep(1)
+      await strike(host)
+      open()
+      await meanwhile?.()
+      t.equal(await answered, answer)
+      t.equal(host.begun(id), 1)
+      await mend()
+      if (copies !== undefined) {
+        const copy = await sendUntil(host, id, copies)
+        t.ok(copies.includes(copy), `a copy is answered with ${copy}`)
+        t.equal(host.begun(id), copy === OK ? 2 : 1)
+      }
+      await checkRecovery(t, host)
+    })
+  }
+  test('that succeeds, the sender is told so', 'struck', OK, after)
+  if (afterFailure !== undefined) {
+    test('that fails, its claim is given back if that can be', 'fails', FAILED, afterFailure)
+  }
+}
+
+// Real ones
+
+/** Gives Redis a command by a connection of its own. */
+type Say = (words: string) => Promise<unknown>
+type Act = (say: Say, redis: RedisServer) => unknown
+type Strike = (say: Say, redis: RedisServer, host: Host) => unknown
+
+/** A real Redis that asks for the password. */
+const onRedis = (strike: Strike, mend: Act, meanwhile?: Act) => async (test: Test): Promise<Stage> => {
+  const redis = await startRedis(test, '--requirepass', PASSWORD)
+  const admin = redis.connect({ password: PASSWORD, retryStrategy: () => 20 })
+  const say: Say = (words) => {
+    const [verb, ...args] = words.split(' ')
+    return admin.call(verb!, ...args)
+  }
+  return {
+    port: redis.port,
+    strike: (host) => strike(say, redis, host),
+    mend: () => mend(say, redis),
+    ...(meanwhile && { meanwhile: () => meanwhile(say, redis) })
+  }
+}
+
+const freeze: Act = (_say, redis) => { redis.process.kill('SIGSTOP') }
+const thaw: Act = (_say, redis) => { redis.process.kill('SIGCONT') }
+const cutOff: Act = (say) => say('CLIENT KILL TYPE normal SKIPME yes')
+const pause: Act = (say) => say('CLIENT PAUSE 60000 WRITE')
+
+const stopped = onRedis((_say, redis) => redis.stop(), (_say, redis) => redis.start())
+const frozen = onRedis(freeze, thaw)
+const frozenForLong = onRedis(freeze, async (say, redis) => {
+  await sleep(600)
+  thaw(say, redis)
+})
+const diesOverCall = onRedis(pause, (_say, redis) => redis.start(), async (_say, redis) => {
+  await sleep(50)
+  await redis.stop()
+})
+/** Has another password than before, for those who connect anew: which all have to. */
+const locked = (password: string, before = PASSWORD) => onRedis(async (say, redis, { client }) => {
+  await say(`CONFIG SET requirepass ${password}`)
+  await cutOff(say, redis)
+  while (client.status === 'ready') await sleep(1)
+}, (say) => say(`CONFIG SET requirepass ${before}`))
+const keyIs = (type: 'list' | 'text') => onRedis(async (say, _redis, host) => {
+  if (host.begun('struck') + host.begun('fails') === 0) await host.send('struck 0') // so that there is its key
+  for (const key of await say('KEYS *') as string[]) {
+    await say(`DEL ${key}`)
+    await say(type === 'list' ? `RPUSH ${key} ${MESSAGE}` : `SET ${key} ${MESSAGE}`)
+  }
+}, (say) => say('FLUSHALL'))
+
+const soon: ClientOptions = { retryStrategy: () => 50 }
+
+const REAL: readonly Outage[] = [
+  { name: 'Redis is killed, and started empty later', stage: stopped, after: [OK], afterFailure: [OK] },
+  {
+    name: 'Redis is restarted, empty',
+    stage: onRedis(async (_say, redis) => { await redis.stop(); await redis.start() }, () => {}),
+    during: [OK, UNAVAILABLE],
+    after: [OK],
+    afterFailure: [OK]
+  },
+  {
+    name: 'Redis is emptied',
+    stage: onRedis((say) => say('FLUSHALL'), () => {}),
+    during: [OK],
+    after: [OK],
+    afterFailure: [OK]
+  },
+  {
+    name: 'Redis forgets its scripts',
+    stage: onRedis((say) => say('SCRIPT FLUSH'), () => {}),
+    during: [OK],
+    after: [REPLAYED],
+    afterFailure: [OK]
+  },
+  { name: 'Redis is frozen, and goes on later', stage: frozen, after: [REPLAYED], afterFailure: [OK] },
+  {
+    name: 'Redis has no memory left',
+    stage: onRedis((say) => say('CONFIG SET maxmemory 1'), (say) => say('CONFIG SET maxmemory 0')),
+    after: [IN_PROGRESS],
+    afterFailure: [OK]
+  },
+  {
+    name: 'Redis is a replica',
+    stage: onRedis((say) => say('REPLICAOF 127.0.0.1 1'), (say) => say('REPLICAOF NO ONE')),
+    after: [IN_PROGRESS],
+    afterFailure: [IN_PROGRESS]
+  },
+  { name: 'Redis has another password', client: soon, stage: locked('another'), after: [IN_PROGRESS, REPLAYED] },
+  {
+    name: 'Redis asks for a password all at once',
+    client: { ...soon, password: '' },
+    stage: async (test) => {
+      const stage = await locked(PASSWORD, '')(test)
+      await stage.mend()
+      return stage
+    },
+    after: [IN_PROGRESS, REPLAYED]
+  },
+  { name: 'the key holds a list', stage: keyIs('list'), burst: 1, after: [OK], afterFailure: [OK] },
+  { name: 'the key holds another text', stage: keyIs('text'), burst: 1, after: [OK], afterFailure: [OK] },
+  {
+    name: 'the connection is cut while a call is under way',
+    client: soon,
+    stage: onRedis(pause, () => {}, async (say, redis) => {
+      await sleep(50)
+      await cutOff(say, redis)
+      await say('CLIENT UNPAUSE')
+    }),
+    during: [OK, UNAVAILABLE],
+    after: [REPLAYED],
+    afterFailure: [OK]
+  }
+]
+
+/** A real Redis that gets every command, while its answers are lost and then the connection. */
+async function answersLost (test: Test): Promise<Stage> {
+  const redis = await startRedis(test, '--requirepass', PASSWORD)
+  const sockets = new Set<Socket>()
+  let lost = false
+  const proxy = createServer({ noDelay: true }, (socket) => {
+    const upstream = connect({ port: redis.port, host: '127.0.0.1', noDelay: true })
+    const close = () => { for (const end of [socket, upstream]) end.destroy() }
+    for (const end of [socket, upstream]) end.on('error', () => {}).on('close', close)
+    socket.pipe(upstream)
+    upstream.on('data', (chunk) => { if (!lost) socket.write(chunk) })
+    sockets.add(socket)
+  })
+  const port = await listenOn(test, proxy, sockets)
+  return {
+    port,
+    strike: () => { lost = true },
+    async meanwhile () {
+      await sleep(50)
+      lost = false
+      for (const socket of sockets) socket.destroy()
+    },
+    mend: () => {}
+  }
+}
+
+async function listenOn (test: Test, server: Server, sockets: Set<Socket>): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  test.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  return (server.address() as AddressInfo).port
+}
+
+const CLIENTS: Readonly<Record<string, ClientOptions>> = {
+  'has its defaults': {},
+  'has no offline queue': { enableOfflineQueue: false },
+  'tries for ever': { maxRetriesPerRequest: null },
+  'has less patience than the store': { commandTimeout: 100 },
+  'has more patience than the store': { commandTimeout: 400 },
+  'has no queue and no patience, and tries for ever': {
+    enableOfflineQueue: false, maxRetriesPerRequest: null, commandTimeout: 100
+  },
+  'tries once': { maxRetriesPerRequest: 0 },
+  'sends nothing again': { autoResendUnfulfilledCommands: false },
+  'sends in batches': { enableAutoPipelining: true },
+  'connects when it is asked': { lazyConnect: true },
+  'speaks RESP2': { protocol: 2 }
+}
+
+t.test('of a real Redis', { skip: noRedis }, async (t) => {
+  for (const outage of REAL) {
+    testBefore(t, outage)
+    testBetween(t, outage)
+  }
+  for (const [how, client] of Object.entries(CLIENTS)) {
+    testBefore(t, { name: `Redis is not there and the client ${how}`, client, stage: stopped }, true)
+    const cold = { name: `Redis is frozen and the client ${how}`, client, stage: frozen }
+    testBefore(t, cold, true)
+    testBefore(t, cold)
+    testBetween(t, { ...cold, after: [REPLAYED] })
+    const lost = { name: `an answer is lost and the client ${how}`, client: { ...soon, ...client }, stage: answersLost }
+    const { enableOfflineQueue: queue = true, commandTimeout } = client
+    // A client with neither queue nor patience cannot give back what it has claimed unknowingly: its lease ends it.
+    if (queue || commandTimeout === undefined) testBefore(t, { ...lost, during: [OK, UNAVAILABLE] })
+    testBetween(t, { ...lost, after: [REPLAYED] })
+    testBefore(t, { name: `Redis dies over a call and the client ${how}`, client, stage: diesOverCall })
+  }
+  for (const how of ['has its defaults', 'has less patience than the store']) {
+    const client = CLIENTS[how]!
+    testBefore(t, { name: `Redis is frozen for long and the client ${how}`, client, stage: frozenForLong })
+  }
+  testBefore(t, { name: 'Redis is frozen and many come', stage: frozen, burst: 90 })
+  testBefore(t, { name: 'Redis is frozen and more come than may wait', stage: frozen, burst: 500 })
+})
+
+// Scripted ones
+
+/** What a server says to a command. */
+type Script = (command: readonly string[], socket: Socket) => string | undefined
+
+const bulk = (text: string) => `$${text.length}\r\n${text}\r\n`
+const CLAIMED = `*1\r\n${bulk('claimed')}`
+const argsOf = (command: readonly string[]) => command.slice(4) // EVALSHA, the script, 1 and the key
+const isClaim = (command: readonly string[]) => isScript(command) && argsOf(command)[1]?.startsWith('"') === true
+const isRelease = (command: readonly string[]) => isScript(command) && argsOf(command).length === 1
+const isScript = ([verb]: readonly string[]) => /^eval/i.test(verb!)
+
+/** As much of Redis as a store needs, but that it gives every claim. */
+const healthy: Script = (command) => {
+  switch (command[0]!.toUpperCase()) {
+    case 'HELLO': return "-ERR unknown command 'HELLO'\r\n"
+    case 'INFO': return bulk('redis_version:7.0.0\r\nloading:0\r\nmaxmemory_policy:noeviction\r\n')
+    case 'EVAL':
+    case 'EVALSHA': return isClaim(command) ? CLAIMED : ':1\r\n'
+    default: return '+OK\r\n'
+  }
+}
+
+/** The first command in `text`, and what comes after it. */
+function readCommand (text: string): [command: string[], rest: string] | undefined {
+  const head = /^\*(\d+)\r\n/.exec(text)
+  if (head === null) return undefined
+  const command: string[] = []
+  let at = head[0].length
+  while (command.length < Number(head[1])) {
+    const size = /^\$(\d+)\r\n/.exec(text.slice(at, at + 20))
+    if (size === null) return undefined
+    const start = at + size[0].length
+    at = start + Number(size[1]) + 2
+    if (text.length < at) return undefined
+    command.push(text.slice(start, at - 2))
+  }
+  return [command, text.slice(at)]
+}
+
+const scripted = (struck: Script, { reconnects = false, rest = '' } = {}) => async (test: Test): Promise<Stage> => {
+  const sockets = new Set<Socket>()
+  const heard: string[][] = []
+  let script = healthy
+  const server = createServer({ noDelay: true }, (socket) => {
+    let text = ''
+    sockets.add(socket)
+    socket.on('error', () => {}).on('close', () => sockets.delete(socket))
+    socket.on('data', (chunk) => {
+      text += chunk.toString('latin1')
+      for (let next = readCommand(text); next !== undefined; next = readCommand(text)) {
+        const [command, unread] = next
+        text = unread
+        heard.push(command)
+        const answer = script(command, socket)
+        if (answer !== undefined) socket.write(answer)
+      }
+    })
+  })
+  return {
+    port: await listenOn(test, server, sockets),
+    heard,
+    strike: () => { script = struck },
+    mend () {
+      script = healthy
+      for (const socket of sockets) {
+        if (rest !== '') socket.write(rest)
+        if (reconnects) socket.destroy()
+      }
+    }
+  }
+}
+
+/** Only what the store asks is answered so. */
+const toScripts = (answer: string | ((socket: Socket) => void)): Script => (command, socket) => {
+  if (!isScript(command)) return healthy(command, socket)
+  if (typeof answer === 'string') return answer
+  answer(socket)
+  return undefined
+}
+
+const done = (stored: string) => `*2\r\n${bulk('done')}${bulk(stored)}`
+const NONSENSE = [
+  '+OK\r\n', `+${MESSAGE}\r\n`, ':1\r\n', '$-1\r\n', '*-1\r\n', '*0\r\n', '*1\r\n$-1\r\n', '*1\r\n*0\r\n',
+  bulk('claimed'),
+  `*1\r\n${bulk('CLAIMED')}`, `*1\r\n${bulk('done')}`, done(MESSAGE), done(''), done('null'), done('[]'), done('{}'),
+  done('{"statusCode":500}'), done('{"statusCode":"200"}'), done('{"statusCode":200,"body":{}}')
+]
+
+const SCRIPTED: readonly Outage[] = [
+  { name: 'Redis loads its data, and takes no connection', stage: scripted(() => `-LOADING ${MESSAGE}\r\n`), client: soon },
+  { name: 'Redis loads its data', stage: scripted(toScripts(`-LOADING ${MESSAGE}\r\n`)) },
+  {
+    name: 'Redis loads its data, as it says itself',
+    stage: scripted((command, socket) => command[0]!.toUpperCase() === 'INFO'
+      ? bulk('redis_version:7.0.0\r\nloading:1\r\nloading_eta_seconds:1\r\n')
+      : toScripts(`-LOADING ${MESSAGE}\r\n`)(command, socket))
+  },
+  { name: 'a web server is in its place', stage: scripted(() => `HTTP/1.1 400 ${MESSAGE}\r\n\r\n`), client: soon },
+  { name: 'what it says breaks off', stage: scripted(toScripts('*1\r\n$7\r\ncla'), { reconnects: true }), client: soon },
+  { name: 'what it says breaks off, and goes on later', stage: scripted(toScripts('*1\r\n$7\r\ncla'), { rest: 'imed\r\n' }) },
+  { name: 'nothing is said', stage: scripted(() => undefined, { reconnects: true }), client: soon, burst: 120 },
+  { name: 'the store is never answered', stage: scripted(toScripts(() => {}), { reconnects: true }), client: soon },
+  { name: 'the connection is closed at each call', stage: scripted(toScripts((socket) => socket.end())), client: soon },
+  { name: 'the connection is reset at each call', stage: scripted(toScripts((socket) => socket.resetAndDestroy())), client: soon },
+  { name: 'scripts are never known', stage: scripted(toScripts(`-NOSCRIPT ${MESSAGE}\r\n`)) },
+  ...NONSENSE.map((answer): Outage => ({
+    name: `the store is told ${JSON.stringify(answer)}`, stage: scripted(toScripts(answer))
+  }))
+]
+
+t.test('of a server that is no Redis, or not yet', async (t) => {
+  for (const outage of SCRIPTED) {
+    testBefore(t, outage)
+    testBefore(t, outage, true)
+    testBetween(t, outage)
+  }
+})
+
+for (const [title, burst] of [
+  ['a claim that comes too late is given back by its token', 1],
+  ['however many claims come too late, each is given back by its token', 150]
+] as const) {
+  t.test(title, async (t) => {
+    const held: Socket[] = []
+    const { port, heard, strike, mend } = await scripted(toScripts((socket) => { held.push(socket) }))(t)
+    const host = createScene(t, port)
+    t.equal(await sendUntil(host, 'before the outage', [OK]), OK)
+    await strike(host)
+    const from = heard!.length
+    const answers = Array.from({ length: burst }, (_, index) => host.send(`struck ${index}`))
+    t.strictSame(new Set(await Promise.all(answers)), new Set([UNAVAILABLE]))
+    const claims = heard!.slice(from).filter(isClaim).map((command) => command.slice(3, 5).join())
+    t.equal(claims.length, burst)
+    await mend()
+    for (const socket of held) {
+      socket.write(CLAIMED)
+      await sleep(2)
+    }
+    await sleep(100)
+    const released = heard!.slice(from).filter(isRelease).map((command) => command.slice(3).join())
+    t.strictSame(new Set(released), new Set(claims))
+    await checkRecovery(t, host)
+  })
+}
+
+t.test('a claim that Redis learns to make when it is too late is given back, or not made', async (t) => {
+  const { port, heard, strike, mend } = await scripted(toScripts((socket) => {
+    if (!isRelease(heard!.at(-1)!)) return
+    socket.write('-NOSCRIPT none\r\n:0\r\n')
+    mend()
+  }))(t)
+  const host = createScene(t, port)
+  t.equal(await sendUntil(host, 'before the outage', [OK]), OK)
+  await strike(host)
+  const from = heard!.length
+  t.equal(await host.send('struck'), UNAVAILABLE)
+  while (heard!.length < from + 2) await sleep(1)
+  await sleep(100)
+  const calls = heard!.slice(from).filter(isScript)
+  t.ok(isClaim(calls[0]!))
+  t.ok(isRelease(calls.at(-1)!), 'the last that is heard of it')
+  await checkRecovery(t, host)
+})

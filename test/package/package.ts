@@ -1,0 +1,78 @@
+import { existsSync, readdirSync } from 'node:fs'
+import t from 'tap'
+import * as everything from '../../plugins/index.js'
+import { tableOf } from '../support/docs.js'
+import { read, root } from '../support/project.js'
+
+const { version, dependencies, engines, exports, scripts } = JSON.parse(read('package.json'))
+
+const sources = ['cli.ts', ...['plugins', 'schemas'].flatMap((folder) =>
+  readdirSync(new URL(folder, root), { recursive: true, encoding: 'utf8' }).map((path) => `${folder}/${path}`))]
+  .filter((path) => path.endsWith('.ts')).map(read)
+
+t.test('each runtime dependency is used, argued for in CONTRIBUTING.md, and nothing else is', async (t) => {
+  const names = Object.keys(dependencies)
+  const rows = tableOf(read('CONTRIBUTING.md'), '## Runtime dependencies')
+  t.strictSame(rows.map(([name]) => name).sort(), names.sort())
+  for (const [name, ...arguments_] of rows) {
+    t.ok(arguments_.length === 2 && arguments_.every((text) => text.length > 20), `why ${name}, and why not by hand`)
+    t.ok(sources.some((source) => source.includes(`from '${name}`)), `${name} is imported`)
+  }
+})
+
+/** The versions that mend what has been published of their predecessors, or whose behaviour is relied upon. */
+const FLOORS: Record<string, number[]> = {
+  fastify: [5, 12, 8], undici: [7, 30, 2], 'find-my-way': [9, 10, 0], 'fast-uri': [3, 1, 9], 'secure-json-parse': [4, 0, 0]
+}
+
+t.test('what is installed of the server and the client is as new as it has to be', async (t) => {
+  const { packages } = JSON.parse(read('package-lock.json')) as { packages: Record<string, { version: string }> }
+  for (const [name, floor] of Object.entries(FLOORS)) {
+    const versions = Object.entries(packages)
+      .filter(([path]) => path.endsWith(`node_modules/${name}`) && !path.includes('/node-gyp/')) // which has its own client
+      .map(([, { version }]) => version.split('.').map(Number))
+    t.ok(versions.length > 0, name)
+    const older = versions.filter((version) => {
+      const at = version.findIndex((part, index) => part !== floor[index])
+      return at !== -1 && version[at]! < floor[at]!
+    })
+    t.strictSame(older, [], name)
+  }
+})
+
+t.test('no MAC is compared by === or !==, which take longer the more of it is right', async (t) => {
+  const comparison = /\b\w*(?:mac|digest|signature|token|secret|apikey)\w*\)? [!=]== [\w']+/gi
+  const compared = sources.flatMap((source) => source.match(comparison) ?? [])
+  t.ok(compared.length > 5)
+  const tokenOfClaim = 'token === token' // which never leaves the store
+  t.strictSame(compared.filter((text) => !/ (?:undefined|null|true|'.*)$/.test(text)), [tokenOfClaim])
+})
+
+t.test('each script runs what is there', async (t) => {
+  const run = Object.values<string>(scripts).flatMap((script) => script.match(/[\w./-]+\.(?:ts|sh|js)\b/g) ?? [])
+    .map((path) => path.replace(/^\.built\/(.*)\.js$/, '$1.ts'))
+  t.ok(run.length > 10)
+  t.strictSame(run.filter((path) => !existsSync(new URL(path, root))), [])
+})
+
+t.test('the newest entry of CHANGELOG.md is the version of the package', async (t) => {
+  t.equal(/^## (.*)$/m.exec(read('CHANGELOG.md'))?.[1], version)
+})
+
+t.test('every supported Node is tried by the script and by the workflow', async (t) => {
+  const tried = /nodes=\(([\d ]+)\)/.exec(read('bench/nodes.sh'))![1]!.split(' ')
+  t.strictSame(/node: \[(.*)\]/.exec(read('.github/workflows/ci.yml'))![1]!.split(', '), tried)
+  t.equal(engines.node, `^${tried[0]}.19 || >=${tried[1]}.12`)
+})
+
+t.test('each plugin is a named and the default export of its module, and is in the index', async (t) => {
+  for (const [name, plugin] of [
+    ['altdentifier', 'altdentifierPlugin'], ['aghanim', 'aghanimPlugin'], ['identity-validation', 'identityValidationPlugin'],
+    ['humandetect', 'humandetectPlugin'], ['humandetect-api', 'humandetectApiPlugin']
+  ] as const) {
+    const module = await import(`../../plugins/${name}.js`)
+    t.equal(module.default, module[plugin])
+    t.equal(module[plugin], everything[plugin])
+    t.ok(`./${name}` in exports)
+  }
+})

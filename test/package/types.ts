@@ -1,0 +1,581 @@
+import { Type } from '@sinclair/typebox'
+import Fastify, { type FastifyInstance, type FastifyPluginAsync, type FastifyPluginCallback } from 'fastify'
+import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
+import t from 'tap'
+import { z } from 'zod'
+import {
+  aghanimOptions, aghanimPlugin, altdentifierPlugin, createProvider, decodeHex, deny, humandetectApiPlugin,
+  humandetectPlugin, identityValidationOptions, identityValidationPlugin, issueToken, memoryDeliveries, openToken,
+  parseUnixSeconds, redisDeliveries,
+  type AghanimEvent, type AghanimOptions, type AltDentifierEvent, type AltDentifierOptions, type DeliveryStore,
+  type HumanDetectOptions, type HumanDetectResult, type IdentityValidationOptions, type Player, type PlayerVerifyEvent
+} from '../../plugins/index.js'
+import { API_KEY, API_SECRET, PLAYER, SECRET } from '../support/deliveries.js'
+import { createHost } from '../support/host.js'
+
+const secret = SECRET
+const apiKeys = { [API_KEY]: API_SECRET }
+const verifyPlayer = (): Player => PLAYER
+const handleEvent = () => {}
+const handleSession = () => {}
+
+const Login = Type.Object({ provider: Type.Literal('steam'), steam_id: Type.String() })
+const Composite = Type.Object({ player_id: Type.String(), server: Type.Integer() })
+const Session = Type.Object({ session: Type.Object({ id: Type.String() }), attempt: Type.Integer() })
+const schemas = { sessions: Session }
+const Files = Type.Object({ files: Type.Array(Type.String()) })
+
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
+
+/** `exactly<Expected>()(value)` compiles for no other type than the one expected: not for `any`, not for a subtype. */
+function exactly<Expected> () {
+  return <Actual>(_value: Actual, ..._same: Same<Actual, Expected> extends true ? [] : ['another type']): void => {}
+}
+
+/** What compiles must start, too. */
+function valid (name: string, register: (app: FastifyInstance) => unknown): void {
+  t.test(`${name} compiles and starts`, async (t) => {
+    const { app } = createHost(t)
+    await register(app)
+    await t.resolves(async () => { await app.ready() })
+  })
+}
+
+/** What must not compile, so it is never called. Each line differs from a valid one in one thing. */
+function invalid (..._registrations: ((app: FastifyInstance) => unknown)[]): void {}
+
+valid('the least of options', (app) => {
+  app.register(altdentifierPlugin, { secret, handleEvent })
+  app.register(aghanimPlugin, { secret, verifyPlayer })
+  app.register(identityValidationPlugin, { apiKeys, handleSession })
+})
+
+invalid(
+  // @ts-expect-error an unknown option
+  (app) => app.register(altdentifierPlugin, { secret, handleEvent, tolerence: 300 }),
+  // @ts-expect-error no secret
+  (app) => app.register(altdentifierPlugin, { handleEvent }),
+  // @ts-expect-error no handler
+  (app) => app.register(altdentifierPlugin, { secret }),
+  // @ts-expect-error no options
+  (app) => app.register(altdentifierPlugin, {}),
+  // @ts-expect-error a secret that is no text
+  (app) => app.register(altdentifierPlugin, { secret: 1, handleEvent }),
+  // @ts-expect-error a resolver of something else
+  (app) => app.register(altdentifierPlugin, { secret: () => 1, handleEvent }),
+  // @ts-expect-error not one of the choices
+  (app) => app.register(altdentifierPlugin, { secret, handleEvent, httpSignature: 'off' }),
+  // @ts-expect-error an unknown option
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer, verifyplayer: verifyPlayer }),
+  // @ts-expect-error no secret
+  (app) => app.register(aghanimPlugin, { verifyPlayer }),
+  // @ts-expect-error no handler
+  (app) => app.register(aghanimPlugin, { secret }),
+  // @ts-expect-error not the handler that is required
+  (app) => app.register(aghanimPlugin, { secret, handleEvent }),
+  // @ts-expect-error a time that is no number
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer, tolerance: '300' }),
+  // @ts-expect-error an unknown option
+  (app) => app.register(identityValidationPlugin, { apiKeys, handleSession, secret }),
+  // @ts-expect-error no keys
+  (app) => app.register(identityValidationPlugin, { handleSession }),
+  // @ts-expect-error neither handler
+  (app) => app.register(identityValidationPlugin, { apiKeys }),
+  // @ts-expect-error neither handler, with schemas
+  (app) => app.register(identityValidationPlugin, identityValidationOptions({ apiKeys, schemas })),
+  // @ts-expect-error an unknown route
+  (app) => app.register(identityValidationPlugin, { apiKeys, handleSession, paths: { session: '/sessions' } })
+)
+
+valid('every way to give a secret', (app) => {
+  app.register(altdentifierPlugin, { secret: [secret, API_SECRET] as const, handleEvent })
+  app.register(aghanimPlugin, {
+    verifyPlayer,
+    async secret (request) {
+      exactly<unknown>()(request.body)
+      return request.ip === '' ? undefined : [secret]
+    }
+  })
+  app.register(identityValidationPlugin, { apiKeys: new Map([[API_KEY, [API_SECRET]]]), handleSession })
+  app.register(identityValidationPlugin, {
+    prefix: '/tenants', handleSession, apiKeys: (apiKey, request) => apiKey === request.id ? API_SECRET : undefined
+  })
+})
+
+valid('undefined for options that have defaults', (app) => {
+  const common = {
+    tolerance: undefined,
+    futureTolerance: undefined,
+    now: undefined,
+    bodyLimit: undefined,
+    bodyTimeout: undefined,
+    handlerTimeout: undefined,
+    onRejected: undefined,
+    allowWeakSecret: undefined
+  }
+  app.register(altdentifierPlugin, { ...common, secret, handleEvent })
+  app.register(aghanimPlugin, { ...common, secret, verifyPlayer })
+  app.register(identityValidationPlugin, { ...common, apiKeys, handleSession })
+})
+
+valid('every common option', (app) => {
+  const common = {
+    prefix: '/webhooks',
+    logLevel: 'warn',
+    logSerializers: { provider: (name: string) => name },
+    tolerance: 300,
+    futureTolerance: 60,
+    now: Date.now,
+    bodyLimit: 1024,
+    bodyTimeout: 1000,
+    handlerTimeout: 1000,
+    onRejected: () => {},
+    allowWeakSecret: true
+  } as const
+  app.register(altdentifierPlugin, {
+    ...common, path: '/a', secret, handleEvent, httpSignature: 'require', keyId: 'Verification'
+  })
+  app.register(aghanimPlugin, { ...common, path: '/b', secret, verifyPlayer, handleEvent })
+  app.register(identityValidationPlugin, {
+    ...common,
+    apiKeys,
+    handleSession,
+    paths: { sessions: '/c' },
+    endpoints: { sessions: '/c?d' },
+    onRejected ({ reason, ageSeconds }) {
+      exactly<number | undefined>()(ageSeconds)
+      // @ts-expect-error no such reason
+      return reason === 'wrong_secret'
+    }
+  })
+})
+
+valid('options that were typed beforehand', (app) => {
+  const altdentifier: AltDentifierOptions = { secret, handleEvent }
+  const aghanim: AghanimOptions = { secret, verifyPlayer }
+  const identity: IdentityValidationOptions = { apiKeys, handleSession }
+  app.register(altdentifierPlugin, altdentifier)
+  app.register(aghanimPlugin, aghanim)
+  app.register(identityValidationPlugin, identity)
+  app.register(aghanimPlugin, () => ({ ...aghanim, path: '/by-function' }))
+})
+
+valid('an AltDentifier event, told apart by OP,', (app) => app.register(altdentifierPlugin, {
+  secret,
+  handleEvent (event, request) {
+    exactly<AltDentifierEvent>()(event)
+    exactly<unknown>()(request.body)
+    exactly<0 | 1 | 2 | 3 | 4 | 5>()(event.OP)
+    // @ts-expect-error only some events have it
+    exactly<unknown>()(event.reason)
+    // @ts-expect-error a test event has none
+    exactly<unknown>()(event.member)
+    if (event.OP === 4 && typeof event.incorrect_account === 'object') {
+      exactly<string | null | undefined>()(event.incorrect_account?.id)
+    }
+    if (event.OP === 2) exactly<string | null | undefined>()(event.reason)
+    // @ts-expect-error one that passed has no reason
+    if (event.OP === 1) exactly<unknown>()(event.reason)
+    if (event.OP === 5) exactly<{ OP: 5 }>()(event)
+    else exactly<string>()(event.member.id)
+    // @ts-expect-error an event of no known kind does not reach the handler
+    return event.OP === 6
+  }
+}))
+
+valid('an Aghanim event', (app) => app.register(aghanimPlugin, {
+  secret,
+  async verifyPlayer (event, request) {
+    exactly<PlayerVerifyEvent>()(event)
+    exactly<unknown>()(request.body)
+    exactly<'player.verify'>()(event.event_type)
+    exactly<string>()(event.event_data.player_id)
+    // @ts-expect-error in no player.verify
+    exactly<unknown>()(event.event_data.steam_id)
+    if (event.sandbox) throw deny({ statusCode: 403, code: undefined, message: 'not here' })
+    return event.trigger === 'hub.login' ? { ...PLAYER, attributes: { level: 2, guild: 'any attribute' } } : null
+  },
+  handleEvent (event) {
+    exactly<AghanimEvent>()(event)
+    exactly<string>()(event.event_type)
+    exactly<unknown>()(event.event_data['sku'])
+    return event.sandbox ? { status: 'ok', transaction: 1 } : undefined
+  }
+}))
+
+const { name: _, ...nameless } = PLAYER
+const badLevel = { ...PLAYER, attributes: { level: '2' } }
+const badPlatform = { ...PLAYER, attributes: { level: 2, platform: 'x' } }
+
+invalid(
+  // @ts-expect-error no name
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => nameless }),
+  // @ts-expect-error no name, in a promise
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer: async () => nameless }),
+  // @ts-expect-error the level as text
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => badLevel }),
+  // @ts-expect-error a platform that is none
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => badPlatform }),
+  // @ts-expect-error the player without their name, beside eventData
+  (app) => app.register(aghanimPlugin, aghanimOptions({ secret, eventData: Login, verifyPlayer: () => nameless })),
+  // @ts-expect-error undefined, which is no denial
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => undefined }),
+  // @ts-expect-error undefined from a Map
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => new Map<string, Player>().get('') }),
+  // @ts-expect-error nothing, in a promise
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer: async () => {} }),
+  // @ts-expect-error true, which is no player
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => true }),
+  // @ts-expect-error a reply that is no object
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer, handleEvent: () => 'ok' }),
+  // @ts-expect-error a denial without a number
+  () => deny({ statusCode: '401' })
+)
+
+valid('literals in what a handler without parameters returns', (app) => app.register(aghanimPlugin, {
+  secret,
+  verifyPlayer: async () => ({ player_id: '1', name: '', attributes: { level: 1, platform: 'ios', guild: 'their own' } })
+}))
+
+valid('a schema for event_data that is more than the default', (app) => app.register(aghanimPlugin, {
+  secret,
+  eventData: Composite,
+  verifyPlayer (event: PlayerVerifyEvent<typeof Composite>) {
+    exactly<{ player_id: string, server: number }>()(event.event_data)
+    return null
+  }
+}))
+
+valid('a schema for event_data', (app) => app.register(aghanimPlugin, aghanimOptions({
+  secret,
+  eventData: Login,
+  verifyPlayer (event, request) {
+    exactly<PlayerVerifyEvent<typeof Login>>()(event)
+    exactly<{ provider: 'steam', steam_id: string }>()(event.event_data)
+    exactly<unknown>()(request.body)
+    // @ts-expect-error it was replaced
+    exactly<unknown>()(event.event_data.player_id)
+    return null
+  }
+})))
+
+valid('a schema for event_data that has several forms', (app) => app.register(aghanimPlugin, aghanimOptions({
+  secret,
+  eventData: Type.Union([Login, Type.Object({ provider: Type.Literal('email'), email: Type.String() })]),
+  verifyPlayer ({ event_data: data }) {
+    exactly<string>()(data.provider === 'email' ? data.email : data.steam_id)
+    return null
+  }
+})))
+
+invalid(
+  // @ts-expect-error a typo beside eventData
+  (app) => app.register(aghanimPlugin, aghanimOptions({ secret, verifyPlayer, eventData: Login, tolerence: 300 })),
+  // @ts-expect-error a typo for eventData
+  (app) => app.register(aghanimPlugin, aghanimOptions({ secret, verifyPlayer, eventdata: Login })),
+  // @ts-expect-error no secret beside eventData
+  (app) => app.register(aghanimPlugin, aghanimOptions({ verifyPlayer, eventData: Login })),
+  // @ts-expect-error no handler beside eventData
+  (app) => app.register(aghanimPlugin, aghanimOptions({ secret, eventData: Login })),
+  // @ts-expect-error a schema without a player_id, its event untyped
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer, eventData: Login }),
+  (app) => app.register(aghanimPlugin,
+    // @ts-expect-error a handler for other data
+    aghanimOptions({ secret, verifyPlayer: (_event: PlayerVerifyEvent) => null, eventData: Login })),
+  // @ts-expect-error not a TypeBox schema
+  (app) => app.register(aghanimPlugin, aghanimOptions({ secret, verifyPlayer, eventData: z.object({}) })),
+  (app) => app.register(identityValidationPlugin,
+    // @ts-expect-error not a TypeBox schema
+    identityValidationOptions({ apiKeys, handleSession, schemas: { sessions: z.object({}) } })),
+  (app) => app.register(identityValidationPlugin,
+    // @ts-expect-error a typo beside schemas
+    identityValidationOptions({ apiKeys, handleSession, schemas, tolerence: 300 })),
+  (app) => app.register(identityValidationPlugin,
+    // @ts-expect-error a typo within schemas
+    identityValidationOptions({ apiKeys, handleSession, schemas: { session: Session } }))
+)
+
+valid('identity validation without schemas', (app) => app.register(identityValidationPlugin, {
+  apiKeys,
+  handleSession (notification, request) {
+    exactly<string | null | undefined>()(notification.session?.status)
+    exactly<unknown>()(request.body)
+  },
+  handleRequiredFiles (notification) {
+    exactly<string | null | undefined>()(notification.idempotency_key)
+    exactly<unknown>()(notification.session)
+  }
+}))
+
+valid('schemas for identity validation', (app) => {
+  app.register(identityValidationPlugin, identityValidationOptions({
+    prefix: '/both',
+    apiKeys,
+    schemas: { sessions: Session, requiredFiles: Files },
+    handleSession (notification) {
+      exactly<{ session: { id: string }, attempt: number }>()(notification)
+      // @ts-expect-error not in the schema
+      exactly<unknown>()(notification.session.status)
+    },
+    handleRequiredFiles: (notification) => exactly<{ files: string[] }>()(notification)
+  }))
+  app.register(identityValidationPlugin, identityValidationOptions({
+    prefix: '/sessions',
+    apiKeys,
+    schemas: { sessions: Session },
+    handleSession: (notification) => exactly<number>()(notification.attempt),
+    handleRequiredFiles: (notification) => exactly<string | null | undefined>()(notification.event_id)
+  }))
+  app.register(identityValidationPlugin, identityValidationOptions({
+    prefix: '/files',
+    apiKeys,
+    schemas: { requiredFiles: Files },
+    handleRequiredFiles: (notification) => exactly<string[]>()(notification.files)
+  }))
+})
+
+const humandetect: HumanDetectOptions = { apiKey: 'key', baseUrl: 'https://localhost' }
+const tokens = { secret, identifier: 'a', human: true }
+const result: HumanDetectResult = { valid: true, identifier: 'a', timestamp: '', checksum: 'a', version: 1 }
+
+valid('a guarded route', async (app) => {
+  await app.register(humandetectPlugin, { ...humandetect, timeout: undefined, reply: Login, handleResult: () => null })
+  const { verify, requireHuman } = app.humandetect
+  exactly<Promise<HumanDetectResult>>()(verify(issueToken(tokens), { identifier: 'a', onBot: 'flag' }).catch(() => openToken({
+    secret, token: issueToken(tokens)
+  })!))
+  app.post<{ Body: { email: string } }>('/inferred', {
+    preHandler: requireHuman({
+      identifier: ({ body }) => exactly<string>()(body.email) ?? body.email,
+      token: ({ body }) => exactly<string>()(body.email)
+    })
+  }, ({ humandetect }) => {
+    exactly<HumanDetectResult | null>()(humandetect)
+    exactly<boolean | undefined>()(humandetect?.valid)
+  })
+  app.route<{ Body: { email: string } }>({
+    method: 'POST',
+    url: '/route',
+    preHandler: [requireHuman({ identifier: async ({ body }) => body.email })],
+    handler: () => {}
+  })
+  app.post('/named', { preHandler: requireHuman<{ Body: { email: string } }>({ identifier: ({ body }) => body.email }) }, () => {})
+  app.addHook('preHandler', requireHuman({ identifier: 'a' }))
+  app.register(humandetectApiPlugin, { apiKeys: ['key'], verifyToken: (token) => openToken({ secret: [secret], token }) })
+})
+
+invalid(
+  // @ts-expect-error no key
+  (app) => app.register(humandetectPlugin, { baseUrl: 'https://localhost' }),
+  // @ts-expect-error a list of keys
+  (app) => app.register(humandetectPlugin, { ...humandetect, apiKey: ['key'] }),
+  // @ts-expect-error an unknown option
+  (app) => app.register(humandetectPlugin, { ...humandetect, baseURL: 'https://localhost' }),
+  // @ts-expect-error the time-out as text
+  (app) => app.register(humandetectPlugin, { ...humandetect, timeout: '3s' }),
+  // @ts-expect-error no identifier
+  (app) => app.humandetect.requireHuman({}),
+  // @ts-expect-error nor in code
+  (app) => app.humandetect.verify('token'),
+  // @ts-expect-error a number for an identifier
+  (app) => app.humandetect.requireHuman({ identifier: () => 5 }),
+  // @ts-expect-error bots are not allowed
+  (app) => app.humandetect.requireHuman({ identifier: 'a', onBot: 'allow' }),
+  (app) => app.post<{ Body: { email?: string } }>('/host', {
+    // @ts-expect-error perhaps no identifier
+    preHandler: app.humandetect.requireHuman({ identifier: ({ body }) => body.email })
+  }, () => {}),
+  // @ts-expect-error the result may not be there
+  (app) => app.get('/host', ({ humandetect }) => humandetect.valid),
+  // @ts-expect-error one key that is no list
+  (app) => app.register(humandetectApiPlugin, { apiKeys: 'key', verifyToken: () => null }),
+  // @ts-expect-error no verifyToken
+  (app) => app.register(humandetectApiPlugin, { apiKeys: ['key'] }),
+  // @ts-expect-error a verdict that is none
+  (app) => app.register(humandetectApiPlugin, { apiKeys: ['key'], verifyToken: () => true }),
+  // @ts-expect-error another version
+  (app) => app.register(humandetectApiPlugin, { apiKeys: ['key'], verifyToken: () => ({ ...result, version: 2 }) }),
+  // @ts-expect-error nobody said whether it is a human
+  () => issueToken({ secret, identifier: 'a' }),
+  // @ts-expect-error a rotation to issue with
+  () => issueToken({ ...tokens, secret: [secret] })
+)
+
+const wantsAghanim = (_event: AghanimEvent) => {}
+const wantsAltDentifier = (_event: AltDentifierEvent) => {}
+
+invalid((app) => app.post('/host', (request) => {
+  // @ts-expect-error nobody has verified or checked it
+  wantsAghanim(request.body)
+  // @ts-expect-error nobody has verified or checked it
+  wantsAltDentifier(request.body)
+}))
+
+interface ForeignOptions { size: number, label?: string }
+const foreign: FastifyPluginAsync<ForeignOptions> = async () => {}
+const foreignPicker: FastifyPluginAsync<{ pick: () => 'x' | 'y' }> = async () => {}
+const foreignCallback: FastifyPluginCallback<ForeignOptions> = (_app, _options, done) => done()
+interface Namesake { secret: number, verifyPlayer: string, eventData: typeof Login }
+const foreignNamesake: FastifyPluginAsync<Namesake> = async () => {}
+
+valid('a plugin of somebody else', (app) => {
+  app.register(foreignPicker, { pick: () => 'x' })
+  app.register(foreign, { size: 1, prefix: '/foreign' })
+  app.register(foreignCallback, { size: 1, label: 'x' })
+  app.register(foreignNamesake, { secret: 1, verifyPlayer: 'x', eventData: Login })
+  app.register(async (scope, options) => {
+    exactly<FastifyInstance>()(scope)
+    exactly<{ prefix: string }>()(options)
+  }, { prefix: '/inline' })
+})
+
+invalid(
+  // @ts-expect-error the size as text
+  (app) => app.register(foreign, { size: '1' }),
+  // @ts-expect-error no size
+  (app) => app.register(foreign, { label: 'x' }),
+  // @ts-expect-error an unknown option
+  (app) => app.register(foreign, { size: 1, lable: 'x' }),
+  // @ts-expect-error the size as text
+  (app) => app.register(foreignCallback, { size: '1' }),
+  // @ts-expect-error Aghanim's options
+  (app) => app.register(foreign, { secret, verifyPlayer, eventData: Login }),
+  // @ts-expect-error Aghanim's options
+  (app) => app.register(foreignNamesake, { secret, verifyPlayer, eventData: Login }),
+  // @ts-expect-error identity validation's options
+  (app) => app.register(foreign, { apiKeys, handleSession, schemas }),
+  // @ts-expect-error an unknown option of its own
+  (app) => app.register(async (_scope, _options: { size: number }) => {}, { size: 1, sise: 1 })
+)
+
+valid("a host with zod's type provider", (host) => {
+  const app = host.withTypeProvider<ZodTypeProvider>()
+  app.setValidatorCompiler(validatorCompiler)
+  app.setSerializerCompiler(serializerCompiler)
+  app.register(altdentifierPlugin, { secret, handleEvent: (event) => exactly<AltDentifierEvent>()(event) })
+  app.register(aghanimPlugin, aghanimOptions({
+    secret,
+    eventData: Login,
+    verifyPlayer (event) {
+      exactly<string>()(event.event_data.steam_id)
+      return null
+    }
+  }))
+  app.register(identityValidationPlugin, identityValidationOptions({
+    apiKeys, schemas: { sessions: Session }, handleSession: ({ attempt }) => exactly<number>()(attempt)
+  }))
+  app.post('/host', { schema: { body: z.object({ n: z.number() }) } }, ({ body }) => exactly<number>()(body.n))
+})
+
+const store: DeliveryStore = {
+  claim: (key, fingerprint, leaseMs) => ({ state: 'claimed', token: `${key} ${fingerprint} ${leaseMs}` }),
+  complete: async (_key, _token, { statusCode }) => statusCode === 200,
+  release: () => true
+}
+
+valid('a delivery store of one\'s own, in part synchronous, and one store for all plugins', async (app) => {
+  app.register(altdentifierPlugin, { secret, handleEvent, deliveries: store, dedupe: 60, lease: 20_000 })
+  const deliveries = memoryDeliveries({ maxEntries: 1000, ttl: 60 })
+  app.register(aghanimPlugin, { secret, verifyPlayer, deliveries })
+  app.register(identityValidationPlugin, { apiKeys, handleSession, deliveries, lease: undefined })
+  await app.register(humandetectPlugin, { apiKey: 'key', baseUrl: 'https://localhost', deliveries })
+})
+
+invalid(
+  // @ts-expect-error no store
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer, deliveries: {} }),
+  // @ts-expect-error a store that cannot give claims back
+  (): DeliveryStore => ({ claim: store.claim, complete: store.complete }),
+  // @ts-expect-error a claim without a token
+  (): DeliveryStore => ({ ...store, claim: () => ({ state: 'claimed' }) }),
+  // @ts-expect-error only AltDentifier's deliveries have no ids
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer, dedupe: 60 }),
+  // @ts-expect-error no client
+  () => redisDeliveries({}),
+  // @ts-expect-error what is no client
+  () => redisDeliveries({ client: 'redis://localhost' }),
+  // @ts-expect-error an unknown option
+  () => memoryDeliveries({ max: 1000 })
+)
+
+t.test('a host of HTTP/2 compiles and starts', async (t) => {
+  const app = Fastify({ http2: true })
+  t.teardown(() => app.close())
+  app.register(altdentifierPlugin, { secret, handleEvent })
+  app.register(aghanimPlugin, aghanimOptions({ secret, verifyPlayer, eventData: Login }))
+  app.register(identityValidationPlugin, identityValidationOptions({ apiKeys, handleSession, schemas }))
+  await t.resolves(async () => { await app.ready() })
+})
+
+const Ping = Type.Object({ zen: Type.String() })
+const Pong = Type.Object({ n: Type.Number() })
+const mine = {
+  name: 'mine',
+  summary: 'Mine',
+  headers: ['x-mac'],
+  read: () => undefined,
+  algorithm: 'sha256',
+  secretEncoding: 'utf8',
+  body: Ping
+} as const
+
+valid('a provider of one\'s own', (app) => {
+  const plugin = createProvider({
+    ...mine,
+    headers: ['x-id', 'x-mac'],
+    read (texts) {
+      exactly<readonly [string, string]>()(texts)
+      const [id, mac] = texts
+      return { mac: [decodeHex(mac, 32)], prefix: id, timestamp: parseUnixSeconds(id), id }
+    },
+    reply: Pong,
+    identify (event, { id, mac }) {
+      exactly<{ zen: string }>()(event)
+      exactly<string | undefined>()(id)
+      return { id: [id ?? mac], content: event }
+    }
+  })
+  app.register(plugin, {
+    secret: [secret],
+    path: '/x',
+    handleEvent (event, request) {
+      exactly<{ zen: string }>()(event)
+      exactly<unknown>()(request.body)
+      return { n: 1 }
+    }
+  })
+  app.register(createProvider(mine), { prefix: '/any', secret: () => secret, handleEvent: ({ zen }) => zen })
+})
+
+invalid(
+  // @ts-expect-error no secret
+  (app) => app.register(createProvider(mine), { handleEvent }),
+  // @ts-expect-error no handler
+  (app) => app.register(createProvider(mine), { secret }),
+  // @ts-expect-error a typo
+  (app) => app.register(createProvider(mine), { secret, handleEvent, tolerence: 300 }),
+  // @ts-expect-error not in the schema
+  (app) => app.register(createProvider(mine), { secret, handleEvent: (event) => event.more }),
+  // @ts-expect-error another reply than the schema's
+  (app) => app.register(createProvider({ ...mine, reply: Pong }), { secret, handleEvent: () => ({ n: '1' }) }),
+  // @ts-expect-error no reply
+  (app) => app.register(createProvider({ ...mine, reply: Pong }), { secret, handleEvent: async () => {} }),
+  // @ts-expect-error no schema
+  () => createProvider({ ...mine, body: undefined }),
+  // @ts-expect-error not a TypeBox schema
+  () => createProvider({ ...mine, body: z.object({}) }),
+  // @ts-expect-error an unknown option
+  () => createProvider({ ...mine, verify: false }),
+  // @ts-expect-error an algorithm that is none
+  () => createProvider({ ...mine, algorithm: 'none' }),
+  // @ts-expect-error nobody says when it was signed, or that nothing does
+  () => createProvider({ ...mine, read: ([mac]) => ({ mac: decodeHex(mac, 32), prefix: '' }) }),
+  // @ts-expect-error a MAC as text
+  () => createProvider({ ...mine, read: ([mac]) => ({ mac, prefix: '', timestamp: null }) }),
+  // @ts-expect-error a promise
+  () => createProvider({ ...mine, read: async () => undefined }),
+  // @ts-expect-error a header that read was not given
+  () => createProvider({ ...mine, read: ([, mac]) => ({ mac: decodeHex(mac, 32), prefix: '', timestamp: null }) }),
+  // @ts-expect-error perhaps no id
+  () => createProvider({ ...mine, identify: (_event, { id }) => ({ id: [id] }) })
+)

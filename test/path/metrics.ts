@@ -1,0 +1,86 @@
+import { channel } from 'node:diagnostics_channel'
+import { Registry, register } from 'prom-client'
+import t from 'tap'
+import { collectMetrics } from '../../plugins/metrics.js'
+import { tableOf } from '../support/docs.js'
+import { read } from '../support/project.js'
+import { VERIFY, createReceiver } from '../support/life-cycle.js'
+import { countsOf } from '../support/watch.js'
+
+const NAMES = [
+  'fastify_verification_deliveries_total', 'fastify_verification_secret_matches_total',
+  'fastify_verification_delivery_duration_seconds', 'fastify_verification_store_duration_seconds'
+]
+const CHANNELS = ['fastify-verification:delivery', 'fastify-verification:store']
+
+t.test('metrics are kept where they are asked for, until they are stopped', async (t) => {
+  for (const [options, registry] of [[undefined, register], [{ registry: new Registry() }, undefined]] as const) {
+    const kept = registry ?? options!.registry
+    const { deliver, post, events } = createReceiver(t, VERIFY)
+    await deliver('before')
+    const stop = collectMetrics(options)
+    await deliver('a')
+    await deliver('a')
+    t.strictSame(await countsOf(kept, 'fastify_verification_deliveries_total'), [
+      'provider=aghanim,outcome=accepted,reason=handled: 1', 'provider=aghanim,outcome=duplicate,reason=replayed: 1'
+    ])
+    t.strictSame(await countsOf(kept, 'fastify_verification_secret_matches_total'), ['provider=aghanim,secret=0: 2'])
+    const text = await kept.metrics()
+    t.match(text, /fastify_verification_delivery_duration_seconds_count\{provider="aghanim",outcome="accepted"\} 1\n/)
+    for (const name of NAMES) t.match(text, new RegExp(`# HELP ${name} [A-Z]`))
+    t.equal((await post('{}', { 'content-type': 'application/json' })).statusCode, 403)
+    t.equal(events.length, 2, 'what came before, and a')
+    t.strictSame(await countsOf(kept, 'fastify_verification_secret_matches_total'), ['provider=aghanim,secret=0: 2'])
+    t.ok(CHANNELS.every((name) => channel(name).hasSubscribers))
+    stop()
+    t.notOk(CHANNELS.some((name) => channel(name).hasSubscribers), 'so that deliveries cost no more than without')
+    t.equal((await kept.metrics()).includes('fastify_verification'), false)
+    collectMetrics(options)() // and may be started again
+  }
+})
+
+t.test('docs/diagnostics.md tells each metric and its labels', async (t) => {
+  const page = read('docs/diagnostics.md')
+  const registry = new Registry()
+  t.teardown(collectMetrics({ registry }))
+  const made = registry.getMetricsAsArray().map((metric) => {
+    const { name, labelNames } = metric as unknown as { name: string, labelNames: string[] }
+    return [name, labelNames.join(', ')]
+  })
+  t.strictSame(tableOf(page, '## Metrics'), made)
+})
+
+t.test('durations are in seconds', async (t) => {
+  const registry = new Registry()
+  t.teardown(collectMetrics({ registry }))
+  const { deliver } = createReceiver(t, VERIFY, async () => {
+    await new Promise((resolve) => setTimeout(resolve, 30))
+    return VERIFY.good
+  })
+  await deliver()
+  const text = await registry.metrics()
+  const bounds = [...text.matchAll(/delivery_duration_seconds_bucket\{le="([^"]+)"/g)].map(([, bound]) => bound)
+  t.equal(bounds.join(), '0.001,0.0025,0.005,0.01,0.025,0.05,0.1,0.25,0.5,1,2.5,5,10,30,+Inf', 'a millisecond to a time-out')
+  const sumOf = (name: string) => Number(new RegExp(`${name}_seconds_sum\\{.*\\} (.*)`).exec(text)?.[1])
+  const took = sumOf('fastify_verification_delivery_duration')
+  t.ok(took >= 0.028 && took < 5, `${took} s`)
+  const store = sumOf('fastify_verification_store_duration')
+  t.ok(store > 0 && store < 0.5, `${store} s`)
+})
+
+t.test('what is no registry, or is in use, is an error', async (t) => {
+  const registry = new Registry()
+  const stop = collectMetrics({ registry })
+  const none = 'option "registry" must be a Registry of prom-client'
+  const wrong = [
+    [{ registry }, 'option "registry" is in use'], [{ registry: {} }, none], [{ registry: null }, none],
+    [{ register }, 'option "register" is not known']
+  ] as const
+  for (const [options, problem] of wrong) {
+    t.throws(() => collectMetrics(options as object), {
+      code: 'FST_VERIFICATION_INVALID_OPTION', message: `collectMetrics: ${problem}`
+    })
+  }
+  stop()
+  collectMetrics({ registry })()
+})

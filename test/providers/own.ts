@@ -1,0 +1,560 @@
+import { Kind, Type, TypeRegistry } from '@sinclair/typebox'
+import swagger from '@fastify/swagger'
+import { Validator } from '@seriousme/openapi-schema-validator'
+import Fastify, { type FastifyPluginAsync, type FastifyRequest } from 'fastify'
+import { createHmac } from 'node:crypto'
+import { inspect } from 'node:util'
+import t, { type Test } from 'tap'
+import { createProvider, decodeHex, deny } from '../../plugins/provider.js'
+import * as everything from '../../plugins/index.js'
+import * as own from '../../plugins/provider.js'
+import { FORBIDDEN, NOW, now } from '../support/deliveries.js'
+import { read } from '../support/project.js'
+import { addCanaries, createHost, exchange, rawRequest, statusOf } from '../support/host.js'
+import { outcomeOf, scriptedStore } from '../support/life-cycle.js'
+import {
+  GITHUB_PROVIDER, OWN_PROVIDERS, STAMPED_PROVIDERS, type OwnOptions, type OwnProvider
+} from '../support/own-providers/index.js'
+import { watchRejections } from '../support/waiting.js'
+import { countsOf, watch } from '../support/watch.js'
+
+type Headers = Record<string, string | string[]>
+
+addCanaries(...OWN_PROVIDERS.flatMap(({ secrets }) => secrets))
+const rejections = watchRejections()
+
+/** A server with one provider, and what its handler has seen. */
+function createServer (t: Test, provider: OwnProvider, options: OwnOptions = {}) {
+  const { app, lines } = createHost(t)
+  const events: object[] = []
+  provider.register(app, { now, handleEvent: (event) => { events.push(event) }, ...options })
+  const post = (payload: string, headers: Headers) =>
+    app.inject({ method: 'POST', url: `/${provider.name}`, headers, payload })
+  const deliver = async (event = provider.event, secret?: string, timestamp?: number) => {
+    const body = JSON.stringify(event)
+    return outcomeOf(await post(body, await provider.sign(body, secret, timestamp)))
+  }
+  return { app, lines, events, post, deliver }
+}
+
+for (const provider of OWN_PROVIDERS) {
+  const { name, event, headers: required, signature } = provider
+  const body = JSON.stringify(event)
+
+  t.test(`${name}: what its own library has signed is taken, once, and reported`, async (t) => {
+    const { reports, registry } = watch(t)
+    const { app, events, post } = createServer(t, provider)
+    const headers = await provider.sign(body)
+    const reply = await post(body, headers)
+    t.strictSame([reply.statusCode, reply.body, events], [204, '', [event]])
+    t.equal(outcomeOf(await post(body, headers)), '204 replayed')
+    const { text } = await exchange(app, [rawRequest(`/${name}`, Object.entries({
+      ...headers, 'content-length': `${Buffer.byteLength(body)}`, connection: 'close'
+    }), body)])
+    t.match(text, /^HTTP\/1\.1 204 [^]*\r\nidempotency-replayed: true\r\n/)
+    t.equal(events.length, 1)
+
+    const common = { provider: name, path: `/${name}`, status: 204, secretIndex: 0, bytes: Buffer.byteLength(body) }
+    t.match(reports, [
+      { ...common, outcome: 'accepted', reason: 'handled', delivery: /^[\w-]{43}$/ },
+      { ...common, outcome: 'duplicate', reason: 'replayed', delivery: reports[0]!.delivery },
+      { ...common, outcome: 'duplicate', reason: 'replayed' }
+    ])
+    t.strictSame(await countsOf(registry, 'fastify_verification_deliveries_total'), [
+      `provider=${name},outcome=accepted,reason=handled: 1`, `provider=${name},outcome=duplicate,reason=replayed: 2`
+    ])
+  })
+
+  t.test(`${name}: whatever was not signed like that is one 403, and no handler runs`, async (t) => {
+    const { reports } = watch(t)
+    const { store, asked } = scriptedStore()
+    const { app, events, post } = createServer(t, provider, { deliveries: store })
+    const good: Record<string, string> = { ...await provider.sign(body) }
+    const text = good[signature]!
+    const attempts: [what: string, reasons: RegExp, headers: Headers, body?: string | undefined][] = [
+      ['another body', /mismatch/, good, body.replace('é', 'e')],
+      ['a space more', /mismatch/, good, `${body} `],
+      ['no body', /no_body/, { ...good, 'content-type': [] }, ''],
+      ['another secret', /mismatch/, await provider.sign(body, provider.secrets[1])],
+      ['in a list of two', /malformed_header|mismatch/, { ...good, [signature]: `${text}, ${text}` }]
+    ]
+    for (const header of required) {
+      const { [header]: value, ...others } = good
+      attempts.push(
+        [`no ${header}`, /missing_header/, others],
+        [`an empty ${header}`, /missing_header/, { ...good, [header]: '' }],
+        [`${header} twice`, /duplicate_header/, { ...good, [header]: [value!, value!] }],
+        [`${header} twice, first another`, /duplicate_header/, { ...good, [header]: ['x', value!] }],
+        [`${header} twice, then another`, /duplicate_header/, { ...good, [header]: [value!, ''] }]
+      )
+      for (let length = 1; length < value!.length; length++) {
+        const cut = value!.slice(0, length)
+        attempts.push([`${header} cut at ${length}`, /malformed_header|mismatch/, { ...good, [header]: cut }])
+      }
+      for (const junk of ['0', 'A', '=', ' x', ',', '.', ',v1=', ' v1,', ';', '\t0', 'é']) {
+        attempts.push([`${header} and ${junk}`, /malformed_header|mismatch/, { ...good, [header]: value! + junk }])
+      }
+      for (let at = 0; at < value!.length; at++) {
+        const other = value![at] === '0' ? '1' : '0'
+        const changed = value!.slice(0, at) + other + value!.slice(at + 1)
+        attempts.push([`${header}, changed at ${at}`, /malformed|mismatch|stale|future/, { ...good, [header]: changed }])
+      }
+    }
+    for (const [what, reason, headers, payload = body] of attempts) {
+      const reply = await post(payload, headers)
+      const { outcome, reason: told = '', provider } = reports.at(-1)!
+      t.strictSame([reply.statusCode, reply.body, outcome, provider], [403, FORBIDDEN, 'rejected', name], what)
+      t.match(told, reason, what)
+    }
+    t.equal(reports.length, attempts.length)
+
+    for (const header of required) {
+      const request = rawRequest(`/${name}`, [
+        ...Object.entries({ ...good, 'content-length': `${Buffer.byteLength(body)}`, connection: 'close' }),
+        [header.toUpperCase(), good[header]!]
+      ], body)
+      const { text } = await exchange(app, [request])
+      t.equal(statusOf(text), 403, `${header} twice on a socket`)
+      t.equal(reports.at(-1)!.reason, 'duplicate_header')
+    }
+    t.strictSame([events, asked], [[], []], 'nobody was asked')
+    t.equal(outcomeOf(await post(body, good)), '204', 'what they were made from is taken')
+  })
+
+  t.test(`${name}: what is signed but not sent by it is a 400`, async (t) => {
+    const { events, post } = createServer(t, provider)
+    for (const [payload, code] of [
+      ['[]', 'INVALID_JSON'], ['{"__proto__":{}}', 'INVALID_JSON'], ['{"type":1,"sender":1}', 'INVALID_PAYLOAD']
+    ] as const) {
+      t.equal(outcomeOf(await post(payload, await provider.sign(payload))), `400 ${code}`)
+    }
+    t.strictSame(events, [])
+  })
+
+  t.test(`${name}: while one secret replaces another, both are taken, and the report says which`, async (t) => {
+    const { reports } = watch(t)
+    for (const [secretIndex, secret] of provider.secrets.entries()) {
+      const { deliver } = createServer(t, provider, { secret: [...provider.secrets] })
+      t.equal(await deliver(event, secret), '204')
+      t.equal(reports.at(-1)!.secretIndex, secretIndex)
+      t.equal(await deliver(event, secret), '204 replayed')
+    }
+  })
+}
+
+for (const provider of STAMPED_PROVIDERS) {
+  const { name, event, again, altered, signature, secrets: [first, second], split, join } = provider
+  const body = JSON.stringify(event)
+  const macsOf = async (...keys: string[]) => {
+    const all = await Promise.all(keys.map((secret) => provider.sign(body, secret)))
+    return all.flatMap((headers) => split(headers[signature]!))
+  }
+  const withMacs = async (macs: readonly string[]): Promise<Record<string, string>> =>
+    ({ ...await provider.sign(body), [signature]: join(macs) })
+
+  t.test(`${name}: a delivery is fresh from futureTolerance ahead to tolerance behind`, async (t) => {
+    const { reports } = watch(t)
+    for (const [offset, outcome, reason] of [
+      [-300, '204', 'handled'], [60, '204', 'handled'], [-301, '403 FORBIDDEN', 'stale'], [61, '403 FORBIDDEN', 'future']
+    ] as const) {
+      const { deliver } = createServer(t, provider)
+      t.equal(await deliver(event, undefined, NOW + offset), outcome, `${offset} s`)
+      t.equal(reports.at(-1)!.reason, reason)
+      t.equal(reports.at(-1)!.ageSeconds, outcome === '204' ? undefined : -offset)
+    }
+  })
+
+  t.test(`${name}: sent again under another time it is the same, with other content it is none`, async (t) => {
+    const { deliver, events } = createServer(t, provider)
+    t.equal(await deliver(), '204')
+    t.equal(await deliver(again, undefined, NOW + 30), '204 replayed')
+    t.equal(await deliver(altered), '422 ID_REUSED')
+    t.equal(events.length, 1)
+  })
+
+  t.test(`${name}: of several signatures any may match, wherever it stands`, async (t) => {
+    const { reports } = watch(t)
+    const right = await macsOf(first)
+    const [wrong] = await macsOf(second)
+    const seven = Array<string>(7).fill(wrong!)
+    const other = name === 'stripe' ? 'v0=00' : 'v1a,AA=='
+    const short = name === 'stripe' ? 'v1=00' : 'v1,AA=='
+    const cases: [what: string, macs: string[], outcome: string, reason: string][] = [
+      ['the only one', right, '204', 'handled'],
+      ['the first', [...right, wrong!], '204', 'handled'],
+      ['the last', [wrong!, ...right], '204', 'handled'],
+      ['the last of eight', [...seven, ...right], '204', 'handled'],
+      ['the first of eight', [...right, ...seven], '204', 'handled'],
+      ['the same eight times', Array(8).fill(right[0]), '204', 'handled'],
+      ['beside one of another scheme', [other, ...right, other], '204', 'handled'],
+      ['none of eight', [wrong!, ...seven], '403 FORBIDDEN', 'mismatch'],
+      ['the last of nine', [wrong!, ...seven, ...right], '403 FORBIDDEN', 'malformed_header'],
+      ['the first of a thousand', [...right, ...Array(999).fill(wrong)], '403 FORBIDDEN', 'malformed_header'],
+      ['beside one that is too short', [short, ...right], '403 FORBIDDEN', 'malformed_header'],
+      ['one of another scheme only', [other], '403 FORBIDDEN', 'malformed_header'],
+      ['none at all', [], '403 FORBIDDEN', 'm']
+    ]
+    for (const [what, macs, outcome, reason] of cases) {
+      const { post, events } = createServer(t, provider)
+      t.equal(outcomeOf(await post(body, await withMacs(macs))), outcome, what)
+      t.ok(reports.at(-1)!.reason.startsWith(reason), `${what}: ${reports.at(-1)!.reason}`)
+      t.equal(events.length, outcome === '204' ? 1 : 0)
+    }
+  })
+
+  t.test(`${name}: with one of its signatures taken off, a delivery is still the same`, async (t) => {
+    const macs = await macsOf(first, second)
+    t.equal(new Set(macs).size, 2)
+    for (const secret of [[first, second], [second, first]]) {
+      const [one, other] = macs.map((mac) => [mac])
+      for (const order of [[macs, one!, other!], [other!, macs, one!], [one!, other!, macs]]) {
+        const { post, events } = createServer(t, provider, { secret })
+        const outcomes: string[] = []
+        for (const kept of order) outcomes.push(outcomeOf(await post(body, await withMacs(kept))))
+        t.strictSame([outcomes, events.length], [['204', '204 replayed', '204 replayed'], 1])
+      }
+    }
+  })
+
+  t.test(`${name}: the same id of another tenant is another delivery`, async (t) => {
+    let secret = first
+    const { deliver, events } = createServer(t, provider, { secret: () => secret })
+    t.equal(await deliver(event, first), '204')
+    secret = second
+    t.equal(await deliver(event, first), '403 FORBIDDEN')
+    t.equal(await deliver(event, second), '204')
+    t.equal(await deliver(event, second), '204 replayed')
+    t.equal(events.length, 2)
+  })
+}
+
+/** A provider whose header is a MAC in hex, but for what is to be tried. */
+function define (changes: object = {}) {
+  return createProvider({
+    name: 'mine',
+    summary: 'Mine',
+    headers: ['x-mac'],
+    read: ([text]: readonly string[]) => ({ mac: decodeHex(text!, 32), prefix: '', timestamp: null }),
+    algorithm: 'sha256',
+    secretEncoding: 'utf8',
+    body: Type.Object({}),
+    ...changes
+  } as never) as unknown as FastifyPluginAsync<Record<string, unknown>>
+}
+
+const SECRET = GITHUB_PROVIDER.secrets[0]
+const macOf = (text: string) => createHmac('sha256', SECRET).update(text, 'latin1').digest()
+
+function createOwn (t: Test, definition: object = {}, options: object = {}) {
+  const { app, lines } = createHost(t)
+  const events: unknown[] = []
+  const handleEvent = (event: unknown) => { events.push(event) }
+  app.register(define(definition), { secret: SECRET, now, handleEvent, ...options })
+  const deliver = (payload = '{}', signed = payload) => app.inject({
+    method: 'POST',
+    url: '/mine',
+    headers: { 'content-type': 'application/json', 'x-mac': macOf(signed).toString('hex') },
+    payload
+  })
+  return { app, lines, events, deliver }
+}
+
+t.test('a delivery is taken by what read makes of its headers, and by nothing else', async (t) => {
+  const good = { mac: macOf('{}'), prefix: '', timestamp: null }
+  const { reports } = watch(t)
+  const thrown = [new Error('canary'), 'canary', null, undefined]
+  const cases: [what: string, read: () => unknown, outcome: string, reason: string][] = [
+    ['a reading', () => good, '204', 'handled'],
+    ['with a MAC in a plain Uint8Array', () => ({ ...good, mac: new Uint8Array(good.mac) }), '204', 'handled'],
+    ['with a list of one MAC', () => ({ ...good, mac: [good.mac] }), '204', 'handled'],
+    ['with the time that it is', () => ({ ...good, timestamp: NOW }), '204', 'handled'],
+    ['nothing', () => undefined, '403 FORBIDDEN', 'malformed_header'],
+    ['no MAC', () => ({ ...good, mac: undefined }), '403 FORBIDDEN', 'malformed_header'],
+    ['no timestamp', () => ({ ...good, timestamp: undefined }), '403 FORBIDDEN', 'malformed_header'],
+    ['an empty list', () => ({ ...good, mac: [] }), '403 FORBIDDEN', 'malformed_header'],
+    ['a list with a hole', () => ({ ...good, mac: [...Array(1), good.mac] }), '403 FORBIDDEN', 'malformed_header'],
+    ['a list of holes', () => ({ ...good, mac: Array(2) }), '403 FORBIDDEN', 'malformed_header'],
+    ['a MAC of no bytes', () => ({ ...good, mac: new Uint8Array() }), '403 FORBIDDEN', 'mismatch'],
+    ['part of the MAC', () => ({ ...good, mac: good.mac.subarray(0, 31) }), '403 FORBIDDEN', 'mismatch'],
+    ['more than the MAC', () => ({ ...good, mac: Buffer.concat([good.mac, good.mac]) }), '403 FORBIDDEN', 'mismatch'],
+    ['another prefix', () => ({ ...good, prefix: 'x' }), '403 FORBIDDEN', 'mismatch'],
+    ['milliseconds', () => ({ ...good, timestamp: NOW * 1000 }), '403 FORBIDDEN', 'future'],
+    ['a time that is none', () => ({ ...good, timestamp: NaN }), '403 FORBIDDEN', 'stale'],
+    ['never', () => ({ ...good, timestamp: Infinity }), '403 FORBIDDEN', 'future'],
+    ['null', () => null, '500 FAILED', 'verification_failed'],
+    ['true', () => true, '500 FAILED', 'verification_failed'],
+    ['no prefix', () => ({ ...good, prefix: undefined }), '500 FAILED', 'verification_failed'],
+    ['a prefix of more than bytes', () => ({ ...good, prefix: 'ā' }), '500 FAILED', 'verification_failed'],
+    ['a MAC as text', () => ({ ...good, mac: good.mac.toString('hex') }), '500 FAILED', 'verification_failed'],
+    ['a null MAC', () => ({ ...good, mac: null }), '500 FAILED', 'verification_failed'],
+    ['a promise of a reading', async () => good, '500 FAILED', 'verification_failed'],
+    ['a promise that fails', async () => { throw new Error('canary') }, '500 FAILED', 'verification_failed'],
+    ...thrown.map((value): [string, () => unknown, string, string] =>
+      [`throws ${value}`, () => { throw value }, '500 FAILED', 'verification_failed'])
+  ]
+  for (const [what, read, outcome, reason] of cases) {
+    const { deliver, events } = createOwn(t, { read })
+    t.equal(outcomeOf(await deliver()), outcome, what)
+    t.equal(reports.at(-1)!.reason, reason, what)
+    t.equal(events.length, outcome === '204' ? 1 : 0, what)
+  }
+  t.strictSame(rejections, [], 'no promise was rejected unseen')
+})
+
+t.test('read is given the texts of its headers in their order, and its prefix is signed byte by byte', async (t) => {
+  const seen: unknown[] = []
+  const { app } = createOwn(t, {
+    headers: ['x-b', 'x-a'],
+    read (texts: string[]) {
+      seen.push(texts)
+      return { mac: macOf('ÿ.{}'), prefix: `${texts[1]}.`, timestamp: null }
+    }
+  })
+  const headers = { 'content-type': 'application/json', 'x-a': 'ÿ', 'x-b': 'b' }
+  const pairs = Object.entries({ ...headers, 'content-length': '2', connection: 'close' })
+  const { text } = await exchange(app, [rawRequest('/mine', pairs, '{}')])
+  t.equal(statusOf(text), 204)
+  t.strictSame(seen, [['b', 'ÿ']])
+})
+
+t.test('what makes two deliveries the same is what identify says', async (t) => {
+  const failed = Array(3).fill('500 HANDLER_FAILED')
+  const cases: [what: string, identify: unknown, outcomes: string[]][] = [
+    ['by default the MAC', undefined, ['204', '204 replayed', '204']],
+    ['the MAC', (_event: unknown, { mac }: { mac: string }) => ({ id: [mac] }), ['204', '204 replayed', '204']],
+    ['an id, whatever the content', () => ({ id: ['one'] }), ['204', '204 replayed', '204 replayed']],
+    ['an id with its content', (content: unknown) => ({ id: ['one'], content }), ['204', '204 replayed', '422 ID_REUSED']],
+    ['nothing', () => undefined, ['204', '204', '204']],
+    ['content that is no JSON', () => ({ id: ['one'], content: 1n }), failed],
+    ['a promise', async () => ({ id: ['one'] }), failed],
+    ['a failure', () => { throw new Error('canary') }, failed],
+    ...[null, {}, { id: [] }, { id: [''] }, { id: 'a' }, { id: ['a', undefined] }, { id: [5] }, { id: Array(1) }]
+      .map((identity): [string, unknown, string[]] => [inspect(identity), () => identity, failed])
+  ]
+  for (const [what, identify, outcomes] of cases) {
+    const { deliver, events } = createOwn(t, { identify })
+    const seen: string[] = []
+    for (const body of ['{"a":1}', '{"a":1}', '{"a":2}']) seen.push(outcomeOf(await deliver(body)))
+    t.strictSame(seen, outcomes, what)
+    t.equal(events.length, outcomes.filter((outcome) => outcome === '204').length)
+  }
+})
+
+t.test('a handler answers, refuses and fails as with the built-in plugins', async (t) => {
+  const { reports } = watch(t)
+  const reply = Type.Object({ n: Type.Number() })
+  type Case =
+    [what: string, definition: object, handleEvent: () => unknown, status: number, body: RegExp, reason: string]
+  const cases: Case[] = [
+    ['no reply schema', {}, () => ({ n: 1 }), 204, /^$/, 'handled'],
+    ['a reply', { reply }, async () => ({ n: 1, more: 'canary' }), 200, /^{"n":1}$/, 'handled'],
+    ['another reply', { reply }, () => ({ n: 'canary' }), 500, /INVALID_REPLY/, 'invalid_reply'],
+    ['no reply', { reply }, () => {}, 500, /INVALID_REPLY/, 'invalid_reply'],
+    ['a denial', {}, () => { throw deny({ statusCode: 409, code: 'no', message: 'Not here' }) }, 409,
+      /^{"status":"error","code":"no","message":"Not here"}$/, 'denied'],
+    ['a failure', {}, () => { throw new Error('canary') }, 500, /HANDLER_FAILED/, 'handler_failed'],
+    ['a time-out', {}, () => new Promise(() => {}), 503, /VERIFICATION_TIMEOUT/, 'handler_timeout']
+  ]
+  for (const [what, definition, handleEvent, status, body, reason] of cases) {
+    const { deliver } = createOwn(t, definition, { handleEvent, handlerTimeout: 20 })
+    const answer = await deliver()
+    t.equal(answer.statusCode, status, what)
+    t.match(answer.body, body, what)
+    t.equal(reports.at(-1)!.reason, reason, what)
+  }
+})
+
+t.test('a handler is found in its scope, sees the bytes, and a body may be too long', async (t) => {
+  const { reports } = watch(t)
+  const seen: unknown[] = []
+  const handleEvent = (event: unknown, { rawBody, body }: FastifyRequest) => { seen.push(event, String(rawBody), body) }
+  const { deliver } = createOwn(t, {}, { handleEvent, bodyLimit: 8, path: '/mine' })
+  t.equal(outcomeOf(await deliver('{ }')), '204')
+  t.strictSame(seen, [{}, '{ }', {}])
+  t.equal((await deliver('{"a":1234}')).statusCode, 413)
+  t.equal(reports.at(-1)!.reason, 'body_too_large')
+})
+
+/** What a call throws, or what `ready()` rejects with. */
+async function refusal (t: Test, definition: object, options?: object): Promise<unknown> {
+  try {
+    const plugin = define(definition)
+    if (options === undefined) return undefined
+    const { app } = createHost(t)
+    app.register(plugin, { secret: SECRET, handleEvent () {}, ...options })
+    await app.ready()
+    return undefined
+  } catch (error) {
+    return error
+  }
+}
+
+function refuses (t: Test, error: unknown, message: string, what: string): void {
+  const { code, message: said } = Object(error)
+  t.strictSame([code, said], ['FST_VERIFICATION_INVALID_OPTION', message], what)
+  t.notMatch(inspect(error, { depth: 9, showHidden: true }), 'canary', what)
+}
+
+t.test('a definition that cannot work is refused when it is made', async (t) => {
+  const required = 'is required'
+  const named = 'must be of small letters, digits and hyphens'
+  const listed = 'must be a list of different header names in small letters'
+  const callback = 'must be a function'
+  const schema = 'must be a TypeBox schema'
+  const cases: [option: string, expected: string, values: unknown[]][] = [
+    ['name', named, [null, '', 'Canary', 'a b', 'a_b', '-a', 'a-', 'a--b', '1a', 'é', 'a/b', 5, {}]],
+    ['summary', 'must be a text', [null, '', 5, {}]],
+    ['headers', listed, [null, [], 'x-mac', ['X-Canary'], [''], ['x mac'], ['x:mac'], ['é'], [5], ['a', 'a'], Array(1), {}]],
+    ['read', callback, [null, 'canary', {}]],
+    ['algorithm', 'must be one of "md5", "sha256"', [null, '', 'SHA256', 'sha1', 'none', ['sha256'], {}]],
+    ['secretEncoding', 'must be "utf8", "base64" or a function', [null, '', 'hex', 'canary', {}]],
+    ['body', schema, [null, 'canary', 5, { type: 'object' }, () => {}]],
+    ['body', "uses a format that is not in TypeBox's FormatRegistry", [Type.Object({ a: Type.String({ format: 'canary' }) })]],
+    ['reply', schema, [null, 'canary', { type: 'object' }]],
+    ['identify', callback, [null, 'canary', {}]],
+    ['secret', 'is not known', ['canary']],
+    ['verify', 'is not known', [false]],
+    ['path', 'is not known', ['/canary']],
+    ...['name', 'summary', 'headers', 'read', 'algorithm', 'secretEncoding', 'body']
+      .map((option): [string, string, unknown[]] => [option, required, [undefined]])
+  ]
+  for (const [option, expected, values] of cases) {
+    for (const value of values) {
+      const error = await refusal(t, { [option]: value })
+      refuses(t, error, `createProvider: option "${option}" ${expected}`, `${option}: ${inspect(value)}`)
+    }
+  }
+  const scheme = { signature: 'x-mac', prefix: '', encoding: 'hex', separator: '' }
+  for (const [option, value, expected] of [
+    ['signature', undefined, required], ['signature', '', 'must be a text'], ['prefix', null, 'must be a text'],
+    ['prefix', undefined, required], ['encoding', 'canary', 'must be one of "hex", "base64"'],
+    ['separator', ':', 'must be one of "", "."'], ['timestamp', 5, 'must be a text'], ['endpoint', 'x', 'is not known']
+  ]) {
+    const error = await refusal(t, { scheme: { ...scheme, [option!]: value } })
+    refuses(t, error, `createProvider: scheme: option "${option}" ${expected}`, `scheme.${option}`)
+  }
+  refuses(t, await refusal(t, { scheme: null }), 'createProvider: scheme: option "options" must be an object', 'null')
+  for (const value of [undefined, null, 5]) {
+    t.throws(() => createProvider(value as never), { message: 'createProvider: option "options" must be an object' })
+  }
+  t.equal(await refusal(t, { name: 'a1-b2', headers: ['x_mac', 'x-mac-2'], reply: Type.Null() }, {}), undefined)
+})
+
+t.test('options that cannot work are refused at registration, under the name of the provider', async (t) => {
+  const encoded = { secretEncoding: (text: string) => text.startsWith('x') ? Buffer.from(text) : undefined }
+  const cases: [what: string, options: object, option: string, expected: string, definition?: object][] = [
+    ['no secret', { secret: undefined }, 'secret', 'is required'],
+    ['no handler', { handleEvent: undefined }, 'handleEvent', 'is required'],
+    ['a handler that is none', { handleEvent: 'canary' }, 'handleEvent', 'must be a function'],
+    ['a typo', { tolerence: 5 }, 'tolerence', 'is not known'],
+    ['diagnose without a scheme', { diagnose: true }, 'diagnose', 'needs a "scheme"'],
+    ['diagnose that is no boolean', { diagnose: 'canary' }, 'diagnose', 'must be true or false'],
+    ['a path that is none', { path: 'canary' }, 'path', 'must be a path that starts with "/", without a query'],
+    ['a lease that is too short', { lease: 10 }, 'lease', 'must be longer than "handlerTimeout"'],
+    ['a weak secret', { secret: 'canary' }, 'secret', 'must be at least 24 bytes long'],
+    ['the same secret twice', { secret: [SECRET, SECRET] }, 'secret', 'must not repeat a secret'],
+    ['five secrets', { secret: Array(5).fill(SECRET) }, 'secret', 'must hold 1 to 4 secrets'],
+    ['an untrimmed secret', { secret: ` ${SECRET}` }, 'secret', 'must not begin or end with white space'],
+    ['no base64', { secret: 'canary!' }, 'secret', 'must be canonical base64', { secretEncoding: 'base64' }],
+    ['not its secrets', { secret: SECRET }, 'secret', 'is not written as the secrets of this provider are', encoded],
+    ['one not of its secrets', { secret: [`x${SECRET}`, SECRET] }, 'secret', 'is not written as the secrets of this provider are', encoded],
+    ['a secret that is weak once it is decoded', { secret: `${SECRET}` }, 'secret', 'must be at least 24 bytes long',
+      { secretEncoding: () => Buffer.from('canary') }],
+    ['a secret of no bytes', { secret: SECRET, allowWeakSecret: true }, 'secret', 'must not be all zeros',
+      { secretEncoding: () => new Uint8Array() }],
+    ...[(text: string) => text, async (text: string) => Buffer.from(text), () => null, () => { throw new Error('canary') }]
+      .map((secretEncoding): [string, object, string, string, object] => [
+        `${secretEncoding}`, {}, 'secret', 'is not written as the secrets of this provider are', { secretEncoding }
+      ])
+  ]
+  for (const [what, options, option, expected, definition = {}] of cases) {
+    refuses(t, await refusal(t, definition, options), `mine: option "${option}" ${expected}`, what)
+  }
+  t.equal(await refusal(t, encoded, { secret: `x${SECRET}` }), undefined)
+})
+
+t.test('a resolver that finds what is no secret of the provider is a 503', async (t) => {
+  const { reports } = watch(t)
+  const secretEncoding = (text: string) => text.startsWith('whsec_') ? Buffer.from(text.slice(6)) : undefined
+  for (const [secret, outcome] of [
+    [`whsec_${SECRET}`, '204'], [SECRET, '503 SECRET_UNAVAILABLE retry'], [undefined, '403 FORBIDDEN']
+  ]) {
+    const { deliver } = createOwn(t, { secretEncoding }, { secret: async () => secret })
+    t.equal(outcomeOf(await deliver()), outcome)
+  }
+  t.strictSame(reports.map(({ reason }) => reason), ['handled', 'secret_unavailable', 'unknown_key'])
+})
+
+t.test('with a scheme, the log says which mistake explains a signature that does not match', async (t) => {
+  const { name, sign, event, secrets: [secret, other], signature } = GITHUB_PROVIDER
+  const body = JSON.stringify(event)
+  const base64 = createHmac('sha256', secret).update(body).digest('base64')
+  const cases: [headers: Record<string, string>, payload: string, says: RegExp][] = [
+    [{ ...await sign(body), [signature]: `sha256=${base64}` }, body, /base64.*hex/],
+    [await sign(body, `${secret}\n`), body, /line break/],
+    [await sign(body), JSON.stringify(event, null, 2), /body/],
+    [await sign(body, other), body, /^no known mistake/]
+  ]
+  const { lines, post } = createServer(t, GITHUB_PROVIDER, { diagnose: true })
+  for (const [headers, payload, says] of cases) {
+    lines.length = 0
+    t.equal(outcomeOf(await post(payload, headers)), '403 FORBIDDEN')
+    const [line] = lines.filter(({ msg }) => msg === 'delivery rejected')
+    t.match(line, { provider: name, diagnosis: says })
+  }
+  t.equal(outcomeOf(await post(body, await sign(body))), '204')
+  const standard = createOwn(t, {
+    secretEncoding: 'base64', scheme: { signature: 'x-mac', prefix: '', encoding: 'hex', separator: '' }
+  }, { secret: Buffer.from(SECRET).toString('base64'), diagnose: true })
+  t.equal(outcomeOf(await standard.deliver('{ }', '{}')), '403 FORBIDDEN')
+  t.match(standard.lines.find(({ msg }) => msg === 'delivery rejected'), { diagnosis: /body/ })
+  t.equal(outcomeOf(await standard.deliver('{}')), '204')
+})
+
+t.test('its route is on API pages, in a valid document', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(swagger, { openapi: { openapi: '3.1.0', info: { title: 'Webhooks', version: '1' } } })
+  for (const provider of OWN_PROVIDERS) await provider.register(app)
+  app.register(define({ reply: Type.Object({ n: Type.Number() }) }), { secret: SECRET, handleEvent () {} })
+  await app.ready()
+  const document = JSON.parse(JSON.stringify(app.swagger()))
+  const { valid, errors } = await new Validator().validate(document)
+  t.ok(valid, JSON.stringify(errors))
+  for (const { name, headers } of OWN_PROVIDERS) {
+    const { tags, parameters, responses, description } = document.paths[`/${name}`].post
+    t.strictSame(tags, [name])
+    t.match(description, 'HMAC-SHA256')
+    const required = parameters.filter((parameter: { required: boolean }) => parameter.required)
+    t.strictSame(required.map((parameter: { name: string }) => parameter.name), headers)
+    t.strictSame(Object.keys(responses), ['204', '400', '403', '408', '413', '415', '422', '500', '503', '4XX', 'default'])
+  }
+  const { responses, requestBody } = document.paths['/mine'].post
+  t.strictSame(responses['200'].content['application/json'].schema.required, ['n'])
+  t.equal(requestBody.content['application/json'].schema.type, 'object')
+})
+
+t.test('a schema of a kind of its own that throws is a 500, and no handler runs', async (t) => {
+  TypeRegistry.Set('Throws', () => { throw new Error('canary') })
+  t.teardown(() => TypeRegistry.Delete('Throws'))
+  const { deliver, events } = createOwn(t, { body: Type.Unsafe({ [Kind]: 'Throws' }) })
+  t.equal((await deliver()).statusCode, 500)
+  t.strictSame(events, [])
+})
+
+t.test('each example is a file of at most 40 lines, on nothing but what is exported', async (t) => {
+  for (const { name } of OWN_PROVIDERS) {
+    const source = read(`test/support/own-providers/${name}.ts`)
+    const { length } = source.trimEnd().split('\n')
+    t.ok(length > 10 && length <= 40, `${name}: ${length} lines`)
+    const imports = [...source.matchAll(/from '(.*)'/g)].map((match) => match[1])
+    t.strictSame(imports, ['@sinclair/typebox', '../../../plugins/provider.js'])
+  }
+  const index: Readonly<Record<string, unknown>> = everything
+  for (const [name, value] of Object.entries(own)) t.equal(index[name], value, `${name} is in the index`)
+})
+
+t.test('to Fastify it goes by its name, and is for version 5', async (t) => {
+  const meta = Reflect.get(define(), Symbol.for('plugin-meta'))
+  t.match(meta, { name: 'fastify-verification-mine', fastify: '5.x', encapsulate: true })
+})

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Compiles everything once, which checks the types, then runs the compiled suites.
+#   test/run.sh            npm test: lint and the fast suites, those of every room but integration
+#   test/run.sh ROOM...    npm run test:ROOM: the suites of these rooms
+#   test/run.sh all        npm run test:all: lint and every suite, with 100 % coverage
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+fast=(unit providers path stores security package)
+rooms=("$@")
+arguments=()
+case "${rooms[*]}" in
+  '') rooms=("${fast[@]}") ;;
+  all) rooms=("${fast[@]}" integration); arguments=(--no-disable-coverage) ;;
+esac
+
+npm run -s compile || exit 1
+
+lint=0
+if [ $# -eq 0 ] || [ "$*" = all ]; then # beside the suites, whose output is not to be mixed with its own
+  log=$(mktemp)
+  trap 'rm -f "$log"' EXIT
+  npm run -s lint >"$log" 2>&1 &
+  lint=$!
+fi
+
+# The sources are compiled, so tsx is left out.
+npx --no-install tap run "${arguments[@]}" --node-arg=--max-optimized-bytecode-size=3000 "${rooms[@]/#/.built/test/}"
+status=$?
+
+if [ "$lint" -ne 0 ] && ! wait "$lint"; then
+  cat "$log"
+  status=1
+fi
+exit "$status"

@@ -1,0 +1,104 @@
+import type { FastifyRequest } from 'fastify'
+import t from 'tap'
+import { createAuthenticate, type PresentedMac } from '../../plugins/lib/authenticate.js'
+import { plainPath, publicEndpoint } from '../../plugins/lib/endpoint.js'
+import { reject } from '../../plugins/lib/rejection.js'
+import { deriveKeys, type NamedKey } from '../../plugins/lib/secrets.js'
+import { SECRET } from '../support/deliveries.js'
+import { cpuTime } from '../support/waiting.js'
+
+const KEYS = deriveKeys(SECRET, { plugin: 'somePlugin', option: 'secret', algorithm: 'sha256', encoding: 'utf8' })
+const PRESENTED: PresentedMac = { ok: true, macs: [Buffer.alloc(32)], prefix: '', keyId: 'k' }
+const REQUEST = { raw: { rawHeaders: [] } } as unknown as FastifyRequest
+const LONG = Buffer.alloc(2 ** 25)
+
+t.test('whose key is not known costs as much work as whose MAC is wrong', async (t) => {
+  const cost = async (keys: readonly NamedKey[] | undefined, reason: string) => {
+    for (const keysFor of [() => keys, async () => keys]) {
+      const authenticate = createAuthenticate({ algorithm: 'sha256', read: () => PRESENTED, keysFor })
+      const start = cpuTime()
+      t.match(await authenticate(REQUEST, LONG), { ok: false, reason })
+      times.push(cpuTime() - start)
+    }
+  }
+  const times: number[] = []
+  await cost(KEYS, 'mismatch')
+  await cost(undefined, 'unknown_key')
+  const [known, unknown] = [Math.min(...times.slice(0, 2)), Math.min(...times.slice(2))]
+  t.ok(unknown > known / 3, `${times.map(Math.round).join(', ')} ms`)
+})
+
+const BODY = Buffer.from('{}')
+const SEVERAL_KEYS = deriveKeys([SECRET, 'another secret of 24 bytes', 'the last secret of 24 bytes'], {
+  plugin: 'somePlugin', option: 'secret', algorithm: 'sha256', encoding: 'utf8'
+})
+const [FIRST, SECOND, LAST] = SEVERAL_KEYS as [NamedKey, NamedKey, NamedKey]
+const sentTwice = { raw: { rawHeaders: ['Mac', 'a', 'mac', 'b'] } } as unknown as FastifyRequest
+type Steps = Parameters<typeof createAuthenticate>[0]
+
+/** What becomes of an authentic delivery, but for what is given. */
+async function authenticate (steps: Partial<Steps>, presented: Partial<PresentedMac> = {}, request = REQUEST) {
+  const read = () => ({ ok: true as const, macs: [FIRST.sign('p', BODY)], prefix: 'p', ...presented })
+  return createAuthenticate({ algorithm: 'sha256', read, keysFor: () => SEVERAL_KEYS, ...steps })(request, BODY)
+}
+
+t.test('what is authentic comes with who signed it, its MAC and its id', async (t) => {
+  const macs = [FIRST.sign('p', BODY)]
+  const anonymous = await authenticate({}, { macs, id: 'i' })
+  t.strictSame(anonymous, { ok: true, secretIndex: 0, keyId: undefined, tenant: FIRST.name, mac: macs[0], id: 'i' })
+  t.equal('mac' in anonymous && anonymous.mac, macs[0], 'it is not made twice')
+  t.match(await authenticate({}, { keyId: 'k' }), { ok: true, keyId: 'k', tenant: 'k' })
+})
+
+t.test('what several keys may sign is known by the last of them, whichever matched', async (t) => {
+  const [byFirst, bySecond, mac] = [FIRST.sign('p', BODY), SECOND.sign('p', BODY), LAST.sign('p', BODY)]
+  const other = Buffer.alloc(32)
+  for (const macs of [[byFirst], [bySecond], [mac], [byFirst, mac], [mac, byFirst], [other, byFirst]]) {
+    t.match(await authenticate({ severalKeys: true }, { macs }), { ok: true, mac, tenant: LAST.name })
+  }
+  t.match(await authenticate({}, { macs: [other, byFirst] }), { ok: true, mac: byFirst, tenant: FIRST.name })
+  t.match(await authenticate({}, { macs: [bySecond] }), { mac: bySecond, tenant: SECOND.name, secretIndex: 1 })
+})
+
+t.test('without a body, or where no key can be had, it is not authentic', async (t) => {
+  t.strictSame(await createAuthenticate({ algorithm: 'sha256', read: () => PRESENTED, keysFor: () => KEYS })(REQUEST, undefined),
+    { ok: false, reason: 'no_body' })
+  const cause = new Error('no keys today')
+  t.strictSame(await authenticate({ keysFor: () => Promise.reject(cause) }), { ok: null, cause })
+  t.match(await authenticate({ keysFor: async () => SEVERAL_KEYS }), { ok: true, secretIndex: 0 })
+})
+
+t.test('a second proof counts, too, and says whose it was', async (t) => {
+  const rejection = { ok: false, reason: 'stale', header: 'date' } as const
+  t.match(await authenticate({ confirm: (_request, key) => key === FIRST ? undefined : rejection }), { ok: true })
+  t.strictSame(await authenticate({ confirm: () => rejection }, { keyId: 'k' }), { ...rejection, keyId: 'k' })
+})
+
+t.test('a header at fault is a repeated one where it came more than once', async (t) => {
+  const malformed = { ok: false, reason: 'malformed_header', header: 'mac' } as const
+  t.equal(await authenticate({ read: () => malformed }), malformed)
+  const once = { raw: { rawHeaders: ['Mac', 'a', 'other', 'b'] } } as unknown as FastifyRequest
+  t.equal(await authenticate({ read: () => malformed }, {}, once), malformed)
+  t.strictSame(await authenticate({ read: () => malformed }, {}, sentTwice), { ...malformed, reason: 'duplicate_header' })
+  const noBlame = { ok: false, reason: 'future' } as const
+  t.equal(await authenticate({ read: () => noBlame }, {}, sentTwice), noBlame)
+})
+
+t.test('a rejection names a header only where one is at fault', async (t) => {
+  t.strictSame(Object.entries(reject('future')), [['ok', false], ['reason', 'future']])
+  t.strictSame(Object.entries(reject('stale', 'date')), [['ok', false], ['reason', 'stale'], ['header', 'date']])
+})
+
+t.test('an endpoint is a path with or without a query', async (t) => {
+  for (const value of ['/', '/a', '/a/b-c_d.~', '/a?b=c&d=%20', "/!$&'()*+,;=:@"]) t.ok(publicEndpoint.accepts(value), value)
+  for (const value of ['', 'a', 'a/b', ' /a', '/a ', '/a{b', '/a#b', '/a"b', '/é', '/a\n', 'https://example.com/a', ['/a'], 1, null, undefined]) {
+    t.notOk(publicEndpoint.accepts(value), String(value))
+  }
+})
+
+t.test('the path of a route is plain where all clients send the same', async (t) => {
+  for (const [prefix, url, path] of [
+    ['', '/', '/'], ['', '/a', '/a'], ['/p', '/a', '/p/a'], ['/p/', '/a', '/p/a'], ['/p', '/a/b', '/p/a/b'],
+    ['/p', '/', undefined], ['', '/:id', undefined], ['', '/*', undefined], ['/:p', '/a', undefined], ['', '/é', undefined]
+  ]) t.equal(plainPath(prefix!, url!), path, `${prefix} ${url}`)
+})

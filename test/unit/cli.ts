@@ -1,0 +1,99 @@
+import t from 'tap'
+import { describeFailure } from '../../plugins/tools/connection.js'
+import { AT_A_TIME, repeat } from '../../plugins/tools/repeat.js'
+import { SAMPLES, samplesOf, type Provider } from '../../plugins/tools/samples.js'
+import { SENDERS, variantsOf } from '../../plugins/tools/senders.js'
+import { createTally } from '../../plugins/tools/tally.js'
+import { expectationOf, isExpected } from '../../plugins/tools/verdict.js'
+import { gateOf, until } from '../support/waiting.js'
+
+const reply = (status: number, duration = 1, headers = {}) => ({ status, headers, body: '', duration })
+
+t.test('what a connection failed of is said in words, with its code', async (t) => {
+  const cases: [error: object, words: string][] = [
+    [{ code: 'ECONNREFUSED', message: '' }, 'nobody listens there (ECONNREFUSED)'],
+    [{ code: 'ECONNRESET', message: 'read ECONNRESET' }, 'the connection broke (ECONNRESET)'],
+    [{ code: 'UND_ERR_SOCKET', message: 'other side closed' }, 'the connection broke (UND_ERR_SOCKET)'],
+    [{ code: 'ENOTFOUND', message: 'getaddrinfo' }, 'there is no such host (ENOTFOUND)'],
+    [{ code: 'UND_ERR_CONNECT_TIMEOUT', message: '' }, 'no connection within 10 s (UND_ERR_CONNECT_TIMEOUT)'],
+    [{ code: 'UND_ERR_HEADERS_TIMEOUT', message: '' }, 'no answer within 30 s (UND_ERR_HEADERS_TIMEOUT)'],
+    [{ code: 'UND_ERR_BODY_TIMEOUT', message: '' }, 'the answer stopped for 30 s (UND_ERR_BODY_TIMEOUT)'],
+    [{ code: 'EHOSTUNREACH', message: 'connect EHOSTUNREACH\nand more' }, 'connect EHOSTUNREACH (EHOSTUNREACH)'],
+    [{ message: 'no code\nat all' }, 'no code']
+  ]
+  for (const code of [
+    'DEPTH_ZERO_SELF_SIGNED_CERT', 'SELF_SIGNED_CERT_IN_CHAIN', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'CERT_HAS_EXPIRED',
+    'ERR_TLS_CERT_ALTNAME_INVALID', 'INVALID_CA'
+  ]) {
+    const words = `its certificate is not trusted; NODE_EXTRA_CA_CERTS can name an authority that is (${code})`
+    cases.push([{ code, message: 'long' }, words])
+  }
+  for (const [error, words] of cases) t.equal(describeFailure(error as Error), words)
+})
+
+t.test('percentiles are durations that were measured, whatever their order', async (t) => {
+  const tally = createTally()
+  t.match(tally.summary(), { sent: 0, expected: 0, unexpected: 0, answers: {}, perSecond: 0 })
+  t.notOk('latency' in tally.summary())
+  for (let duration = 200; duration > 0; duration--) {
+    tally.count({ outcome: reply(duration % 2 === 0 ? 204 : 403, duration), expected: duration > 50 })
+  }
+  tally.count({ outcome: { failure: 'gone' }, expected: false })
+  const { latency, answers, sent, expected, unexpected } = tally.summary()
+  t.strictSame(latency, { p50: 100, p95: 190, p99: 198, max: 200 })
+  t.strictSame(answers, { 204: 100, 403: 100, none: 1 })
+  t.strictSame([sent, expected, unexpected], [201, 150, 51])
+  const single = createTally()
+  single.count({ outcome: reply(200, 7), expected: true })
+  t.strictSame(single.summary().latency, { p50: 7, p95: 7, p99: 7, max: 7 })
+})
+
+t.test('work is done so many times, some at a time, and no more once it is to stop', async (t) => {
+  const stop = new AbortController()
+  const { signal } = stop
+  const gate = gateOf<void>()
+  const begun: number[] = []
+  const ended = repeat({ times: 20, rate: undefined, signal }, async (number) => {
+    begun.push(number)
+    await gate.promise
+  })
+  await until(() => begun.length === AT_A_TIME)
+  stop.abort()
+  gate.resolve()
+  await ended
+  t.strictSame(begun, Array.from({ length: AT_A_TIME }, (_, index) => index + 1))
+  await t.rejects(repeat({ times: 2, rate: 5000, signal: new AbortController().signal }, () => Promise.reject(new Error('x'))))
+})
+
+t.test('what is expected, and what is that', async (t) => {
+  for (const provider of Object.keys(SAMPLES) as Provider[]) {
+    for (const sample of Object.values(samplesOf(provider))) {
+      for (const variant of variantsOf(provider)) {
+        const first = expectationOf({ variant, sample }, 1)
+        const good = (variant === 'valid' || variant === 'duplicate') && !sample.refused
+        t.equal(first, good ? 'accepted' : 'refused')
+        if (variant === 'duplicate') t.equal(expectationOf({ variant, sample }, 2), sample.again)
+      }
+    }
+  }
+  const replayed = { 'idempotency-replayed': 'true' }
+  for (const [expectation, outcome, expected] of [
+    ['accepted', reply(200), true], ['accepted', reply(299), true], ['accepted', reply(300), false],
+    ['accepted', reply(199), false], ['accepted', reply(200, 1, replayed), true], ['accepted', { failure: 'gone' }, false],
+    ['replayed', reply(204), false], ['replayed', reply(204, 1, replayed), true], ['replayed', reply(422, 1, replayed), false],
+    ['refused', reply(403), true], ['refused', reply(401), false], ['refused', reply(200), false],
+    ['refused', { failure: 'gone' }, false]
+  ] as const) {
+    t.equal(isExpected(expectation, outcome), expected)
+  }
+})
+
+t.test('samples differ by their id, and nothing else is random', async (t) => {
+  for (const provider of Object.keys(SAMPLES) as Provider[]) {
+    for (const { payload } of Object.values(samplesOf(provider))) {
+      t.strictSame(payload('1', 1_790_000_000), payload('1', 1_790_000_000))
+      if (provider !== 'humandetect') t.strictNotSame(payload('1', 1_790_000_000), payload('2', 1_790_000_000))
+    }
+    t.match(SENDERS[provider].path('session'), /^\/\w/)
+  }
+})

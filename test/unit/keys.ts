@@ -1,0 +1,212 @@
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import { inspect } from 'node:util'
+import t from 'tap'
+import { checkApiKey, createKeyCheck } from '../../plugins/lib/api-keys.js'
+import { cacheKeys, createKeyLookup, createKeyRingLookup, findSecret } from '../../plugins/lib/keys.js'
+import type { SecretRules } from '../../plugins/lib/secrets.js'
+import { SECRET } from '../support/deliveries.js'
+
+const RULES: SecretRules = { plugin: 'somePlugin', option: 'secret', algorithm: 'sha256', encoding: 'utf8' }
+const ANOTHER = 'another secret of 24 bytes'
+const LOG = { warn () { throw new Error('nothing to warn of') } } as unknown as FastifyBaseLogger
+const secretOf = (index: number) => `a secret of 24 bytes, number ${index}`
+
+t.test('keys are derived once', async (t) => {
+  const keysOf = cacheKeys(RULES)
+  const first = keysOf(SECRET)
+  for (const secret of [SECRET, ANOTHER, [SECRET], [ANOTHER], [SECRET, ANOTHER], [ANOTHER, SECRET]]) {
+    const keys = keysOf(secret)
+    t.equal(keys.length, [secret].flat().length)
+    t.equal(keysOf(structuredClone(secret)), keys)
+  }
+  t.equal(keysOf(SECRET), first, 'beside others, too')
+})
+
+t.test('a text that looks like a list of secrets is a secret of its own', async (t) => {
+  const keysOf = cacheKeys(RULES)
+  for (const text of [`list ${JSON.stringify([SECRET])}`, JSON.stringify([SECRET]), `text ${SECRET}`]) {
+    const [[key], [listed], [plain]] = [keysOf(text), keysOf([SECRET]), keysOf(SECRET)]
+    t.not(key!.name, listed!.name)
+    t.not(key!.name, plain!.name)
+  }
+})
+
+t.test('the keys of a thousand secrets are kept, and the oldest go first', async (t) => {
+  const keysOf = cacheKeys(RULES)
+  const all = Array.from({ length: 1001 }, (_, index) => keysOf(secretOf(index)))
+  t.equal(all.findIndex((keys, index) => index > 0 && keysOf(secretOf(index)) !== keys), -1)
+  t.not(keysOf(secretOf(0)), all[0])
+  t.not(keysOf(secretOf(1)), all[1], 'it made room for that')
+  t.equal(keysOf(secretOf(3)), all[3])
+})
+
+t.test('what is no secret is never kept', async (t) => {
+  const keysOf = cacheKeys(RULES)
+  for (const secret of [undefined, null, 5, {}, [], [5], [SECRET, 5], '', 'weak', [['a'.repeat(24)]]]) {
+    for (let time = 0; time < 2; time++) t.throws(() => keysOf(secret), { code: 'FST_VERIFICATION_INVALID_OPTION' })
+  }
+  const encoding = () => { throw new Error(`canary ${SECRET}`) }
+  t.throws(() => cacheKeys({ ...RULES, encoding })(SECRET), {
+    message: 'somePlugin: option "secret" is not written as the secrets of this provider are', cause: undefined
+  })
+})
+
+t.test('what is known of the secrets of an option is there to be asked', async (t) => {
+  t.strictSame([...createKeyLookup(SECRET, RULES, LOG).known!.keys()], [''])
+  t.equal(createKeyLookup([SECRET, ANOTHER], RULES, LOG).known!.get('')!.length, 2)
+  t.strictSame([...createKeyRingLookup({ a: SECRET, b: ANOTHER }, RULES, LOG).known!.keys()], ['a', 'b'])
+  t.equal(createKeyLookup(() => SECRET, RULES, LOG).known, undefined)
+  t.equal(createKeyRingLookup(() => SECRET, RULES, LOG).known, undefined)
+})
+
+t.test('the first weak secret of a resolver is warned of, and no other', async (t) => {
+  const warnings: unknown[] = []
+  const log = { warn: (...line: unknown[]) => { warnings.push(line) } } as unknown as FastifyBaseLogger
+  const rules = { ...RULES, allowWeakSecret: true }
+  const request = {} as FastifyRequest
+  const found = [SECRET, [ANOTHER], 'weak', [SECRET, 'weaker'], 'weak', 'weakest']
+  const lookUps = [
+    createKeyLookup(() => found[turn], rules, log),
+    (request: FastifyRequest) => ring(request, 'id')
+  ]
+  const ring = createKeyRingLookup(() => found[turn], rules, log)
+  let turn = 0
+  for (const lookUp of lookUps) {
+    const counts = []
+    for (turn = 0; turn < found.length; turn++) {
+      t.equal((await lookUp(request))!.length, [found[turn]].flat().length)
+      counts.push(warnings.length)
+    }
+    t.strictSame(counts, [0, 0, 1, 1, 1, 1])
+    t.strictSame(warnings.splice(0), [[{ plugin: 'somePlugin', option: 'secret' }, 'a secret is weak']])
+  }
+  await t.rejects((async () => createKeyLookup(() => 'weak', RULES, log)(request))(), {
+    code: 'FST_VERIFICATION_INVALID_OPTION'
+  })
+})
+
+t.test('the secret of an id is found in an object or a Map, and nowhere else', async (t) => {
+  for (const ring of [{ a: SECRET }, new Map([['a', SECRET]])]) {
+    t.equal(findSecret(ring, 'a', 'verify', 'apiKeys'), SECRET)
+    for (const id of ['b', '', 'toString', '__proto__', 'size', 'get']) t.equal(findSecret(ring, id, 'verify', 'apiKeys'), undefined)
+  }
+  for (const ring of [null, undefined, 'abc', 5, ['a'], () => SECRET]) {
+    t.throws(() => findSecret(ring, '0', 'verify', 'apiKeys'), {
+      code: 'FST_VERIFICATION_INVALID_OPTION', message: 'verify: option "apiKeys" must be an object or a Map'
+    })
+  }
+})
+
+const CANARY = 'canary-key'
+const HEADER = 'x-api-key'
+const INVALID = 'must be visible ASCII without spaces or commas'
+
+/** A request as Node reads it: repeated headers joined, all of them in `rawHeaders`. */
+function requestWith (...values: string[]): FastifyRequest {
+  return {
+    headers: values.length === 0 ? {} : { [HEADER]: values.join(', ') },
+    raw: { rawHeaders: ['Host', 'localhost', ...values.flatMap((value) => ['X-Api-Key', value])] }
+  } as unknown as FastifyRequest
+}
+
+const check = (keys: unknown, ...values: string[]) =>
+  createKeyCheck('somePlugin', 'apiKeys', HEADER, keys)(requestWith(...values), undefined)
+
+function refusal (run: () => unknown): unknown {
+  try {
+    run()
+    return undefined
+  } catch (error) {
+    return error
+  }
+}
+
+t.test('every key lets in, and tells which it was', async (t) => {
+  const keys = ['first-key', 'second-key', '!"#$%&\'()*+-./:;<=>?@[\\]^_`{|}~', 'z', 'k'.repeat(5_000)]
+  keys.forEach((key, secretIndex) => {
+    t.strictSame(check(keys, key), { ok: true, secretIndex }, key.slice(0, 40))
+  })
+  t.strictSame(check(keys, 'third-key'), { ok: false, reason: 'unknown_key', header: HEADER })
+  t.strictSame(check(['z'], 'first-key'), { ok: false, reason: 'unknown_key', header: HEADER }, 'of another list')
+})
+
+t.test('nothing but a key as it is lets in', async (t) => {
+  const wrong = [
+    CANARY.slice(0, -1), CANARY.slice(1), `${CANARY}x`, `x${CANARY}`, CANARY.toUpperCase(), `${CANARY},${CANARY}`,
+    `${CANARY}, other-key`, `other-key, ${CANARY}`, ` ${CANARY}`, `${CANARY} `, `${CANARY}\0`, `${CANARY}\u00e9`,
+    CANARY.replace('a', '\u00e1'), CANARY.replace('a', '\u0430'), '__proto__', 'constructor', 'toString', '0', 'undefined',
+    'null', '*', `Bearer ${CANARY}`, Buffer.from(CANARY).toString('base64'), `"${CANARY}"`
+  ]
+  for (const key of wrong) {
+    t.strictSame(check([CANARY, 'other-key'], key), { ok: false, reason: 'unknown_key', header: HEADER }, key)
+  }
+})
+
+t.test('none of 50,000 other keys lets in, as some would if only a part of a digest was compared', async (t) => {
+  const authenticate = createKeyCheck('somePlugin', 'apiKeys', HEADER, [CANARY])
+  const letIn = Array.from({ length: 50_000 }, (_, index) => `${CANARY}-${index}`)
+    .filter((key) => (authenticate(requestWith(key), undefined) as { ok: boolean }).ok)
+  t.strictSame(letIn, [])
+})
+
+t.test('a key that is missing, empty or sent twice does not let in', async (t) => {
+  t.strictSame(check([CANARY]), { ok: false, reason: 'missing_header', header: HEADER })
+  t.strictSame(check([CANARY], ''), { ok: false, reason: 'missing_header', header: HEADER })
+  for (const values of [[CANARY, CANARY], [CANARY, 'x'], ['x', CANARY], ['', CANARY], [CANARY, ''], ['', '']]) {
+    t.strictSame(check([CANARY], ...values), { ok: false, reason: 'duplicate_header', header: HEADER }, values.join(' | '))
+  }
+})
+
+t.test('a key sent twice does not let in where Node keeps only one of them or makes a list of them', async (t) => {
+  const authenticate = createKeyCheck('somePlugin', 'apiKeys', HEADER, [CANARY])
+  const rawHeaders = ['X-API-KEY', CANARY, 'x-api-key', 'x']
+  for (const [value, reason] of [
+    [CANARY, 'duplicate_header'], [[CANARY, 'x'], 'duplicate_header'], [[CANARY], 'missing_header']
+  ] as const) {
+    const request = { headers: { [HEADER]: value }, raw: { rawHeaders } } as unknown as FastifyRequest
+    t.strictSame(authenticate(request, undefined), { ok: false, reason, header: HEADER }, inspect(value))
+  }
+})
+
+t.test('the keys are those of the list when it was read', async (t) => {
+  const keys = [CANARY]
+  const authenticate = createKeyCheck('somePlugin', 'apiKeys', HEADER, keys)
+  keys[0] = 'late-key'
+  keys.push('later-key')
+  t.strictSame(authenticate(requestWith(CANARY), undefined), { ok: true, secretIndex: 0 })
+  for (const late of keys) t.match(authenticate(requestWith(late), undefined), { ok: false }, late)
+})
+
+const LISTS: [what: string, keys: unknown, expected: string][] = [
+  ...[undefined, null, '', CANARY, 5, {}, { 0: CANARY, length: 1 }, new Set([CANARY]), () => [CANARY]].map(
+    (keys): [string, unknown, string] => [inspect(keys), keys, 'must be a list of keys']),
+  ['none', [], 'must be a list of keys'],
+  ...['', ' ', `${CANARY} x`, ` ${CANARY}`, `${CANARY} `, `${CANARY},x`, ',', `${CANARY}\n`, `\n${CANARY}`, `${CANARY}\r\nx: y`,
+    `${CANARY}\t`, `${CANARY}\0`, `${CANARY}\x7f`, `${CANARY}\u00e9`, `${CANARY}\u00a0`, `${CANARY}\u{1f600}`, 5, 0, null,
+    undefined, true, {}, [CANARY], Buffer.from(CANARY), Object(CANARY)].flatMap((key): [string, unknown, string][] => [
+    [inspect(key), [key], INVALID],
+    [`${inspect(key)} after another`, ['good-key', key], INVALID]
+  ]),
+  ['a hole', Object.assign([], { length: 1 }), INVALID],
+  ['repeated', [CANARY, 'x', CANARY], 'must not repeat a key']
+]
+
+t.test('a list that cannot be keys is refused, and never shown', async (t) => {
+  for (const [what, keys, expected] of LISTS) {
+    const error = refusal(() => createKeyCheck('somePlugin', 'apiKeys', HEADER, keys))
+    const { code, message } = Object(error)
+    t.strictSame({ code, message }, {
+      code: 'FST_VERIFICATION_INVALID_OPTION', message: `somePlugin: option "apiKeys" ${expected}`
+    }, what)
+    t.notMatch(inspect(error, { depth: 9, showHidden: true }), CANARY, `${what}: not shown`)
+  }
+})
+
+t.test('one key is checked alike', async (t) => {
+  t.equal(checkApiKey('somePlugin', 'apiKey', CANARY), CANARY)
+  for (const key of [undefined, null, 5, '', 'a b', 'a,b', 'a\n', [CANARY]]) {
+    t.match(refusal(() => checkApiKey('somePlugin', 'apiKey', key)), {
+      code: 'FST_VERIFICATION_INVALID_OPTION', message: `somePlugin: option "apiKey" ${INVALID}`
+    }, inspect(key))
+  }
+})
