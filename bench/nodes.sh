@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# npm run nodes -- [version...] [suite...]
-# Runs the suites (all, unless some are named) on each Node (every supported major, unless some are named). A version
-# is what npm takes after the @: 22, 20.19.0. The binaries come from the npm registry into a folder that is removed.
+# npm run nodes -- [version...] [room or suite...]
+# Runs suites (all, unless rooms or suites are named: path, path/once.ts) on each Node (every supported major, unless
+# versions are named). A version is one that npm finds after an @: 22, 20.19.0. The binaries come from the npm registry
+# into a folder that is removed at the end.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,6 +12,7 @@ for word in "$@"; do
   if [[ $word =~ ^[0-9.]+$ ]]; then nodes+=("$word"); else suites+=("$word"); fi
 done
 [ ${#nodes[@]} -gt 0 ] || nodes=(20 22 24 26)
+[ ${#suites[@]} -gt 0 ] || suites=(unit providers path stores security package integration)
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -21,8 +23,6 @@ for node in "${nodes[@]}"; do
   archive=$(npm pack --silent --pack-destination "$folder" "node-$platform@$node") &&
     tar -xzf "$folder/$archive" -C "$folder/$node" --strip-components=1 || { status=1; continue; }
   echo "# Node $("$folder/$node/bin/node" --version)"
-  # Coverage is for the run that has every suite and the Node of the day: `npm test`.
-  PATH="$folder/$node/bin:$PATH" node_modules/.bin/tap run \
-    --disable-coverage --allow-empty-coverage --allow-incomplete-coverage "${suites[@]}" || status=1
+  PATH="$folder/$node/bin:$PATH" bash test/run.sh "${suites[@]}" || status=1
 done
 exit "$status"

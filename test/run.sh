@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compiles everything once, which checks the types, then runs the compiled suites.
 #   test/run.sh            npm test: lint and the fast suites, those of every room but integration
-#   test/run.sh ROOM...    npm run test:ROOM: the suites of these rooms
+#   test/run.sh ROOM...    npm run test:ROOM: the suites of these rooms; or single ones, such as path/once.ts
 #   test/run.sh all        npm run test:all: lint and every suite, with 100 % coverage
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -27,7 +27,8 @@ if [ $# -eq 0 ] || [ "$*" = all ]; then # beside the suites, whose output is not
   lint=$!
 fi
 
-# The sources are compiled, so tsx is left out.
+rooms=("${rooms[@]/%.ts/.js}")
+# The suites are compiled, so they do without tsx, which the configuration has for single ones.
 npx --no-install tap run "${arguments[@]}" --node-arg=--max-optimized-bytecode-size=3000 "${rooms[@]/#/.built/test/}"
 status=$?
 

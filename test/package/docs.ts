@@ -28,6 +28,7 @@ import {
   ALL_PAGES, anchorsOf, blocksOf, PAGES, proseOf, sectionOf, tableOf, tablesIn, type Table
 } from '../support/docs.js'
 import { read, root } from '../support/project.js'
+import { quiet } from '../support/quiet.js'
 
 // What the pages say, held against the source. What their examples do is seen by docs-examples.ts, and what
 // diagnostics.md, command-line.md, signature-doctor.md and peers.md list, by the suites about that.
@@ -52,7 +53,7 @@ t.test('the README leaves production to its pages', async (t) => {
   t.strictSame(pages, ['production', 'several-instances', 'queue', 'scale'])
 })
 
-t.test('every link leads somewhere', async (t) => {
+t.test('every link leads somewhere', quiet(async (t) => {
   let links = 0
   for (const page of [...ALL_PAGES, 'test/README.md']) {
     const text = proseOf(read(page))
@@ -69,7 +70,7 @@ t.test('every link leads somewhere', async (t) => {
     }
   }
   t.ok(links > 80, `${links} links`)
-})
+}))
 
 t.test('docs/README.md lists every page', async (t) => {
   const listed = [...read('docs/README.md').split('\n## ')[0]!.matchAll(/\]\(([\w-]+\.md)\)/g)]

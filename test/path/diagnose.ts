@@ -7,6 +7,7 @@ import {
 import { say } from '../../plugins/lib/diagnosis/mistakes.js'
 import { API_KEY, API_SECRET, FORBIDDEN, NOW, now, PLAYER, PROVIDERS, SECRET, SESSIONS } from '../support/deliveries.js'
 import { addCanaries, createHost, expectNoCanary, type Test } from '../support/host.js'
+import { quiet } from '../support/quiet.js'
 
 const OTHER_SECRET = 'the secret of another game 8c1f'
 const OTHER_API_SECRET = Buffer.from('another secret of thirty-two byt').toString('base64')
@@ -147,7 +148,7 @@ t.test('of what is random or broken there is no known mistake', async (t) => {
   }
 })
 
-t.test('the answer is the same to the byte, with or without it, and without it nothing is said', async (t) => {
+t.test('the answer is the same to the byte, with or without it, and without it nothing is said', quiet(async (t) => {
   const answers = async (options: WebhookOptions) => {
     const { app, lines } = createServer(t, options)
     const texts: string[] = []
@@ -165,7 +166,7 @@ t.test('the answer is the same to the byte, with or without it, and without it n
   t.equal(diagnosed.said, plain.texts.length)
   t.equal(plain.said, 0)
   t.equal((await answers({ diagnose: false })).said, 0)
-})
+}))
 
 t.test('a genuine delivery is accepted, and nothing is said of it', async (t) => {
   for (const provider of PROVIDERS) {
@@ -180,7 +181,7 @@ t.test('a genuine delivery is accepted, and nothing is said of it', async (t) =>
   }
 })
 
-t.test('no log shows a secret, or a MAC that would have been right', async (t) => {
+t.test('no log shows a secret, or a MAC that would have been right', quiet(async (t) => {
   const { app, lines } = createServer(t, { diagnose: true })
   for (const [, delivery] of PLANTED) await app.inject(requestOf(delivery))
   const log = JSON.stringify(lines)
@@ -193,7 +194,7 @@ t.test('no log shows a secret, or a MAC that would have been right', async (t) =
     }
   }
   expectNoCanary(log)
-})
+}))
 
 t.test('it is refused in production, and takes true and false only', async (t) => {
   const before = process.env['NODE_ENV']

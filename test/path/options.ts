@@ -8,6 +8,7 @@ import {
 } from '../../plugins/index.js'
 import { API_KEY, API_SECRET, bodyOf, NOW, now, PLAYER, PROVIDERS, SECRET, SESSIONS } from '../support/deliveries.js'
 import { createHost } from '../support/host.js'
+import { quiet } from '../support/quiet.js'
 
 type Options = Record<string, unknown>
 type Plugin = { name: string, plugin: unknown, valid: Options }
@@ -155,15 +156,15 @@ const OWN: [Plugin, Case[]][] = [
 ]
 
 for (const plugin of PLUGINS) {
-  t.test(`${plugin.name}: options of all plugins that cannot be worked with`, async (t) => {
+  t.test(`${plugin.name}: options of all plugins that cannot be worked with`, quiet(async (t) => {
     for (const wrong of COMMON) await refuses(t, plugin, wrong)
-  })
+  }))
 }
 
 for (const [plugin, cases] of OWN) {
-  t.test(`${plugin.name}: options of its own that cannot be worked with`, async (t) => {
+  t.test(`${plugin.name}: options of its own that cannot be worked with`, quiet(async (t) => {
     for (const wrong of cases) await refuses(t, plugin, wrong)
-  })
+  }))
 }
 
 t.test('the ends of every span are in it', async (t) => {
@@ -256,17 +257,17 @@ const SECRETS: { plugin: Plugin, option: string, wrong: [value: unknown, expecte
 ]
 
 for (const { plugin, option, wrong } of SECRETS) {
-  t.test(`${plugin.name}: secrets that cannot be worked with`, async (t) => {
+  t.test(`${plugin.name}: secrets that cannot be worked with`, quiet(async (t) => {
     for (const [value, expected] of wrong) {
       const given = option === 'secret' ? [value] : [{ [API_KEY]: value }, new Map([['a', BASE64], ['b', value]])]
       for (const secrets of given) {
         await refuses(t, plugin, [`${inspect(secrets)} ${expected}`, { [option]: secrets }, option, expected])
       }
     }
-  })
+  }))
 }
 
-t.test('no secret appears in an error, whatever is wrong with it or with another option', async (t) => {
+t.test('no secret appears in an error, whatever is wrong with it or with another option', quiet(async (t) => {
   for (const { name, plugin, valid } of PLUGINS) {
     const option = valid['secret'] === undefined ? 'apiKeys' : 'secret'
     const given = (secret: unknown) => option === 'secret' ? secret : { [API_KEY]: secret }
@@ -281,7 +282,7 @@ t.test('no secret appears in an error, whatever is wrong with it or with another
       for (const part of [SECRET, API_SECRET, API_SECRET.slice(0, 11), API_KEY]) t.notOk(shown.includes(part))
     }
   }
-})
+}))
 
 t.test('an HMAC hashes a long key and pads a short one: the pairs above are the same key', async (t) => {
   const mac = (algorithm: string, key: BinaryLike) => createHmac(algorithm, key).update('x').digest('hex')
@@ -354,7 +355,7 @@ const SIGNED: Signed[] = [
   ]
 ]
 
-t.test('allowWeakSecret lets short secrets through, with one warning that does not show them', async (t) => {
+t.test('allowWeakSecret lets short secrets through, with one warning that does not show them', quiet(async (t) => {
   for (const [index, [plugin, sign, given, encoding]] of SIGNED.entries()) {
     const { name, valid } = plugin
     const { url, success } = PROVIDERS[index]!
@@ -386,7 +387,7 @@ t.test('allowWeakSecret lets short secrets through, with one warning that does n
     const off = { ...given(weak), allowWeakSecret: false }
     await refuses(t, plugin, [inspect(off), off, option, short(index === 0 ? 16 : 24)])
   }
-})
+}))
 
 t.test('a getter that gives no secret keeps the server from starting, even if it gave one before', async (t) => {
   for (const [index, [{ name, plugin, valid }, , given]] of SIGNED.entries()) {

@@ -15,6 +15,7 @@ import { outcomeOf, scriptedStore } from '../support/life-cycle.js'
 import {
   GITHUB_PROVIDER, OWN_PROVIDERS, STAMPED_PROVIDERS, type OwnOptions, type OwnProvider
 } from '../support/own-providers/index.js'
+import { quiet } from '../support/quiet.js'
 import { watchRejections } from '../support/waiting.js'
 import { countsOf, watch } from '../support/watch.js'
 
@@ -65,7 +66,7 @@ for (const provider of OWN_PROVIDERS) {
     ])
   })
 
-  t.test(`${name}: whatever was not signed like that is one 403, and no handler runs`, async (t) => {
+  t.test(`${name}: whatever was not signed like that is one 403, and no handler runs`, quiet(async (t) => {
     const { reports } = watch(t)
     const { store, asked } = scriptedStore()
     const { app, events, post } = createServer(t, provider, { deliveries: store })
@@ -119,7 +120,7 @@ for (const provider of OWN_PROVIDERS) {
     }
     t.strictSame([events, asked], [[], []], 'nobody was asked')
     t.equal(outcomeOf(await post(body, good)), '204', 'what they were made from is taken')
-  })
+  }))
 
   t.test(`${name}: what is signed but not sent by it is a 400`, async (t) => {
     const { events, post } = createServer(t, provider)
@@ -259,7 +260,7 @@ function createOwn (t: Test, definition: object = {}, options: object = {}) {
   return { app, lines, events, deliver }
 }
 
-t.test('a delivery is taken by what read makes of its headers, and by nothing else', async (t) => {
+t.test('a delivery is taken by what read makes of its headers, and by nothing else', quiet(async (t) => {
   const good = { mac: macOf('{}'), prefix: '', timestamp: null }
   const { reports } = watch(t)
   const thrown = [new Error('canary'), 'canary', null, undefined]
@@ -299,7 +300,7 @@ t.test('a delivery is taken by what read makes of its headers, and by nothing el
     t.equal(events.length, outcome === '204' ? 1 : 0, what)
   }
   t.strictSame(rejections, [], 'no promise was rejected unseen')
-})
+}))
 
 t.test('read is given the texts of its headers in their order, and its prefix is signed byte by byte', async (t) => {
   const seen: unknown[] = []
@@ -395,7 +396,7 @@ function refuses (t: Test, error: unknown, message: string, what: string): void 
   t.notMatch(inspect(error, { depth: 9, showHidden: true }), 'canary', what)
 }
 
-t.test('a definition that cannot work is refused when it is made', async (t) => {
+t.test('a definition that cannot work is refused when it is made', quiet(async (t) => {
   const required = 'is required'
   const named = 'must be of small letters, digits and hyphens'
   const listed = 'must be a list of different header names in small letters'
@@ -438,7 +439,7 @@ t.test('a definition that cannot work is refused when it is made', async (t) => 
     t.throws(() => createProvider(value as never), { message: 'createProvider: option "options" must be an object' })
   }
   t.equal(await refusal(t, { name: 'a1-b2', headers: ['x_mac', 'x-mac-2'], reply: Type.Null() }, {}), undefined)
-})
+}))
 
 t.test('options that cannot work are refused at registration, under the name of the provider', async (t) => {
   const encoded = { secretEncoding: (text: string) => text.startsWith('x') ? Buffer.from(text) : undefined }

@@ -99,9 +99,9 @@ export default class Reporter extends Transform {
     if (this.#failure === undefined) return
     const { titles, lines } = this.#failure
     this.#failure = undefined
-    const field = (name) => lines.find((line) => line.trimStart().startsWith(`${name}: `))?.split(': ')[1]
-    const place = field('fileName') === undefined ? '' : ` (${field('fileName')}:${field('lineNumber')})`
-    this.#say(paint('red', `\n✗ ${titles.map(nameOf).join(' > ')}${place}`))
+    // The nearest line of a suite: an assertion may be made by what suites share.
+    const place = /(?<!\w)test\/(?!support\/)[\w/-]+\.[jt]s:\d+/.exec(lines.join('\n'))?.[0]
+    this.#say(paint('red', `\n✗ ${titles.map(nameOf).join(' > ')}${place === undefined ? '' : ` (${place})`}`))
     let omit = false
     for (const line of lines) {
       if (line === '---' || line === '...' || line.trim() === '') continue

@@ -8,6 +8,7 @@ import { diagnose } from '../../plugins/lib/diagnosis/diagnose.js'
 import { MISTAKES, say } from '../../plugins/lib/diagnosis/mistakes.js'
 import type { Evidence, Scheme } from '../../plugins/lib/diagnosis/scheme.js'
 import { API_KEY, API_SECRET, NOW, now, SECRET, SESSIONS } from '../support/deliveries.js'
+import { quiet } from '../support/quiet.js'
 import { cpuTime } from '../support/waiting.js'
 
 const BODY = '{"event_id":"e-1","level":2,"tags":["a",true,null],"data":{"url":"https://x.example/a&b","name":"Zoë"}}'
@@ -300,7 +301,7 @@ t.test('two mistakes at a time, where each could be made alone', async (t) => {
   ])
 })
 
-t.test('of what is random nothing is known', async (t) => {
+t.test('of what is random nothing is known', quiet(async (t) => {
   for (let round = 0; round < 20; round++) {
     t.equal(examine(aghanimScheme, { headers: aghanim(randomBytes(32)) }), undefined)
     t.equal(examine(altdentifierScheme, { headers: { digest: `MD5=${randomBytes(16).toString('hex')}` } }), undefined)
@@ -317,7 +318,7 @@ t.test('of what is random nothing is known', async (t) => {
     [{ headers: aghanim(randomBytes(32).toString('base64')) }, `${say('base64ForHex')}, and ${say('otherwise')}`],
     [{ headers: aghanim(randomBytes(16)) }, undefined]
   ])
-})
+}))
 
 t.test('work is bounded: in MACs, and in the bytes they are made of', async (t) => {
   const secrets = [...Array(4).keys()].map((index) => `${SECRET}${index}`)
@@ -331,7 +332,7 @@ t.test('work is bounded: in MACs, and in the bytes they are made of', async (t) 
   t.ok(performance.now() - begin < 10_000)
 })
 
-t.test('headers of any length are looked at in no time', async (t) => {
+t.test('headers of any length are looked at in no time', quiet(async (t) => {
   const texts = [
     `${'='.repeat(60_000)}x`, '()'.repeat(30_000), `"${'a'.repeat(60_000)}`, `${'a'.repeat(60_000)} *`, 'v1='.repeat(20_000),
     `MD5=${'='.repeat(60_000)}x`, `hmac-sha256 ${'='.repeat(60_000)}x`, `${' '.repeat(60_000)}x`, '1'.repeat(60_000),
@@ -349,13 +350,13 @@ t.test('headers of any length are looked at in no time', async (t) => {
       }
     }
   }
-})
+}))
 
-t.test('every mistake has a sentence of its own, in one line', async (t) => {
+t.test('every mistake has a sentence of its own, in one line', quiet(async (t) => {
   const sentences = Object.values(MISTAKES)
   t.equal(new Set(sentences).size, sentences.length)
   for (const sentence of sentences) t.match(sentence, /^["%\w][^\n]{15,130}[^.]$/)
-})
+}))
 
 const EVENT = { event_id: 'e/1', data: { name: 'Zoë "Z" O\'Neil', rule: 'a<b & c>d = 1+1', n: [1, 2.5], ok: true, no: null } }
 const COMPACT = JSON.stringify(EVENT)

@@ -7,6 +7,7 @@ import { issueToken, openToken } from '../../plugins/index.js'
 import { createMacKey } from '../../plugins/lib/mac.js'
 import { seal, unseal } from '../../plugins/lib/seal.js'
 import { createExaminer, type Verdict } from '../../plugins/lib/verdict.js'
+import { quiet } from '../support/quiet.js'
 import { cpuTime } from '../support/waiting.js'
 
 const schema = Type.Object({
@@ -80,14 +81,14 @@ t.test('a clock that is broken lets nobody in, and is told as what it is', async
   }
 })
 
-t.test('with no room to remember more tokens nobody is let in', async (t) => {
+t.test('with no room to remember more tokens nobody is let in', quiet(async (t) => {
   const exam = createExam((token) => ({ ...VERDICT, checksum: token }))
   for (let index = 0; index < 1000; index++) t.ok('verdict' in await exam(`token ${index}`))
   t.match(await exam('one more'), {
     refusal: 'unavailable', reason: 'store_unavailable', details: { failure: { code: 'FST_VERIFICATION_STORE_FULL' } }
   })
   t.strictSame(await exam('token 0'), { refusal: 'not_human', reason: 'used' }, 'what is used stays used')
-})
+}))
 
 const SECRET = 'canary secret of the token service'
 const OTHER_SECRET = 'another secret, which is as good'
@@ -114,7 +115,7 @@ const VALUES: unknown[] = [
   '\ud800', 'y'.repeat(174), 'y'.repeat(175), 'y'.repeat(176), 'y'.repeat(177), 'y'.repeat(1000), ' '.repeat(400)
 ]
 
-t.test('what is sealed is unsealed with the same key and purpose, and with no other', async (t) => {
+t.test('what is sealed is unsealed with the same key and purpose, and with no other', quiet(async (t) => {
   for (const value of VALUES) {
     const what = inspect(value).slice(0, 40)
     const sealed = seal(KEY, PURPOSE, value)
@@ -127,7 +128,7 @@ t.test('what is sealed is unsealed with the same key and purpose, and with no ot
   const empty = seal(KEY, '', 'x')
   t.equal(unseal(KEY, '', empty), 'x', 'no purpose is one too')
   t.equal(unseal(KEY, PURPOSE, empty), undefined)
-})
+}))
 
 t.test('sealed values are blocks of 177 bytes in base64 without padding', async (t) => {
   for (const [characters, length] of [[0, 300], [1, 300], [175, 300], [176, 536], [352, 536], [353, 772]] as const) {
@@ -147,11 +148,11 @@ t.test('it is AES-256-GCM under HKDF-SHA-256, as anyone can open who has the sec
   t.equal(text, '["a",1]'.padEnd(177))
 })
 
-t.test('what is too short to be sealed is not, whatever it holds', async (t) => {
+t.test('what is too short to be sealed is not, whatever it holds', quiet(async (t) => {
   for (let length = 0; length <= 60; length++) {
     t.equal(unseal(KEY, PURPOSE, Buffer.alloc(length).toString('base64')), undefined, `${length} bytes`)
   }
-})
+}))
 
 const IDENTIFIERS = [
   'ada@example.com', '', ' ', '  spaces around  ', '0', 'null', '"', '\\', '"],["', '\0', '\n\r\t', '\u007f', '\u2028\u2029',
@@ -159,7 +160,7 @@ const IDENTIFIERS = [
   '\udc00\ud800', 'a\ud83d', '\ude00b', '__proto__', 'constructor', 'x'.repeat(5_000), '\u{1f600}'.repeat(1_200), '\ud800'.repeat(900)
 ]
 
-t.test('a token says what it was given, a human or a bot, to the last character', async (t) => {
+t.test('a token says what it was given, a human or a bot, to the last character', quiet(async (t) => {
   for (const identifier of IDENTIFIERS) {
     for (const human of [true, false]) {
       const token = issue({ identifier, human })
@@ -171,7 +172,7 @@ t.test('a token says what it was given, a human or a bot, to the last character'
       t.equal(Buffer.from(token, 'base64').toString('base64'), token, `${what}: canonical`)
     }
   }
-})
+}))
 
 t.test('a token of an earlier day is still one', async (t) => {
   const token = '5kQ3OW5CK7bK+TqOhrVMAfG/1MTECjp+gVJT3ZtLAbj6/CUXprUVBwFosGGwayngTyVeZS/gVRRgTZMDPVNvNA32V4wadIypdDRMysnpUlgWxtYffbjV//rKkgBZNXHIweHLrMw+d5y/GV2YcEtWnPNX5sdCSYNBkjcDaTI69+9q8fXBytuxx7loSBaQBUw5tppxUGbos8U13G4u4AyjS3GsTmyCvmcohTj4djBteEadQNSDn326Kdb8IIFC2JvE7k/mpFCB4UJ4/I8aPz5ynw2Gk7014kuX17Sbah50aDua'
@@ -218,7 +219,7 @@ t.test('a token has one checksum for all time, whichever secret of a rotation op
   t.equal(open(token, [SECRET])!.checksum, checksum)
 })
 
-t.test('nothing of what it says can be seen in a token', async (t) => {
+t.test('nothing of what it says can be seen in a token', quiet(async (t) => {
   const seen = Array.from({ length: 20 }, () => issue({ identifier: 'canary-1' }))
   for (const token of seen) {
     const bytes = Buffer.from(token, 'base64')
@@ -228,7 +229,7 @@ t.test('nothing of what it says can be seen in a token', async (t) => {
       t.notOk(token.includes(Buffer.from(text).toString('base64').slice(0, 4)), `${text} in base64`)
     }
   }
-})
+}))
 
 t.test('a token with any one bit changed is none', async (t) => {
   const token = issue()
@@ -364,7 +365,7 @@ const REFUSED: [what: string, claims: object, option: string, expected: string][
   ])
 ]
 
-t.test('what no token can be made of is refused, and never shown', async (t) => {
+t.test('what no token can be made of is refused, and never shown', quiet(async (t) => {
   for (const [what, claims, option, expected] of REFUSED) {
     const error = thrownBy(() => issue(claims.constructor === Object && 'timestamp' in claims
       ? claims
@@ -376,7 +377,7 @@ t.test('what no token can be made of is refused, and never shown', async (t) => 
     t.notMatch(inspect(error, { depth: 9, showHidden: true }), 'canary', `${what}: not shown`)
   }
   t.equal(issue({ secret: 'x'.repeat(24) }).length, 300, 'a secret of 24 bytes is enough')
-})
+}))
 
 t.test('secrets that can open nothing, and tokens that are no text, are refused', async (t) => {
   const token = issue()
@@ -400,7 +401,7 @@ t.test('secrets that can open nothing, and tokens that are no text, are refused'
   }
 })
 
-t.test('a megabyte of anything is no token, in no time', async (t) => {
+t.test('a megabyte of anything is no token, in no time', quiet(async (t) => {
   for (const part of ['A', '/', '=', 'A=', 'AAA=', ' ', '\n', '\u00e9', '-', 'AAAA\n', issue()]) {
     for (const end of ['', '=', '!']) {
       const token = part.repeat(1_048_576 / part.length) + end
@@ -409,4 +410,4 @@ t.test('a megabyte of anything is no token, in no time', async (t) => {
       t.ok(cpuTime() - start < 500, JSON.stringify(part.slice(0, 8) + end))
     }
   }
-})
+}))

@@ -5,6 +5,7 @@ import {
   milliseconds, mostAge, mostLead, oneOf, path, retention, text, whole, type Rule
 } from '../../plugins/lib/options.js'
 import { ROUTE_RULES } from '../../plugins/lib/settings.js'
+import { quiet } from '../support/quiet.js'
 
 const WEEK = 7 * 24 * 3600
 const YEAR = 365 * 24 * 3600
@@ -15,7 +16,7 @@ const NUMBERS: [what: string, rule: Rule, least: number, most: number][] = [
   ['a time to keep', retention, 1, YEAR], ['a whole number', whole(5), 1, 5]
 ]
 
-t.test('numbers are taken from the least to the most', async (t) => {
+t.test('numbers are taken from the least to the most', quiet(async (t) => {
   for (const [what, { accepts }, least, most] of NUMBERS) {
     for (const value of [least, most]) t.ok(accepts(value), `${what}: ${value}`)
     for (const value of [least - 1, most + 1, Number.NaN, Infinity, String(least), BigInt(most), null, [most]]) {
@@ -24,7 +25,7 @@ t.test('numbers are taken from the least to the most', async (t) => {
   }
   for (const rule of [milliseconds, whole(5)]) t.notOk(rule.accepts(1.5))
   for (const rule of [mostAge, mostLead, retention]) t.ok(rule.accepts(1.5))
-})
+}))
 
 t.test('what is expected is said with its bounds', async (t) => {
   t.equal(milliseconds.expects, `must be a whole number from 1 to ${TIMER}`)
@@ -154,7 +155,7 @@ const REFUSED: [expected: string, texts: unknown[]][] = [
 ]
 
 for (const [expected, texts] of REFUSED) {
-  t.test(`a base URL ${expected}`, async (t) => {
+  t.test(`a base URL ${expected}`, quiet(async (t) => {
     for (const text of texts) {
       for (const allowHttp of [false, true]) {
         const what = inspect(text).replace(/[^ -~]/g, '?') // what TAP can carry
@@ -166,7 +167,7 @@ for (const [expected, texts] of REFUSED) {
         t.notMatch(inspect(error, { depth: 9, showHidden: true }), 'canary', `${what} is not shown`)
       }
     }
-  })
+  }))
 }
 
 t.test('whatever is taken is one host to every reader', async (t) => {

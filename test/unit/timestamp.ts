@@ -3,6 +3,7 @@ import {
   checkFreshness, freshnessOf, parseDateTime, parseHttpDate, parseUnixSeconds, replayWindow
 } from '../../plugins/lib/timestamp.js'
 import { NOW, now } from '../support/deliveries.js'
+import { quiet } from '../support/quiet.js'
 import { cpuTime } from '../support/waiting.js'
 
 /** What Number, parseInt or Date would take for a time, and their like. */
@@ -69,10 +70,10 @@ const NO_DATES: [what: string, text: string][] = [
   ['sent twice', 'Mon, 21 Sep 2026 14:13:20 GMT, Mon, 21 Sep 2026 14:13:20 GMT']
 ]
 
-t.test('any other date is none, though Date might take it', async (t) => {
+t.test('any other date is none, though Date might take it', quiet(async (t) => {
   for (const [what, text] of NO_DATES) t.equal(parseHttpDate(text), undefined, what)
   t.ok(NO_DATES.filter(([, text]) => !Number.isNaN(Date.parse(text))).length > 20, 'Date takes many of them')
-})
+}))
 
 t.test('every second of a leap day and the days around it', async (t) => {
   const first = Date.UTC(2024, 1, 28) / 1000
@@ -239,10 +240,10 @@ const NO_DATE_TIMES: [what: string, text: string][] = [
   ['nonsense', 'now'], ['not a number', 'NaN'], ['null', 'null'], ['sent twice', '2020-09-22T14:52:11Z, 2020-09-22T14:52:11Z']
 ]
 
-t.test('any other date and time is none, though Date might take it', async (t) => {
+t.test('any other date and time is none, though Date might take it', quiet(async (t) => {
   for (const [what, text] of NO_DATE_TIMES) t.equal(parseDateTime(text), undefined, what)
   t.ok(NO_DATE_TIMES.filter(([, text]) => !Number.isNaN(Date.parse(text))).length > 10, 'Date takes many of them')
-})
+}))
 
 /** A date and time as a clock on a wall shows it, in digits put together by hand. */
 function formatAt (time: number, offset: number, colon: string): string {
