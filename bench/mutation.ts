@@ -13,103 +13,103 @@ interface Group { files: string[], suites: string[], further: string[] }
 const GROUPS: Record<string, Group> = {
   macs: {
     files: ['lib/decode', 'lib/mac'],
-    suites: ['lib-decode', 'lib-mac'],
-    further: ['vectors', 'altdentifier', 'pure', 'properties']
+    suites: ['unit/mac'],
+    further: ['providers/vectors', 'providers/altdentifier', 'providers/standalone', 'security/properties']
   },
   timestamps: {
     files: ['lib/timestamp'],
-    suites: ['lib-timestamp'],
-    further: ['lib-http-signature', 'lib-verdict', 'aghanim', 'pure']
+    suites: ['unit/timestamp'],
+    further: ['unit/http-signature', 'unit/humandetect', 'providers/aghanim', 'providers/standalone']
   },
   'http-signature': {
     files: ['lib/http-signature'],
-    suites: ['lib-http-signature', 'altdentifier'],
-    further: ['vectors', 'properties']
+    suites: ['unit/http-signature', 'providers/altdentifier'],
+    further: ['providers/vectors', 'security/properties']
   },
   headers: {
     files: ['lib/headers', 'lib/authenticate', 'lib/endpoint', 'lib/rejection'],
-    suites: ['lib-authenticate', 'lib-endpoint', 'altdentifier', 'identity-validation', 'lib-api-keys'],
-    further: ['aghanim', 'pure', 'options', 'delivery']
+    suites: ['unit/authenticate', 'providers/altdentifier', 'providers/identity-validation', 'unit/keys'],
+    further: ['providers/aghanim', 'providers/standalone', 'path/options', 'path/delivery']
   },
   ids: {
     files: ['lib/canonical-json', 'lib/delivery-id', 'lib/retention-queues'],
-    suites: ['lib-canonical-json', 'lib-delivery-id', 'lib-retention-queues'],
-    further: ['deliveries-ids', 'provider']
+    suites: ['unit/delivery-id', 'stores/memory'],
+    further: ['path/delivery-id', 'providers/own']
   },
   memory: {
     files: ['deliveries/memory'],
-    suites: ['deliveries-stores'],
-    further: ['options', 'deliveries', 'deliveries-memory']
+    suites: ['stores/contract'],
+    further: ['path/options', 'path/once', 'stores/memory']
   },
   redis: {
     files: ['deliveries/redis', 'lib/delivery-scripts'],
-    suites: ['deliveries-redis', 'deliveries-stores'],
-    further: ['options', 'deliveries-outages']
+    suites: ['stores/redis', 'stores/contract'],
+    further: ['path/options', 'integration/redis-outages']
   },
   once: {
     files: ['lib/once', 'lib/handler', 'lib/deliveries', 'lib/delivery-store', 'lib/store-report'],
-    suites: ['lib-handler', 'deliveries-ids', 'deliveries'],
-    further: ['delivery', 'deliveries-faults', 'compose', 'outcomes']
+    suites: ['unit/errors', 'path/delivery-id', 'path/once'],
+    further: ['path/delivery', 'path/store-faults', 'path/compose', 'path/outcomes']
   },
   keys: {
     files: ['lib/keys', 'lib/secrets', 'lib/api-keys'],
-    suites: ['lib-keys', 'lib-api-keys', 'identity-validation', 'pure'],
-    further: ['aghanim', 'altdentifier', 'options', 'humandetect-api', 'compose']
+    suites: ['unit/keys', 'providers/identity-validation', 'providers/standalone'],
+    further: ['providers/aghanim', 'providers/altdentifier', 'path/options', 'providers/humandetect-api', 'path/compose']
   },
   time: {
     files: ['lib/deadlines', 'lib/time-limit', 'lib/thenable', 'lib/slots'],
-    suites: ['lib-deadlines', 'lib-time-limit', 'lib-thenable', 'lib-slots'],
-    further: ['lib-raw-body', 'humandetect', 'delivery']
+    suites: ['unit/timers'],
+    further: ['unit/body', 'providers/humandetect', 'path/delivery']
   },
   options: {
     files: ['lib/options', 'lib/pure', 'lib/base-url', 'lib/settings'],
-    suites: ['lib-base-url', 'lib-options', 'pure', 'options'],
-    further: ['altdentifier', 'humandetect', 'humandetect-api', 'delivery', 'compose', 'provider']
+    suites: ['unit/options', 'providers/standalone', 'path/options'],
+    further: ['providers/altdentifier', 'providers/humandetect', 'providers/humandetect-api', 'path/delivery', 'path/compose', 'providers/own']
   },
   replies: {
     files: ['lib/json', 'lib/reply', 'lib/schema-check', 'lib/deny', 'lib/errors', 'lib/log'],
-    suites: ['lib-json', 'lib-errors', 'lib-reply', 'lib-schema-check', 'lib-log', 'aghanim', 'delivery'],
-    further: ['altdentifier', 'humandetect', 'options', 'compose', 'outcomes']
+    suites: ['unit/body', 'unit/errors', 'unit/reply', 'providers/aghanim', 'path/delivery'],
+    further: ['providers/altdentifier', 'providers/humandetect', 'path/options', 'path/compose', 'path/outcomes']
   },
   tokens: {
     files: ['humandetect-api', 'lib/seal', 'lib/json-client'],
-    suites: ['lib-seal', 'humandetect', 'humandetect-api'],
-    further: ['humandetect-upstream']
+    suites: ['unit/humandetect', 'providers/humandetect', 'providers/humandetect-api'],
+    further: ['integration/humandetect-service']
   },
   guard: {
     files: ['humandetect', 'lib/guard', 'lib/verdict'],
-    suites: ['lib-verdict', 'humandetect'],
-    further: ['deliveries-ids', 'humandetect-upstream', 'outcomes', 'compose']
+    suites: ['unit/humandetect', 'providers/humandetect'],
+    further: ['path/delivery-id', 'integration/humandetect-service', 'path/outcomes', 'path/compose']
   },
   routes: {
     files: ['lib/verified-route', 'lib/answer', 'lib/delivery', 'lib/raw-body', 'lib/report', 'lib/scope'],
-    suites: ['lib-raw-body', 'aghanim', 'altdentifier', 'delivery', 'outcomes'],
-    further: ['identity-validation', 'humandetect', 'compose', 'provider', 'doctor', 'queue', 'openapi']
+    suites: ['unit/body', 'providers/aghanim', 'providers/altdentifier', 'path/delivery', 'path/outcomes'],
+    further: ['providers/identity-validation', 'providers/humandetect', 'path/compose', 'providers/own', 'path/diagnose', 'integration/queue', 'package/openapi']
   },
   providers: {
     files: ['aghanim', 'altdentifier', 'identity-validation', 'metrics', 'index'],
-    suites: ['aghanim', 'altdentifier', 'identity-validation', 'metrics', 'deliveries-ids'],
-    further: ['lib-mac', 'pure', 'outcomes', 'options', 'delivery', 'compose', 'openapi', 'doctor', 'queue']
+    suites: ['providers/aghanim', 'providers/altdentifier', 'providers/identity-validation', 'path/metrics', 'path/delivery-id'],
+    further: ['unit/mac', 'providers/standalone', 'path/outcomes', 'path/options', 'path/delivery', 'path/compose', 'package/openapi', 'path/diagnose', 'integration/queue']
   },
   own: {
     files: ['provider', 'lib/reading', 'lib/signed-routes'],
-    suites: ['provider', 'identity-validation'],
-    further: ['options', 'altdentifier', 'aghanim']
+    suites: ['providers/own', 'providers/identity-validation'],
+    further: ['path/options', 'providers/altdentifier', 'providers/aghanim']
   },
   queue: {
     files: ['queue', 'queue/*', 'lib/queue-unavailable'],
-    suites: ['queue', 'queue-worker'],
-    further: ['delivery']
+    suites: ['integration/queue', 'integration/queue-worker'],
+    further: ['path/delivery']
   },
   diagnosis: {
     files: ['lib/diagnosis/*'],
-    suites: ['lib-diagnosis', 'lib-diagnosis-body', 'doctor'],
+    suites: ['unit/doctor', 'path/diagnose'],
     further: []
   },
   tools: {
     files: ['tools/*'],
-    suites: ['tools', 'cli'],
-    further: ['doctor-cli']
+    suites: ['unit/cli', 'integration/cli'],
+    further: ['integration/doctor']
   }
 }
 

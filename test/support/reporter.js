@@ -13,6 +13,8 @@ const OMITTED = /^(?:stack|at|source|tapCaught|isToplevel|cwd|externalID|stdio|c
  */
 export default class Reporter extends Transform {
   #rest = ''
+  /** Set from the first line of a run to its totals. */
+  #open = false
   /** The titles of the open subtests, by depth. */
   #titles = []
   /** The failure whose lines are being read. */
@@ -33,11 +35,18 @@ export default class Reporter extends Transform {
 
   _flush (done) {
     this.#endFailure()
+    if (this.#open) this.#end()
+    done()
+  }
+
+  #end () {
     for (const [reason, count] of this.#skipped) this.#say(`skipped ${count}: ${reason}`)
     const skipped = [...this.#skipped.values()].reduce((sum, count) => sum + count, 0)
     if (this.#suites > 1) this.#say(`${this.#suites} suites`)
     this.#say(`${this.#passed} passed, ${this.#failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
-    done()
+    this.#open = false
+    this.#suites = this.#passed = this.#failed = 0
+    this.#skipped.clear()
   }
 
   #say (text) {
@@ -54,6 +63,8 @@ export default class Reporter extends Transform {
       }
       this.#endFailure()
     }
+    if (line.startsWith('TAP version')) this.#open = true
+    if (line.startsWith('# { total: ')) this.#end()
     const [, open, title] = /^( *)# Subtest: (.*)$/.exec(line) ?? []
     if (title !== undefined) {
       const depth = open.length / 4
