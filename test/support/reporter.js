@@ -111,7 +111,7 @@ export default class Reporter extends Transform {
     const { titles, lines } = this.#failure
     this.#failure = undefined
     // The nearest line of a suite: an assertion may be made by what suites share.
-    const place = /(?<!\w)test\/(?!support\/)[\w/-]+\.[jt]s:\d+/.exec(lines.join('\n'))?.[0]
+    const place = /(?<![\w/])test\/(?!support\/)[\w/-]+\.[jt]s:\d+/.exec(lines.join('\n'))?.[0]
     this.#say(paint('red', `\n✗ ${titles.map(nameOf).join(' > ')}${place === undefined ? '' : ` (${place})`}`))
     let omit = false
     for (const line of lines) {
