@@ -133,5 +133,6 @@ function paint (colour, text) {
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  process.stdout.on('error', () => process.exit()) // its reader has closed
   process.stdin.pipe(new Reporter()).pipe(process.stdout)
 }
