@@ -15,6 +15,7 @@ import { freshnessOf, parseUnixSeconds } from '../../plugins/lib/timestamp.js'
 import { API_KEY, API_SECRET, NOW, now, SECRET } from '../support/deliveries.js'
 import { applyEdit, edit } from '../support/fuzz/edits.js'
 import { readSeed } from '../support/fuzz/seed.js'
+import { anyText } from '../support/fuzz/text.js'
 import { createHost } from '../support/host.js'
 import { granted } from '../support/stores.js'
 
@@ -25,7 +26,7 @@ const RUN = { seed, numRuns: 2000 }
 
 const bytes = (minLength: number, maxLength: number) =>
   fc.uint8Array({ minLength, maxLength, size: 'max' }).map((array) => Buffer.from(array))
-const anyText = fc.string({ unit: 'binary', maxLength: 100 })
+const text = anyText(100)
 
 t.test('of all ways to split what was signed, at most one is accepted', async (t) => {
   const { app } = createHost(t, { logger: false })
@@ -156,7 +157,7 @@ const nearlyBase64 = fc.oneof(
 
 t.test('a text is hex if encoding again what it stands for gives the text, base64 by its grammar, and only then', async (t) => {
   const counts = { hex: 0, base64: 0, noBase64: 0, spareBits: 0 }
-  fc.assert(fc.property(fc.oneof(nearlyHex, bytes(1, 6).map((array) => array.toString('hex')), anyText), (text) => {
+  fc.assert(fc.property(fc.oneof(nearlyHex, bytes(1, 6).map((array) => array.toString('hex')), text), (text) => {
     const length = text.length / 2
     const lenient = Buffer.from(text, 'hex')
     const canonical = text !== '' && lenient.toString('hex') === text.replace(/[A-F]/g, (digit) => digit.toLowerCase())
@@ -164,7 +165,7 @@ t.test('a text is hex if encoding again what it stands for gives the text, base6
     if (canonical) counts.hex++
     return canonical ? decoded !== undefined && decoded.equals(lenient) : decoded === undefined
   }), RUN)
-  fc.assert(fc.property(fc.oneof(nearlyBase64, anyText), (text) => {
+  fc.assert(fc.property(fc.oneof(nearlyBase64, text), (text) => {
     const lenient = Buffer.from(text, 'base64')
     const canonical = BASE64.test(text)
     const decoded = decodeBase64(text)
@@ -179,7 +180,7 @@ t.test('a timestamp is ten digits that do not begin with a zero, and nothing els
   const seconds = fc.integer({ min: 0, max: 10_000_000_000 }).map(String)
   let taken = 0
   const edited = fc.tuple(seconds, edit).map(([text, change]) => applyEdit(text, change))
-  fc.assert(fc.property(fc.oneof(seconds, edited, anyText), (text) => {
+  fc.assert(fc.property(fc.oneof(seconds, edited, text), (text) => {
     const codes = Array.from({ length: text.length }, (_, index) => text.charCodeAt(index))
     const strict = codes.length === 10 && codes[0] !== 0x30 && codes.every((code) => code >= 0x30 && code <= 0x39)
     if (strict) taken++
@@ -190,11 +191,11 @@ t.test('a timestamp is ten digits that do not begin with a zero, and nothing els
 
 const parameter = fc.tuple(
   fc.constantFrom('keyId', 'algorithm', 'headers', 'signature', '"signature"', 'created', 'KEYID', ''),
-  fc.oneof(anyText, fc.constantFrom(
+  fc.oneof(text, fc.constantFrom(
     '"k"', 'k', '"date"', '"(request-target) date"', '"', '""', 'AAAAAAAAAAAAAAAAAAAAAA==', '"hmac-md5"'))
 ).map((pair) => pair.join('='))
 const signatureText = fc.oneof(
-  anyText,
+  text,
   fc.tuple(fc.array(parameter, { maxLength: 5 }), fc.constantFrom(',', ', ', ' ,\t', ',,', ' '))
     .map(([all, comma]) => all.join(comma)),
   fc.tuple(fc.constant('keyId="k",algorithm="hmac-md5",headers="date",signature="AAAAAAAAAAAAAAAAAAAAAA=="'), edit)
@@ -276,7 +277,7 @@ const REMEMBERED = 1e9
 /** Keys and contents that are easily taken for one another. */
 const odd = fc.oneof(
   fc.constantFrom('', '__proto__', 'constructor', 'a', 'A', '\ud800', '\ufffd', 'a\0', '1'),
-  fc.string({ unit: 'binary', maxLength: 3 }))
+  anyText(3))
 const claim = fc.tuple(odd, odd).map(([key, content]): Command => ({
   check: () => true,
   async run ({ known }, store) {
