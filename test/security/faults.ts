@@ -1,34 +1,24 @@
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
-import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
+import { inspect } from 'node:util'
 import t from 'tap'
-import { Pool } from 'undici'
-import { limitShutdown } from '../../example-server.js'
 import {
   aghanimPlugin, altdentifierPlugin, humandetectApiPlugin, humandetectPlugin, identityValidationPlugin, openToken,
   signIdentityValidation
 } from '../../plugins/index.js'
 import {
-  API_KEY, API_SECRET, bodyOf, NOW, now, PLAYER, PROVIDERS, SECRET, type ProviderCase
+  API_KEY, API_SECRET, NOW, now, PLAYER, PROVIDERS, SECRET, type ProviderCase
 } from '../support/deliveries.js'
-import { createHost, exchange, listen, NO_REQUEST_LOG, portOf, rawRequest, type Test } from '../support/host.js'
+import { createFindings } from '../support/findings.js'
+import { createHost, exchange, listen, NO_REQUEST_LOG, rawRequest, type Test } from '../support/host.js'
 import { IDENTIFIER, mint, SERVICE_KEY, startService, TOKEN_SECRET } from '../support/humandetect.js'
-import { scriptedStore, warningsIn } from '../support/life-cycle.js'
-import { gateOf, until, watchLag, watchRejections } from '../support/waiting.js'
+import { warningsIn } from '../support/life-cycle.js'
+import { until, watchRejections } from '../support/waiting.js'
 
 const rejections = watchRejections()
 const [ALTDENTIFIER, AGHANIM, IDENTITY] = PROVIDERS as [ProviderCase, ProviderCase, ProviderCase]
 const FILES = '/identity-validation/required-files'
 const CANARY = 'canary of a callback'
 const turn = () => new Promise((resolve) => setImmediate(resolve))
-
-/**
- * How long what is due at once may take, in milliseconds: far more than a busy machine needs for it, and far less than
- * Node keeps a connection that nobody ends.
- */
-const HELD_UP = 8000
 
 type Act = () => unknown
 type Settle = (value?: unknown) => void
@@ -361,38 +351,38 @@ async function open (test: Test, surface: Surface, server: FastifyServerOptions 
   return { app, lines, state, inject, overSocket }
 }
 
+const isShown = (text: string) => /canary/i.test(text)
+
 for (const surface of SURFACES) {
   const { name, failed, good, logged, faults = FAULTS } = surface
 
   t.test(`${name}: ${faults.length} ways to fail, one answer, and the next delivery is taken`, async (t) => {
-    const { lines, state, inject } = await open(t, surface)
+    const { lines, state, inject, overSocket } = await open(t, surface)
+    const { wrong, compare } = createFindings()
     for (const [what, act] of faults) {
       lines.length = state.called = 0
       state.fault = act
       const { outcome, text } = await inject()
-      t.equal(outcome, failed, what)
-      t.notMatch(text, /canary/i, `${what}: nothing of it is sent`)
-      t.equal(state.called, 1, `${what}: called once`)
       if (logged === WATCHER.logged) await until(() => lines.some(({ msg }) => msg === logged))
-      if (logged !== undefined) {
-        t.strictSame(warningsIn(lines), [{ level: 50, msg: logged }], `${what}: logged once`)
-        t.notMatch(JSON.stringify(lines), /canary of/, `${what}: nothing of it is logged`)
-      }
+      const log = { lines: warningsIn(lines), shown: /canary of/.test(JSON.stringify(lines)) }
+      const seen = { outcome, shown: isShown(text), called: state.called, log: logged === undefined ? undefined : log }
       state.fault = undefined
-      t.equal((await inject()).outcome, String(good), `${what}: and the next is taken`)
+      compare(what, { ...seen, next: (await inject()).outcome }, {
+        outcome: failed,
+        shown: false,
+        called: 1,
+        log: logged === undefined ? undefined : { lines: [{ level: 50, msg: logged }], shown: false },
+        next: String(good)
+      })
     }
-  })
-
-  t.test(`${name}: the same over a socket`, async (t) => {
-    const { state, overSocket } = await open(t, surface)
     for (const [what, act] of faults.filter((_, index) => index % 4 === 0)) {
       state.fault = act
       const { outcome, text } = await overSocket()
-      t.equal(outcome, failed, what)
-      t.notMatch(text, /canary/i, `${what}: nothing of it is sent`)
       state.fault = undefined
-      t.equal((await overSocket()).outcome, String(good), `${what}: and the next is taken`)
+      compare(`${what}, over a socket`, { outcome, shown: isShown(text), next: (await overSocket()).outcome },
+        { outcome: failed, shown: false, next: String(good) })
     }
+    t.strictSame(wrong, [], 'called once, nothing of it sent or logged, logged once, and the next is taken')
   })
 }
 
@@ -401,13 +391,15 @@ const NO_TIMES = [NaN, Infinity, -Infinity, String(NOW * 1000), BigInt(NOW * 100
   [`returns ${typeof value} ${value}`, () => value] as const)
 
 t.test('a clock that tells no time makes nothing fresh', async (t) => {
+  const { wrong, compare } = createFindings()
   for (const surface of SURFACES.filter(({ failed }) => failed === CLOCK.failed)) {
     const { state, inject } = await open(t, surface)
     for (const [what, act] of [...REJECTS_LATER, ...NO_TIMES] as const) {
       state.fault = act
-      t.equal((await inject()).outcome, WATCHER.failed, what)
+      compare(`${surface.name} ${what}`, (await inject()).outcome, WATCHER.failed)
     }
   }
+  t.strictSame(wrong, [])
 })
 
 t.test("what a host's hook throws cannot be looked at, and is answered all the same", async (t) => {
@@ -443,6 +435,7 @@ const BROKEN_LOGS: [what: string, create: (state: { broken: boolean }) => Fastif
 
 for (const [what, create] of BROKEN_LOGS) {
   t.test(`${what} that throws decides no answer`, async (t) => {
+    const { wrong, compare } = createFindings()
     for (const surface of SURFACES) {
       const log = { broken: false }
       // What Fastify itself logs of each request would throw where nobody catches it.
@@ -454,13 +447,15 @@ for (const [what, create] of BROKEN_LOGS) {
         for (const [, act] of [THROWS[0]!, REJECTS[0]!].filter((fault) => (surface.faults ?? FAULTS).includes(fault))) {
           log.broken = true
           state.fault = act
-          t.equal((await send()).outcome, surface.failed, surface.name)
+          const { outcome } = await send()
           state.fault = undefined
-          t.equal((await send()).outcome, String(surface.good), `${surface.name}: and the next is taken`)
+          compare(`${surface.name} by ${send.name}`, [outcome, (await send()).outcome],
+            [surface.failed, String(surface.good)])
           log.broken = false
         }
       }
     }
+    t.strictSame(wrong, [])
   })
 }
 
@@ -484,246 +479,18 @@ const FOUND: [value: unknown, none: boolean][] = [
 for (const surface of RESOLVERS) {
   t.test(`${surface.name}: what is found is no secret`, async (t) => {
     const { state, inject } = await open(t, surface)
+    const { wrong, compare } = createFindings()
     for (const [value, none] of FOUND) {
       for (const found of [() => value, async () => value, thenable((resolve) => resolve(value))]) {
         state.fault = found
-        t.equal((await inject()).outcome, none ? WATCHER.failed : RESOLVER.failed, typeof value)
+        compare(inspect(value), (await inject()).outcome, none ? WATCHER.failed : RESOLVER.failed)
       }
     }
+    t.strictSame(wrong, [])
     state.fault = undefined
     t.equal((await inject()).outcome, String(surface.good))
   })
-
-  t.test(`${surface.name}: one that hangs has a second, and holds up nobody else`, async (t) => {
-    const { app, state, inject, overSocket } = await open(t, surface)
-    await listen(app)
-    t.equal((await overSocket()).outcome, String(surface.good)) // the first one takes longest
-    state.called = 0
-    const gate = gateOf<undefined>()
-    const start = performance.now()
-    state.fault = () => gate.promise.then(() => SECRET)
-    const ended: string[] = []
-    const note = async (sent: ReturnType<typeof inject>) => { ended.push((await sent).outcome) }
-    const hung = [inject(), inject(), overSocket(), overSocket()].map(note)
-    await until(() => state.called === 4)
-    state.fault = undefined
-    t.equal((await overSocket()).outcome, String(surface.good))
-    t.strictSame(ended, [], 'while the others wait')
-    await Promise.all(hung)
-    t.strictSame(ended, Array(4).fill(RESOLVER.failed))
-    const time = performance.now() - start
-    t.ok(time > 950 && time < HELD_UP, `${time} ms`)
-    gate.resolve(undefined)
-    t.equal((await inject()).outcome, String(surface.good))
-  })
 }
-
-const pairs = (headers: Record<string, string>): [string, string][] => Object.entries(headers)
-const connectionsOf = (app: FastifyInstance) => new Promise<number>((resolve, reject) => {
-  app.server.getConnections((error, count) => error ? reject(error) : resolve(count))
-})
-
-interface Client { readonly socket: Socket, text: string, closedAfter: number | undefined }
-
-/** Connects, sends the beginning of a request, and notes what comes back and when the server ends it. */
-async function begin (app: FastifyInstance, part: Buffer): Promise<Client> {
-  const socket = connect({ port: portOf(app), host: '127.0.0.1', noDelay: true, allowHalfOpen: false })
-  const client: Client = { socket, text: '', closedAfter: undefined }
-  socket.on('error', () => {}) // a reset is a close
-  socket.on('data', (chunk) => { client.text += chunk.toString('latin1') })
-  await once(socket, 'connect')
-  const start = performance.now()
-  socket.on('close', () => { client.closedAfter = performance.now() - start })
-  socket.write(part)
-  return client
-}
-
-for (const provider of PROVIDERS) {
-  const body = bodyOf(provider)
-  const head = (length: number) =>
-    rawRequest(provider.url, [...pairs(provider.sign(body)), ['content-length', String(length)]], '')
-
-  t.test(`${provider.name}: 500 slow clients are ended in time, and honest deliveries are taken meanwhile`, async (t) => {
-    const BODY_TIMEOUT = 1000
-    const { app } = createHost(t, { logger: false })
-    const calls: unknown[] = []
-    provider.register(app, calls, { bodyTimeout: BODY_TIMEOUT })
-    await listen(app)
-    const pool = new Pool(`http://127.0.0.1:${portOf(app)}`, { connections: 4 })
-    t.teardown(() => pool.destroy())
-
-    const chunked = rawRequest(provider.url, [...pairs(provider.sign(body)), ['transfer-encoding', 'chunked']], '')
-    const bytes = Buffer.from(body)
-    const starts = [head(bytes.length), head(bytes.length), chunked]
-    const lag = watchLag()
-    const slow: Client[] = []
-    while (slow.length < 500) { // not all in one turn, or the first would wait for the last
-      const begun = Array.from({ length: 25 }, (_, index) => begin(app, starts[(slow.length + index) % 3]!))
-      slow.push(...await Promise.all(begun))
-    }
-    let sent = 0
-    const drip = setInterval(() => {
-      const byte = bytes.subarray(sent, ++sent)
-      for (const [index, { socket }] of slow.entries()) {
-        if (socket.writable && index % 3 === 1) socket.write(byte)
-        if (socket.writable && index % 3 === 2) socket.write(Buffer.concat([Buffer.from('1\r\n'), byte, Buffer.from('\r\n')]))
-      }
-    }, 50)
-    t.teardown(() => clearInterval(drip))
-
-    let honest = 0
-    const refused = new Set<number>()
-    const isOver = () => slow.every(({ closedAfter }) => closedAfter !== undefined)
-    const deliver = async () => {
-      while (!isOver()) {
-        const another = JSON.stringify({ ...provider.event, count: ++honest, idempotency_key: `key-${honest}` })
-        const { statusCode, body } = await pool.request({
-          path: provider.url, method: 'POST', headers: provider.sign(another), body: another
-        })
-        await body.dump()
-        if (statusCode !== provider.success) refused.add(statusCode)
-      }
-    }
-    await Promise.all([deliver(), deliver(), deliver(), deliver()])
-    clearInterval(drip)
-
-    t.strictSame([...refused], [], `all ${honest} honest deliveries were taken`)
-    t.equal(calls.length, honest, 'the handler ran for those only')
-    t.ok(honest > 10)
-    const longest = Math.max(...slow.map(({ closedAfter }) => closedAfter!))
-    const patience = 1000 + lag()
-    t.ok(longest < BODY_TIMEOUT + patience, `the last one was ended after ${longest} ms`)
-    t.ok(Math.min(...slow.map(({ closedAfter }) => closedAfter!)) > BODY_TIMEOUT - 100, 'and none before its time')
-    const answers = new Set(slow.map(({ text }) => text.slice(0, 12)))
-    for (const answer of answers) t.ok(['', 'HTTP/1.1 408'].includes(answer), `"${answer}"`)
-    t.ok(answers.has('HTTP/1.1 408'))
-    t.comment(`${honest} honest deliveries; slow clients ended after ${Math.ceil(longest)} ms at most, of ${Math.ceil(BODY_TIMEOUT + patience)}`)
-    await pool.close()
-    const start = performance.now()
-    await app.close()
-    t.ok(performance.now() - start < HELD_UP, 'and close() is not held up')
-  })
-
-  t.test(`${provider.name}: 600 bodies that are cut off leave nothing behind`, async (t) => {
-    const { store, asked } = scriptedStore()
-    const { app } = createHost(t, { logger: false })
-    const calls: unknown[] = []
-    const dedupe = provider === ALTDENTIFIER ? { dedupe: 60 } : {}
-    // Any deadline that is left would keep its timer for a minute.
-    provider.register(app, calls, { deliveries: store, bodyTimeout: 60_000, ...dedupe })
-    await listen(app)
-    const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
-    const before = timers()
-    let received = 0
-    app.server.on('request', () => { received++ })
-    for (const cut of ['end', 'resetAndDestroy'] as const) {
-      const begun = await Promise.all(Array.from({ length: 300 }, () =>
-        begin(app, Buffer.concat([head(50), Buffer.from('{"cut":')]))))
-      await until(() => received === 300)
-      t.equal(await connectionsOf(app), 300)
-      t.equal(timers(), before + 1, 'one timer for all their deadlines')
-      for (const { socket } of begun) socket[cut]()
-      await until(() => begun.every(({ closedAfter }) => closedAfter !== undefined))
-      while (await connectionsOf(app) > 0) await turn()
-      await until(() => timers() === before)
-      received = 0
-    }
-    t.equal(calls.length, 0)
-    t.strictSame(asked, [])
-    const { statusCode } = await app.inject({ method: 'POST', url: provider.url, headers: provider.sign(body), payload: body })
-    t.equal(statusCode, provider.success, 'the whole of it is taken')
-    const start = performance.now()
-    await app.close()
-    t.ok(performance.now() - start < HELD_UP, 'and close() is not held up')
-  })
-}
-
-t.test('a body that stops halfway holds up close() no longer than bodyTimeout', async (t) => {
-  const { app } = createHost(t, NO_REQUEST_LOG)
-  const calls: unknown[] = []
-  AGHANIM.register(app, calls, { bodyTimeout: 500 })
-  await listen(app)
-  const body = bodyOf(AGHANIM)
-  const headers = [...pairs(AGHANIM.sign(body)), ['content-length', String(body.length)]] as const
-  const half = await begin(app, rawRequest(AGHANIM.url, headers, body.slice(0, -1)))
-  await once(app.server, 'request')
-  const start = performance.now()
-  await app.close()
-  t.ok(performance.now() - start < HELD_UP)
-  await until(() => half.closedAfter !== undefined)
-  t.match(half.text, /^HTTP\/1\.1 408 /)
-  t.strictSame(calls, [])
-})
-
-t.test('docs/production.md: half a head is ended while the server runs, and does not hold it up when it closes', async (t) => {
-  const http = { headersTimeout: 300, connectionsCheckingInterval: 100 }
-  const { app } = createHost(t, { requestTimeout: 1000, http })
-  const calls: unknown[] = []
-  AGHANIM.register(app, calls)
-  limitShutdown(app, 500)
-  await listen(app)
-  const head = Buffer.from(`POST ${AGHANIM.url} HTTP/1.1\r\nHost: localhost\r\n`)
-  const slow = await begin(app, head)
-  await until(() => slow.closedAfter !== undefined)
-  t.match(slow.text, /^HTTP\/1\.1 408 /)
-  t.ok(slow.closedAfter! > 250 && slow.closedAfter! < HELD_UP)
-
-  const accepted = once(app.server, 'connection') as Promise<[Socket]>
-  const late = await begin(app, head)
-  const [connection] = await accepted
-  await until(() => connection.bytesRead === head.length)
-  const start = performance.now()
-  await app.close()
-  const time = performance.now() - start
-  t.ok(time > 450 && time < HELD_UP, `${time} ms`)
-  await until(() => late.closedAfter !== undefined)
-  t.equal(late.text, '')
-  t.strictSame(calls, [])
-})
-
-t.test('300 bodies parked before their last byte take what they have sent, and give it back', async (t) => {
-  setFlagsFromString('--expose-gc')
-  const collect = runInNewContext('gc') as () => void
-  const held = () => {
-    collect()
-    const { external, arrayBuffers, rss } = process.memoryUsage()
-    return { external, arrayBuffers, rss }
-  }
-  const COUNT = 300
-  const LIMIT = 65_536
-  const BODY_TIMEOUT = 5000 // the default
-  const { app } = createHost(t, { logger: false })
-  const calls: unknown[] = []
-  AGHANIM.register(app, calls)
-  const sockets: Socket[] = []
-  app.server.on('connection', (socket) => { sockets.push(socket) })
-  await listen(app)
-  const request = rawRequest(AGHANIM.url, [
-    ...pairs(AGHANIM.sign(bodyOf(AGHANIM))), ['content-length', String(LIMIT)]
-  ], bodyOf(AGHANIM).padEnd(LIMIT - 1))
-  const before = held()
-  const parked = await Promise.all(Array.from({ length: COUNT }, () => begin(app, request)))
-  await until(() => sockets.reduce((bytes, { bytesRead }) => bytes + bytesRead, 0) >= COUNT * request.length)
-  const during = held()
-  await until(() => parked.every(({ closedAfter }) => closedAfter !== undefined))
-  while (await connectionsOf(app) > 0) await turn()
-  sockets.length = 0
-  const growth = during.arrayBuffers - before.arrayBuffers
-  await until(() => held().arrayBuffers - before.arrayBuffers < growth / 10) // given back, once it is collected
-  const after = held()
-
-  const mebibytes = (bytes: number) => Math.round(bytes / 2 ** 20 * 10) / 10
-  t.comment('MiB more while they are parked, and once they are ended:', ['arrayBuffers', 'external', 'rss'].map((kind) => {
-    const of = kind as keyof typeof before
-    return `${kind} ${mebibytes(during[of] - before[of])}, ${mebibytes(after[of] - before[of])}`
-  }).join('; '))
-  t.ok(growth > 0.5 * COUNT * LIMIT, 'they are there')
-  t.ok(growth < 2 * COUNT * LIMIT, 'and take no more than twice what was sent')
-  t.strictSame(parked.filter(({ text }) => text !== '' && !text.startsWith('HTTP/1.1 408')), [])
-  const longest = Math.max(...parked.map(({ closedAfter }) => closedAfter!))
-  t.ok(longest < BODY_TIMEOUT + HELD_UP, `the last one was ended after ${longest} ms`)
-  t.equal(calls.length, 0)
-})
 
 t.test('no promise was left to reject unseen', async (t) => {
   await turn()
