@@ -5,12 +5,12 @@ import { mock } from 'node:test'
 import { Webhook } from 'standardwebhooks'
 import Stripe from 'stripe'
 import {
-  verifyAghanim, verifyAltdentifier, verifyIdentityValidation, type RejectionReason, type VerifyResult,
-  type WebhookOptions
+  memoryDeliveries, verifyAghanim, verifyAltdentifier, verifyIdentityValidation, type RejectionReason,
+  type VerifyResult, type WebhookOptions
 } from '../../plugins/index.js'
 import { API_KEY, API_SECRET, NOW, now, SECRET, SESSIONS } from './deliveries.js'
 import { createHost, type Test } from './host.js'
-import { MEMBER_EVENT, outcomeOf, SESSION, VERIFY, type Keyed } from './life-cycle.js'
+import { MEMBER_EVENT, outcomeOf, scriptedStore, SESSION, VERIFY, type Keyed } from './life-cycle.js'
 import { read } from './project.js'
 
 type Headers = Record<string, string | string[]>
@@ -70,13 +70,21 @@ function openPeer (verify: (headers: Record<string, string>, body: Buffer) => un
   }
 }
 
-/** One of our plugins on a host of its own. Accepted is what its handler sees, and what is answered as if it had. */
-async function openPlugin (test: Test, { provider, options }: Keyed, secret: object): Promise<Receive> {
+interface Opened { readonly receive: Receive, readonly forget: () => void }
+
+/** A host with one of our plugins. Accepted is what its handler sees, and what is answered as if it had. */
+async function createOpened (test: Test, { provider, options }: Keyed, secret: object): Promise<Opened> {
   const { app } = createHost(test)
   const calls: unknown[] = []
-  provider.register(app, calls, { ...options, ...secret } as WebhookOptions)
+  let known = memoryDeliveries()
+  const { store: deliveries } = scriptedStore({
+    claim: (...args) => known.claim(...args),
+    complete: (...args) => known.complete(...args),
+    release: (...args) => known.release(...args)
+  })
+  provider.register(app, calls, { ...options, deliveries, ...secret } as WebhookOptions)
   await app.ready()
-  return async ({ headers, body }) => {
+  const receive: Receive = async ({ headers, body }) => {
     const before = calls.length
     const answer = await app.inject({
       method: 'POST',
@@ -87,6 +95,21 @@ async function openPlugin (test: Test, { provider, options }: Keyed, secret: obj
     const detail = outcomeOf(answer)
     return { accepted: calls.length > before || detail === `${provider.success}`, detail }
   }
+  return { receive, forget: () => { known = memoryDeliveries() } }
+}
+
+const hosts = new WeakMap<Test, Map<string, Promise<Opened>>>()
+
+/** One of our plugins that has seen no delivery yet: for each test and secret one host, which forgets. */
+async function openPlugin (test: Test, keyed: Keyed, secret: object): Promise<Receive> {
+  const ofTest = hosts.get(test) ?? new Map<string, Promise<Opened>>()
+  hosts.set(test, ofTest)
+  const name = JSON.stringify([keyed.name, secret])
+  const opened = ofTest.get(name) ?? createOpened(test, keyed, secret)
+  ofTest.set(name, opened)
+  const { receive, forget } = await opened
+  forget()
+  return receive
 }
 
 const PEER_EVENT = { id: 'evt_1', object: 'event', type: 'item.added' }
