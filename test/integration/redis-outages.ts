@@ -6,7 +6,7 @@ import { aghanimPlugin, redisDeliveries, signAghanim } from '../../plugins/index
 import { NOW, now, PLAYER, SECRET, VERIFY_EVENT } from '../support/deliveries.js'
 import { createHost, type Test } from '../support/host.js'
 import { noRedis, startRedis, type RedisServer } from '../support/redis.js'
-import { watchLag, watchRejections } from '../support/waiting.js'
+import { gateOf, watchLag, watchRejections } from '../support/waiting.js'
 
 type ClientOptions = Omit<RedisOptions, 'replyMapping'>
 
@@ -19,6 +19,7 @@ const REPLAYED = '200 replayed'
 const UNAVAILABLE = 'FST_VERIFICATION_STORE_UNAVAILABLE'
 const FAILED = 'FST_VERIFICATION_HANDLER_FAILED'
 const IN_PROGRESS = 'FST_VERIFICATION_IN_PROGRESS'
+const SCENES = 8 // at a time: each has a Redis to itself, and waits most of the time
 
 const rejections = watchRejections()
 const lag = watchLag()
@@ -46,6 +47,8 @@ interface Outage {
   readonly afterFailure?: readonly string[]
   /** How many deliveries come during the outage. */
   readonly burst?: number
+  /** Whether who connects notices it, so that it makes a difference if it has begun before. */
+  readonly toConnect?: boolean
 }
 
 type Host = ReturnType<typeof createScene>
@@ -122,21 +125,30 @@ async function sendUntil (host: Host, id: string, wanted: readonly string[]): Pr
   }
 }
 
+/** Sends until its handler runs, and says what that one is answered with. */
+async function begin (host: Host, id: string): Promise<{ answered: Promise<string> }> {
+  for (;;) {
+    const answered = host.send(id)
+    const answers: string[] = []
+    answered.then((answer) => answers.push(answer))
+    while (host.begun(id) === 0 && answers.length === 0) await sleep(1)
+    if (host.begun(id) > 0) return { answered }
+  }
+}
+
 /** What holds of every outage once it is over: the same host takes deliveries, and its log has told no secret. */
 async function checkRecovery (t: TapTest, host: Host) {
   const id = 'after the outage'
   t.equal(await sendUntil(host, id, [OK]), OK, 'a new delivery is accepted, without a restart of the host')
   t.equal(host.begun(id), 1)
-  await new Promise(setImmediate)
   t.strictSame(host.broken, [])
-  t.strictSame(rejections.splice(0), [], 'no rejection is unhandled')
   t.notMatch(JSON.stringify(host.lines), /canary/)
 }
 
 function testBefore (t: TapTest, outage: Outage, early = false): void {
   const { name, stage, client, during = [UNAVAILABLE], burst = 3 } = outage
   const title = `where ${early ? 'from the start ' : ''}${name}, nothing is handled without a claim`
-  t.test(title, async (t) => {
+  t.test(title, { buffered: true }, async (t) => {
     const { port, strike, meanwhile, mend } = await stage(t)
     let host!: Host
     if (early) {
@@ -167,14 +179,13 @@ function testBefore (t: TapTest, outage: Outage, early = false): void {
 
 function testBetween (t: TapTest, { name, stage, client, after, afterFailure }: Outage): void {
   const test = (title: string, id: string, answer: string, copies: readonly string[] | undefined) => {
-    t.test(`where ${name} under a handler ${title}`, async (t) => {
+    t.test(`where ${name} under a handler ${title}`, { buffered: true }, async (t) => {
       const { port, strike, meanwhile, mend } = await stage(t)
       const host = createScene(t, port, client)
       t.equal(await sendUntil(host, 'fails before the outage', [FAILED]), FAILED) // so that Redis knows each script
       t.equal(await sendUntil(host, 'fails before the outage', [OK]), OK)
       const open = host.hold()
-      const answered = host.send(id)
-      while (host.begun(id) === 0) await sleep(1)
+      const { answered } = await begin(host, id)
       await strike(host)
       open()
       await meanwhile?.()
@@ -202,14 +213,43 @@ type Say = (words: string) => Promise<unknown>
 type Act = (say: Say, redis: RedisServer) => unknown
 type Strike = (say: Say, redis: RedisServer, host: Host) => unknown
 
-/** A real Redis that asks for the password. */
-const onRedis = (strike: Strike, mend: Act, meanwhile?: Act) => async (test: Test): Promise<Stage> => {
-  const redis = await startRedis(test, '--requirepass', PASSWORD)
+interface Real {
+  readonly redis: RedisServer
+  readonly say: Say
+}
+
+const idle: Real[] = []
+
+/** A real Redis that asks for the password, in order and empty. It is left to the next scene, unless it cannot be. */
+async function takeRedis (test: Test): Promise<Real> {
+  const real = idle.pop() ?? await createRedis()
+  test.teardown(async () => {
+    real.redis.process.kill('SIGCONT')
+    try {
+      for (const words of [
+        `CONFIG SET requirepass ${PASSWORD}`, 'CONFIG SET maxmemory 0', 'REPLICAOF NO ONE', 'CLIENT UNPAUSE', 'FLUSHALL',
+        'SCRIPT FLUSH'
+      ]) await real.say(words)
+      idle.push(real)
+    } catch {
+      await real.redis.stop()
+    }
+  })
+  return real
+}
+
+async function createRedis (): Promise<Real> {
+  const redis = await startRedis(t, '--requirepass', PASSWORD)
   const admin = redis.connect({ password: PASSWORD, retryStrategy: () => 20 })
   const say: Say = (words) => {
     const [verb, ...args] = words.split(' ')
     return admin.call(verb!, ...args)
   }
+  return { redis, say }
+}
+
+const onRedis = (strike: Strike, mend: Act, meanwhile?: Act) => async (test: Test): Promise<Stage> => {
+  const { redis, say } = await takeRedis(test)
   return {
     port: redis.port,
     strike: (host) => strike(say, redis, host),
@@ -222,6 +262,8 @@ const freeze: Act = (_say, redis) => { redis.process.kill('SIGSTOP') }
 const thaw: Act = (_say, redis) => { redis.process.kill('SIGCONT') }
 const cutOff: Act = (say) => say('CLIENT KILL TYPE normal SKIPME yes')
 const pause: Act = (say) => say('CLIENT PAUSE 60000 WRITE')
+/** Resolves once a call waits for the end of the pause. */
+const called = async (say: Say) => { while (!/ flags=\w*b/.test(String(await say('CLIENT LIST')))) await sleep(1) }
 
 const stopped = onRedis((_say, redis) => redis.stop(), (_say, redis) => redis.start())
 const frozen = onRedis(freeze, thaw)
@@ -229,8 +271,8 @@ const frozenForLong = onRedis(freeze, async (say, redis) => {
   await sleep(600)
   thaw(say, redis)
 })
-const diesOverCall = onRedis(pause, (_say, redis) => redis.start(), async (_say, redis) => {
-  await sleep(50)
+const diesOverCall = onRedis(pause, (_say, redis) => redis.start(), async (say, redis) => {
+  await called(say)
   await redis.stop()
 })
 /** Has another password than before, for those who connect anew: which all have to. */
@@ -302,7 +344,7 @@ const REAL: readonly Outage[] = [
     name: 'the connection is cut while a call is under way',
     client: soon,
     stage: onRedis(pause, () => {}, async (say, redis) => {
-      await sleep(50)
+      await called(say)
       await cutOff(say, redis)
       await say('CLIENT UNPAUSE')
     }),
@@ -314,23 +356,30 @@ const REAL: readonly Outage[] = [
 
 /** A real Redis that gets every command, while its answers are lost and then the connection. */
 async function answersLost (test: Test): Promise<Stage> {
-  const redis = await startRedis(test, '--requirepass', PASSWORD)
+  const { redis } = await takeRedis(test)
   const sockets = new Set<Socket>()
   let lost = false
+  const kept = gateOf<void>()
   const proxy = createServer({ noDelay: true }, (socket) => {
     const upstream = connect({ port: redis.port, host: '127.0.0.1', noDelay: true })
     const close = () => { for (const end of [socket, upstream]) end.destroy() }
     for (const end of [socket, upstream]) end.on('error', () => {}).on('close', close)
     socket.pipe(upstream)
-    upstream.on('data', (chunk) => { if (!lost) socket.write(chunk) })
+    upstream.on('data', (chunk) => {
+      if (lost) kept.resolve()
+      else socket.write(chunk)
+    })
     sockets.add(socket)
   })
   const port = await listenOn(test, proxy, sockets)
   return {
     port,
-    strike: () => { lost = true },
+    async strike ({ client }) {
+      while (await client.ping().then(() => false, () => true)) await sleep(1) // until it has heard all of before
+      lost = true
+    },
     async meanwhile () {
-      await sleep(50)
+      await kept.promise
       lost = false
       for (const socket of sockets) socket.destroy()
     },
@@ -347,46 +396,54 @@ async function listenOn (test: Test, server: Server, sockets: Set<Socket>): Prom
   return (server.address() as AddressInfo).port
 }
 
-const CLIENTS: Readonly<Record<string, ClientOptions>> = {
-  'has its defaults': {},
-  'has no offline queue': { enableOfflineQueue: false },
-  'tries for ever': { maxRetriesPerRequest: null },
-  'has less patience than the store': { commandTimeout: 100 },
-  'has more patience than the store': { commandTimeout: 400 },
-  'has no queue and no patience, and tries for ever': {
+/** `away`: calls without a connection. `mute`: calls without an answer. `cut`: calls that lose their connection. */
+type Trouble = 'away' | 'mute' | 'cut'
+
+/** Options of a client, each with the troubles in which it makes a difference to a call of the store. */
+const CLIENTS: readonly [how: string, client: ClientOptions, troubles: readonly Trouble[]][] = [
+  ['has its defaults', {}, ['away', 'mute', 'cut']],
+  ['has no offline queue', { enableOfflineQueue: false }, ['away', 'mute', 'cut']],
+  ['tries for ever', { maxRetriesPerRequest: null }, ['away', 'cut']],
+  ['has less patience than the store', { commandTimeout: 100 }, ['mute', 'cut']],
+  ['has more patience than the store', { commandTimeout: 400 }, ['mute', 'cut']],
+  ['has no queue and no patience, and tries for ever', {
     enableOfflineQueue: false, maxRetriesPerRequest: null, commandTimeout: 100
-  },
-  'tries once': { maxRetriesPerRequest: 0 },
-  'sends nothing again': { autoResendUnfulfilledCommands: false },
-  'sends in batches': { enableAutoPipelining: true },
-  'connects when it is asked': { lazyConnect: true },
-  'speaks RESP2': { protocol: 2 }
-}
+  }, ['away', 'mute', 'cut']],
+  ['tries once', { maxRetriesPerRequest: 0 }, ['away', 'cut']],
+  ['sends nothing again', { autoResendUnfulfilledCommands: false }, ['cut']],
+  ['sends in batches', { enableAutoPipelining: true }, ['mute', 'cut']],
+  ['connects when it is asked', { lazyConnect: true }, ['away', 'mute']],
+  ['speaks RESP2', { protocol: 2 }, ['cut']]
+]
 
 t.test('of a real Redis', { skip: noRedis }, async (t) => {
+  t.jobs = SCENES
   for (const outage of REAL) {
     testBefore(t, outage)
     testBetween(t, outage)
   }
-  for (const [how, client] of Object.entries(CLIENTS)) {
-    testBefore(t, { name: `Redis is not there and the client ${how}`, client, stage: stopped }, true)
-    const cold = { name: `Redis is frozen and the client ${how}`, client, stage: frozen }
-    testBefore(t, cold, true)
-    testBefore(t, cold)
-    testBetween(t, { ...cold, after: [REPLAYED] })
-    const lost = { name: `an answer is lost and the client ${how}`, client: { ...soon, ...client }, stage: answersLost }
-    const { enableOfflineQueue: queue = true, commandTimeout } = client
-    // A client with neither queue nor patience cannot give back what it has claimed unknowingly: its lease ends it.
-    if (queue || commandTimeout === undefined) testBefore(t, { ...lost, during: [OK, UNAVAILABLE] })
-    testBetween(t, { ...lost, after: [REPLAYED] })
-    testBefore(t, { name: `Redis dies over a call and the client ${how}`, client, stage: diesOverCall })
+  for (const [how, client, troubles] of CLIENTS) {
+    if (troubles.includes('away')) {
+      testBefore(t, { name: `Redis is not there and the client ${how}`, client, stage: stopped }, true)
+    }
+    if (troubles.includes('mute')) {
+      const mute = { name: `Redis is frozen and the client ${how}`, client, stage: frozen }
+      testBefore(t, mute, true)
+      testBefore(t, mute)
+      testBetween(t, { ...mute, after: [REPLAYED] })
+    }
+    if (troubles.includes('cut')) {
+      const lost = { name: `an answer is lost and the client ${how}`, client: { ...soon, ...client }, stage: answersLost }
+      const { enableOfflineQueue: queue = true, commandTimeout } = client
+      // A client with neither queue nor patience cannot give back what it has claimed unknowingly: its lease ends it.
+      if (queue || commandTimeout === undefined) testBefore(t, { ...lost, during: [OK, UNAVAILABLE] })
+      testBetween(t, { ...lost, after: [REPLAYED] })
+      testBefore(t, { name: `Redis dies over a call and the client ${how}`, client, stage: diesOverCall })
+    }
   }
-  for (const how of ['has its defaults', 'has less patience than the store']) {
-    const client = CLIENTS[how]!
-    testBefore(t, { name: `Redis is frozen for long and the client ${how}`, client, stage: frozenForLong })
+  for (const client of [{}, { commandTimeout: 100 }]) {
+    testBefore(t, { name: `Redis is frozen for long and a client has ${JSON.stringify(client)}`, client, stage: frozenForLong })
   }
-  testBefore(t, { name: 'Redis is frozen and many come', stage: frozen, burst: 90 })
-  testBefore(t, { name: 'Redis is frozen and more come than may wait', stage: frozen, burst: 500 })
 })
 
 // Scripted ones
@@ -462,7 +519,7 @@ const scripted = (struck: Script, { reconnects = false, rest = '' } = {}) => asy
   }
 }
 
-/** Only what the store asks is answered so. */
+/** Only what the store asks is answered so; who connects notices nothing. */
 const toScripts = (answer: string | ((socket: Socket) => void)): Script => (command, socket) => {
   if (!isScript(command)) return healthy(command, socket)
   if (typeof answer === 'string') return answer
@@ -479,18 +536,19 @@ const NONSENSE = [
 ]
 
 const SCRIPTED: readonly Outage[] = [
-  { name: 'Redis loads its data, and takes no connection', stage: scripted(() => `-LOADING ${MESSAGE}\r\n`), client: soon },
+  { name: 'Redis loads its data, and takes no connection', stage: scripted(() => `-LOADING ${MESSAGE}\r\n`), client: soon, toConnect: true },
   { name: 'Redis loads its data', stage: scripted(toScripts(`-LOADING ${MESSAGE}\r\n`)) },
   {
     name: 'Redis loads its data, as it says itself',
+    toConnect: true,
     stage: scripted((command, socket) => command[0]!.toUpperCase() === 'INFO'
       ? bulk('redis_version:7.0.0\r\nloading:1\r\nloading_eta_seconds:1\r\n')
       : toScripts(`-LOADING ${MESSAGE}\r\n`)(command, socket))
   },
-  { name: 'a web server is in its place', stage: scripted(() => `HTTP/1.1 400 ${MESSAGE}\r\n\r\n`), client: soon },
+  { name: 'a web server is in its place', stage: scripted(() => `HTTP/1.1 400 ${MESSAGE}\r\n\r\n`), client: soon, toConnect: true },
   { name: 'what it says breaks off', stage: scripted(toScripts('*1\r\n$7\r\ncla'), { reconnects: true }), client: soon },
   { name: 'what it says breaks off, and goes on later', stage: scripted(toScripts('*1\r\n$7\r\ncla'), { rest: 'imed\r\n' }) },
-  { name: 'nothing is said', stage: scripted(() => undefined, { reconnects: true }), client: soon, burst: 120 },
+  { name: 'nothing is said', stage: scripted(() => undefined, { reconnects: true }), client: soon, burst: 120, toConnect: true },
   { name: 'the store is never answered', stage: scripted(toScripts(() => {}), { reconnects: true }), client: soon },
   { name: 'the connection is closed at each call', stage: scripted(toScripts((socket) => socket.end())), client: soon },
   { name: 'the connection is reset at each call', stage: scripted(toScripts((socket) => socket.resetAndDestroy())), client: soon },
@@ -501,11 +559,17 @@ const SCRIPTED: readonly Outage[] = [
 ]
 
 t.test('of a server that is no Redis, or not yet', async (t) => {
+  t.jobs = SCENES
   for (const outage of SCRIPTED) {
     testBefore(t, outage)
-    testBefore(t, outage, true)
+    if (outage.toConnect) testBefore(t, outage, true)
     testBetween(t, outage)
   }
+})
+
+t.test('of a real Redis that many ask', { skip: noRedis }, async (t) => {
+  testBefore(t, { name: 'Redis is frozen and many come', stage: frozen, burst: 90 })
+  testBefore(t, { name: 'Redis is frozen and more come than may wait', stage: frozen, burst: 500 })
 })
 
 for (const [title, burst] of [
@@ -552,4 +616,9 @@ t.test('a claim that Redis learns to make when it is too late is given back, or 
   t.ok(isClaim(calls[0]!))
   t.ok(isRelease(calls.at(-1)!), 'the last that is heard of it')
   await checkRecovery(t, host)
+})
+
+t.test('no rejection was unhandled', async (t) => {
+  await new Promise(setImmediate)
+  t.strictSame(rejections, [])
 })
