@@ -3,7 +3,7 @@ import { Pool } from 'undici'
 import { bundleInstance, deliveryOf, KINDS, readLedger, startInstance } from '../support/instances.js'
 import { noRedis, startRedis } from '../support/redis.js'
 
-const ROUNDS = 20
+const ROUNDS = 10
 const COPIES = 1000
 
 t.test('of many copies of one delivery to two servers on one Redis, one is handled', { skip: noRedis }, async (t) => {
