@@ -23,8 +23,8 @@ const CLOSED_PORT = 'http://127.0.0.1:1'
 const UNAVAILABLE = '{"statusCode":503,"code":"FST_HUMANDETECT_UNAVAILABLE","error":"Service Unavailable",' +
   '"message":"Tokens cannot be verified at the moment"}'
 
-// At a time, of the tests that mostly wait; the others, which have much to do, run alone.
-t.jobs = 4
+t.jobs = 4 // at a time: most of them wait
+const ALONE = { buffered: false } // for a test that has much to do, so that others would be late because of it
 
 type Host = Awaited<ReturnType<typeof createGuardedHost>>
 
@@ -79,7 +79,7 @@ const row = (name: string, answer: Answer, why: object, requests = 1): Row =>
   ({ name, answers: [answer], why, requests })
 const without = (text: string, last: number) => Buffer.from(text.slice(0, text.length - last))
 const untilTheEnd = (version: string, body: string) => `HTTP/${version} 200 OK\r\n${JSON_TYPE}\r\n\r\n${body}`
-t.test('a service has three seconds by default', { buffered: true }, async (t) => {
+t.test('a service has three seconds by default', async (t) => {
   const upstream = await startUpstream(t, [() => {}])
   const host = await createGuardedHost(t, upstream.baseUrl)
   await host.app.ready()
@@ -92,7 +92,7 @@ const chunkedHead = (...fields: string[]) =>
   ['HTTP/1.1 200 OK', JSON_TYPE, 'transfer-encoding: chunked', ...fields, '', ''].join('\r\n')
 const chunk = (part: string) => `${Buffer.byteLength(part).toString(16)}\r\n${part}\r\n`
 
-t.test('a service that does not answer in time is as good as none', { buffered: true }, async (t) => {
+t.test('a service that does not answer in time is as good as none', async (t) => {
   const whole = json(verdict())
   const rows = [
     row('a black hole', () => {}, TIMED_OUT),
@@ -125,7 +125,7 @@ t.test('a service that does not answer in time is as good as none', { buffered: 
   }))
 })
 
-t.test('a service that cannot be spoken to is asked twice at most', { buffered: true }, async (t) => {
+t.test('a service that cannot be spoken to is asked twice at most', async (t) => {
   const refused = await startHost(t, CLOSED_PORT, TIMEOUT)
   const { result, elapsed } = await timed(() => signUp(refused))
   assertUnavailable(t, result, 'refused')
@@ -141,7 +141,7 @@ t.test('a service that cannot be spoken to is asked twice at most', { buffered: 
   t.strictSame(host.signedUp, [])
 })
 
-t.test('no redirect is followed', { buffered: true }, async (t) => {
+t.test('no redirect is followed', async (t) => {
   const elsewhere = await startUpstream(t, [json(verdict())])
   await inTurns([300, 301, 302, 303, 305, 307, 308], async (statusCode) => {
     for (const location of [`${elsewhere.baseUrl}/v1/humandetect/verify`, `//127.0.0.1:${elsewhere.port}/`, '/']) {
@@ -156,7 +156,7 @@ t.test('no redirect is followed', { buffered: true }, async (t) => {
   t.equal(elsewhere.connections, 0)
 })
 
-t.test('a good reply lets in, however it comes', { buffered: true }, async (t) => {
+t.test('a good reply lets in, however it comes', async (t) => {
   const body = () => verdict()
   const rows: [name: string, answers: Answer[]][] = [
     ['as usual', [json(body())]],
@@ -197,7 +197,7 @@ t.test('a good reply lets in, however it comes', { buffered: true }, async (t) =
   })
 })
 
-t.test('400 with one of two codes is what the service says of a forged token', { buffered: true }, async (t) => {
+t.test('400 with one of two codes is what the service says of a forged token', async (t) => {
   await inTurns([
     json('{"code":"badRequest","message":"canary"}', 400), json('{"code":"invalidRequest"}', 400)
   ], async (answer) => {
@@ -213,7 +213,7 @@ t.test('400 with one of two codes is what the service says of a forged token', {
   })
 })
 
-t.test('any other 400 is no word on the token', { buffered: true }, async (t) => {
+t.test('any other 400 is no word on the token', async (t) => {
   await inTurns([
     json('{"code":"unauthorized","message":"canary"}', 400), json('{"code":["badRequest"]}', 400), json(verdict(), 400),
     reply(400, '<html>Bad Request</html>', 'content-type: text/html'), reply(400)
@@ -227,7 +227,7 @@ t.test('any other 400 is no word on the token', { buffered: true }, async (t) =>
   })
 })
 
-t.test('the service gets the token and the key, and nothing of the client', { buffered: true }, async (t) => {
+t.test('the service gets the token and the key, and nothing of the client', async (t) => {
   for (const [prefix, path] of [
     ['', '/v1/humandetect/verify'], ['/', '/v1/humandetect/verify'], ['/proxy', '/proxy/v1/humandetect/verify'],
     ['/proxy/', '/proxy/v1/humandetect/verify']
@@ -262,7 +262,7 @@ t.test('the service gets the token and the key, and nothing of the client', { bu
   }
 })
 
-t.test('a token is sent as JSON, whatever is in it', { buffered: true }, async (t) => {
+t.test('a token is sent as JSON, whatever is in it', async (t) => {
   const upstream = await startUpstream(t, [(socket) => { socket.write(json(verdict())) }])
   const host = await startHost(t, upstream.baseUrl)
   const tokens = ['"},{"', '\r\n\r\nGET / HTTP/1.1\r\n\r\n', '\u0000', '\uD800', 'Zo\u00eb \u{1F600}', 'x'.repeat(8192), '__proto__']
@@ -271,7 +271,7 @@ t.test('a token is sent as JSON, whatever is in it', { buffered: true }, async (
   t.equal(upstream.asked.length, tokens.length)
 })
 
-t.test('one connection serves one question after the other', { buffered: true }, async (t) => {
+t.test('one connection serves one question after the other', async (t) => {
   const upstream = await startUpstream(t, [(socket) => { socket.write(json(verdict())) }])
   const host = await startHost(t, upstream.baseUrl)
   for (let count = 0; count < 5; count++) t.equal((await signUp(host)).statusCode, 201)
@@ -280,7 +280,7 @@ t.test('one connection serves one question after the other', { buffered: true },
   t.equal(host.signedUp.length, 5)
 })
 
-t.test('a connection that was closed while it was idle is no failure', { buffered: true }, async (t) => {
+t.test('a connection that was closed while it was idle is no failure', async (t) => {
   for (const how of ['end', 'resetAndDestroy'] as const) {
     for (const pause of [30, 0]) {
       const upstream = await startUpstream(t, [(socket) => {
@@ -306,7 +306,7 @@ t.test('a connection that was closed while it was idle is no failure', { buffere
   }
 })
 
-t.test('a reply that nobody asked for does not answer the next question', { buffered: true }, async (t) => {
+t.test('a reply that nobody asked for does not answer the next question', async (t) => {
   const unasked = verdict({ identifier: 'unasked' })
   const upstream = await startUpstream(t, [
     Buffer.concat([json(verdict()), json(unasked)]), (socket) => { socket.write(json(verdict())) }
@@ -317,7 +317,7 @@ t.test('a reply that nobody asked for does not answer the next question', { buff
   t.equal(upstream.asked.length, 3)
 })
 
-t.test('a reply that comes too late is not the answer to the next question', { buffered: true }, async (t) => {
+t.test('a reply that comes too late is not the answer to the next question', async (t) => {
   const late = json(verdict({ identifier: 'late' }))
   const upstream = await startUpstream(t, [
     (socket) => { setTimeout(() => socket.write(late), TIMEOUT + 50) },
@@ -330,7 +330,7 @@ t.test('a reply that comes too late is not the answer to the next question', { b
   t.equal(host.signedUp.length, 1)
 })
 
-t.test('a second try gets what is left of the time', { buffered: true }, async (t) => {
+t.test('a second try gets what is left of the time', async (t) => {
   const upstream = await startUpstream(t, [(socket) => { setTimeout(() => socket.write(reply(500)), 850) }, () => {}])
   const host = await startHost(t, upstream.baseUrl, 1000)
   const { result, elapsed } = await timed(() => signUp(host))
@@ -339,7 +339,7 @@ t.test('a second try gets what is left of the time', { buffered: true }, async (
   t.ok(upstream.asked.length <= 2)
 })
 
-t.test('connections that have all gone stale are no failure', { buffered: true }, async (t) => {
+t.test('connections that have all gone stale are no failure', async (t) => {
   const answered = new WeakSet<Socket>()
   const upstream = await startUpstream(t, [(socket) => {
     if (answered.has(socket)) socket.resetAndDestroy()
@@ -352,7 +352,7 @@ t.test('connections that have all gone stale are no failure', { buffered: true }
   for (let count = 0; count < 10; count++) t.equal((await signUp(host)).statusCode, 201)
 })
 
-t.test('a service that comes back is asked again', { buffered: true }, async (t) => {
+t.test('a service that comes back is asked again', async (t) => {
   const upstream = await startUpstream(t, [() => {}, json('['), reply(503), reply(503), json(verdict())])
   const host = await startHost(t, upstream.baseUrl, TIMEOUT)
   const statuses: number[] = []
@@ -360,7 +360,7 @@ t.test('a service that comes back is asked again', { buffered: true }, async (t)
   t.strictSame(statuses, [503, 503, 503, 201])
 })
 
-t.test('close() waits for a question no longer than its time', { buffered: true }, async (t) => {
+t.test('close() waits for a question no longer than its time', async (t) => {
   const upstream = await startUpstream(t, [() => {}])
   const host = await startHost(t, upstream.baseUrl, TIMEOUT)
   const waiting = signUp(host)
@@ -372,7 +372,7 @@ t.test('close() waits for a question no longer than its time', { buffered: true 
   await until(() => upstream.open.size === 0)
 })
 
-t.test('after close() nothing is asked', { buffered: true }, async (t) => {
+t.test('after close() nothing is asked', async (t) => {
   const upstream = await startUpstream(t, [(socket) => { socket.write(json(verdict())) }])
   const host = await startHost(t, upstream.baseUrl)
   const verify = () => host.app.humandetect.verify(mint(), { identifier: IDENTIFIER })
@@ -484,7 +484,7 @@ function hostileReplies (): Row[] {
   ]
 }
 
-t.test('whatever else a service replies, nobody is let in and every answer is the same', async (t) => {
+t.test('whatever else a service replies, nobody is let in and every answer is the same', ALONE, async (t) => {
   const rows = hostileReplies()
   t.equal(new Set(rows.map(({ name }) => name)).size, rows.length)
   await inTurns(rows, async ({ name, answers, why, requests }) => {
@@ -503,7 +503,7 @@ t.test('whatever else a service replies, nobody is let in and every answer is th
   })
 })
 
-t.test('200 at once are all let in, over 128 connections at most', async (t) => {
+t.test('200 at once are all let in, over 128 connections at most', ALONE, async (t) => {
   const held: (() => void)[] = []
   let most = 0
   const upstream = await startUpstream(t, [(socket) => {
@@ -523,7 +523,7 @@ t.test('200 at once are all let in, over 128 connections at most', async (t) => 
   t.equal(upstream.connections, 128)
 })
 
-t.test('more questions than connections to a black hole end in time, and other routes do not notice', async (t) => {
+t.test('more questions than connections to a black hole end in time, and other routes do not notice', ALONE, async (t) => {
   const upstream = await startUpstream(t, [() => {}])
   const host = await startHost(t, upstream.baseUrl, TIMEOUT)
   const token = mint()
@@ -540,7 +540,7 @@ t.test('more questions than connections to a black hole end in time, and other r
   t.ok(upstream.asked.length <= 160)
 })
 
-t.test('1,000 questions to one that never shakes hands end in time, all of them', async (t) => {
+t.test('1,000 questions to one that never shakes hands end in time, all of them', ALONE, async (t) => {
   const upstream = await startUpstream(t, [])
   const host = await startHost(t, `https://127.0.0.1:${upstream.port}`, TIMEOUT)
   const token = mint()
@@ -584,7 +584,7 @@ async function runChild (file: string, baseUrl: string, env: Record<string, stri
   return { said: said.trim(), code, signal }
 }
 
-t.test('over TLS', async (t) => {
+t.test('over TLS', ALONE, async (t) => {
   const folder = t.testdir()
   const script = join(folder, 'one-token.mjs')
   const certificate = createCertificate(folder)

@@ -17,7 +17,7 @@ t.test('a worker that is killed loses nothing', { skip: noRedis }, async (t) => 
   const startProgram = await buildProgram(t, folder)
 
   for (const [title, ordered, work] of [['its jobs are taken again', false, 600], ['in order, too', true, 50]] as const) {
-    t.test(title, { buffered: true }, async (t) => {
+    t.test(title, async (t) => {
       const redis = await startRedis(t)
       const queue = openQueue(t, redis)
       const ledger = join(folder, `ledger-${ordered}`)

@@ -28,7 +28,7 @@ function startWorker<Delivery = KnownDelivery> (
   return worker
 }
 
-t.test('close() ends without Redis, too', { skip: noRedis, buffered: true }, async (t) => {
+t.test('close() ends without Redis, too', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const { app, lines } = createHost(t)
   const { workers } = startWorker(t, redis, 'verification', () => {}, { app, drainTimeout: 200 })
@@ -42,7 +42,7 @@ t.test('close() ends without Redis, too', { skip: noRedis, buffered: true }, asy
   t.ok(workers[0]!.closing)
 })
 
-t.test('a worker is given what was put into the queue, told apart by provider and kind', { skip: noRedis, buffered: true }, async (t) => {
+t.test('a worker is given what was put into the queue, told apart by provider and kind', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis)
   const { deliver } = createQueueingHost(t, queue)
@@ -63,7 +63,7 @@ t.test('a worker is given what was put into the queue, told apart by provider an
   t.ok(done.every(({ returnvalue }) => returnvalue === null), 'what a handler returns is kept nowhere')
 })
 
-t.test('types tell deliveries apart', { buffered: true }, async () => {
+t.test('types tell deliveries apart', async () => {
   const is = <T>(_value: T): void => {}
   const handle: HandleDelivery<KnownDelivery> = (delivery) => {
     is<string>(delivery.id)
@@ -106,7 +106,7 @@ t.test('types tell deliveries apart', { buffered: true }, async () => {
   t.type(never, 'function')
 })
 
-t.test('what fails is tried again, later each time, and is a dead letter in the end', { skip: noRedis, buffered: true }, async (t) => {
+t.test('what fails is tried again, later each time, and is a dead letter in the end', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis, 'verification', { defaultJobOptions: FAST })
   const { app, lines } = createHost(t)
@@ -150,7 +150,7 @@ t.test('what fails is tried again, later each time, and is a dead letter in the 
   t.strictSame((await listDeadLetters(queue)).map(({ id }) => id), [files!.id])
 })
 
-t.test('a payload of another version, or none, is a dead letter at once', { skip: noRedis, buffered: true }, async (t) => {
+t.test('a payload of another version, or none, is a dead letter at once', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis, 'verification', { defaultJobOptions: FAST })
   let ran = 0
@@ -165,7 +165,7 @@ t.test('a payload of another version, or none, is a dead letter at once', { skip
   t.equal(ran, 0)
 })
 
-t.test('close() lets those that run end, takes no others and loses none of 500', { skip: noRedis, buffered: true }, async (t) => {
+t.test('close() lets those that run end, takes no others and loses none of 500', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis)
   const { app } = createHost(t)
@@ -197,7 +197,7 @@ t.test('close() lets those that run end, takes no others and loses none of 500',
   t.ok([...done.values()].every((times) => times === 1), 'each was done once')
 })
 
-t.test('close() waits no longer than drainTimeout; what still runs is run again elsewhere', { skip: noRedis, buffered: true }, async (t) => {
+t.test('close() waits no longer than drainTimeout; what still runs is run again elsewhere', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis)
   const { app, lines } = createHost(t)
@@ -220,7 +220,7 @@ t.test('close() waits no longer than drainTimeout; what still runs is run again 
   await until(() => next.lines.some(({ level, msg }) => level === 40 && msg === 'job was cut short, and is taken again'))
 })
 
-t.test('close() may come at any time, while it connects as well', { skip: noRedis, buffered: true }, async (t) => {
+t.test('close() may come at any time, while it connects as well', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const rejections = watchRejections()
   for (const queue of ['one', ['one']]) {
@@ -249,7 +249,7 @@ async function deliverInOrder (
 }
 
 t.test('in a list of queues the order of each member is kept, over failures and for several workers', {
-  skip: noRedis, buffered: true
+  skip: noRedis
 }, async (t) => {
   const redis = await startRedis(t)
   const queues = PARTITIONS.map((name) => openQueue(t, redis, name, { defaultJobOptions: FAST }))
@@ -286,7 +286,7 @@ t.test('in a list of queues the order of each member is kept, over failures and 
   t.strictSame(await listDeadLetters(queues), [])
 })
 
-t.test('a job that keeps failing holds up its queue, and lets it go as a dead letter', { skip: noRedis, buffered: true }, async (t) => {
+t.test('a job that keeps failing holds up its queue, and lets it go as a dead letter', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const backoff = { type: 'exponential', delay: 100 }
   const queue = openQueue(t, redis, 'one', { defaultJobOptions: { attempts: 3, backoff } })
@@ -318,7 +318,7 @@ t.test('a job that keeps failing holds up its queue, and lets it go as a dead le
   t.strictSame(lines.filter(({ msg }) => msg === 'worker: something failed'), [])
 })
 
-t.test('without a backoff a job in order is tried again at once, and without attempts never', { skip: noRedis, buffered: true }, async (t) => {
+t.test('without a backoff a job in order is tried again at once, and without attempts never', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const prefix = 'other'
   const queue = openQueue(t, redis, 'one', { prefix, defaultJobOptions: { attempts: 2, backoff: 0 } })
@@ -334,7 +334,7 @@ t.test('without a backoff a job in order is tried again at once, and without att
   while (await plain.getFailedCount() < 2) await sleep(10)
 })
 
-t.test('that Redis is gone is told by the log alone where the order is kept, too', { skip: noRedis, buffered: true }, async (t) => {
+t.test('that Redis is gone is told by the log alone where the order is kept, too', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis, 'one', { defaultJobOptions: FAST })
   const { app, lines } = createHost(t)
@@ -350,7 +350,7 @@ t.test('that Redis is gone is told by the log alone where the order is kept, too
   t.strictSame(printed(), [])
 })
 
-t.test('a worker that cannot begin says so', { skip: noRedis, buffered: true }, async (t) => {
+t.test('a worker that cannot begin says so', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t, '--rename-command', 'HSET', '')
   const { app, lines } = createHost(t)
   startWorker(t, redis, ['one'], () => {}, { app, drainTimeout: 50 })
@@ -359,7 +359,7 @@ t.test('a worker that cannot begin says so', { skip: noRedis, buffered: true }, 
   t.match(told(), { level: 40, queue: 'one', failure: { type: 'ReplyError' } })
 })
 
-t.test('a job that is gone by the time it fails is told of, too', { skip: noRedis, buffered: true }, async (t) => {
+t.test('a job that is gone by the time it fails is told of, too', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const { app, lines } = createHost(t)
   const { workers } = startWorker(t, redis, 'verification', () => {}, { app })
@@ -368,7 +368,7 @@ t.test('a job that is gone by the time it fails is told of, too', { skip: noRedi
   t.match(lines.at(-1), { level: 40, queue: 'verification', failure: { type: 'Error' } })
 })
 
-t.test('what cannot be worked with is an error that names it', { buffered: true }, async (t) => {
+t.test('what cannot be worked with is an error that names it', async (t) => {
   const connection = { url: `redis://127.0.0.1:${await freePort()}` }
   const handle = () => {}
   const wrong: [unknown, unknown, object, string][] = [

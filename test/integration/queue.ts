@@ -23,7 +23,7 @@ function scriptedQueue (act: (count: number) => unknown = () => undefined) {
   return { queue: { add }, added }
 }
 
-t.test('every kind of delivery becomes one job that says all of it, and may be told apart', { skip: noRedis, buffered: true }, async (t) => {
+t.test('every kind of delivery becomes one job that says all of it, and may be told apart', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis)
   const { reports } = watch(t)
@@ -61,7 +61,7 @@ t.test('every kind of delivery becomes one job that says all of it, and may be t
   t.equal((await jobsOf(queue)).length, QUEUEABLE.length)
 })
 
-t.test("the queue's own default options go before those of enqueue", { skip: noRedis, buffered: true }, async (t) => {
+t.test("the queue's own default options go before those of enqueue", { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis, 'own', { defaultJobOptions: { attempts: 3, removeOnComplete: true, jobId: 'x' } as object })
   const { deliver } = createQueueingHost(t, queue)
@@ -71,7 +71,7 @@ t.test("the queue's own default options go before those of enqueue", { skip: noR
   t.match(id, /^[\w-]{43}$/, 'but for the id')
 })
 
-t.test('a redelivery adds nothing, whoever takes it, for as long as the job is kept', { skip: noRedis, buffered: true }, async (t) => {
+t.test('a redelivery adds nothing, whoever takes it, for as long as the job is kept', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis)
   const servers = Array.from({ length: 3 }, () => createQueueingHost(t, queue)) // each remembers its own
@@ -92,7 +92,7 @@ t.test('a redelivery adds nothing, whoever takes it, for as long as the job is k
   t.equal((await jobsOf(queue)).length, before + 1, 'another path is another delivery')
 })
 
-t.test('what may look the same when it happens again is a job of its own once copies have ceased', { skip: noRedis, buffered: true }, async (t) => {
+t.test('what may look the same when it happens again is a job of its own once copies have ceased', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const client = redis.connect()
   const queue = openQueue(t, redis)
@@ -119,7 +119,7 @@ t.test('what may look the same when it happens again is a job of its own once co
   }
 })
 
-t.test('a delivery is answered once its job is in the queue, and not before', { buffered: true }, async (t) => {
+t.test('a delivery is answered once its job is in the queue, and not before', async (t) => {
   const gate = gateOf<void>()
   const { queue, added } = scriptedQueue(() => gate.promise)
   const { deliver } = createQueueingHost(t, queue)
@@ -132,7 +132,7 @@ t.test('a delivery is answered once its job is in the queue, and not before', { 
   t.equal((await reply).statusCode, 200)
 })
 
-t.test('a queue that cannot take it is a 503, and the claim is given back: the next try adds the same job', { buffered: true }, async (t) => {
+t.test('a queue that cannot take it is a 503, and the claim is given back: the next try adds the same job', async (t) => {
   for (const kind of [AGHANIM, SESSION]) {
     const failures = [() => { throw new Error('redis://:canary@host') }, () => new Promise(() => {})]
     const { queue, added } = scriptedQueue((count) => failures[count - 1]?.())
@@ -151,7 +151,7 @@ t.test('a queue that cannot take it is a 503, and the claim is given back: the n
   }
 })
 
-t.test('a job that comes late is no other one', { skip: noRedis, buffered: true }, async (t) => {
+t.test('a job that comes late is no other one', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis)
   const gate = gateOf<void>()
@@ -163,7 +163,7 @@ t.test('a job that comes late is no other one', { skip: noRedis, buffered: true 
   t.equal((await jobsOf(queue)).length, QUEUEABLE.length)
 })
 
-t.test('so many jobs that nobody waits for are kept at most, and none once they are through', { buffered: true }, async (t) => {
+t.test('so many jobs that nobody waits for are kept at most, and none once they are through', async (t) => {
   const gate = gateOf<void>()
   const { queue, added } = scriptedQueue(() => gate.promise)
   const handler = enqueue(queue, { timeout: 20 })
@@ -192,7 +192,7 @@ t.test('so many jobs that nobody waits for are kept at most, and none once they 
   t.equal(failing.added.length, 1001, 'those that have failed are through, too')
 })
 
-t.test('nothing else that a handler throws is answered so, whatever it looks like', { buffered: true }, async (t) => {
+t.test('nothing else that a handler throws is answered so, whatever it looks like', async (t) => {
   const impostors = [
     Object.assign(new Error('x'), { code: 'FST_VERIFICATION_QUEUE_UNAVAILABLE', name: 'QueueUnavailable', statusCode: 503 }),
     QUEUE_UNAVAILABLE, { ...QUEUE_UNAVAILABLE }, 'QueueUnavailable', null
@@ -206,7 +206,7 @@ t.test('nothing else that a handler throws is answered so, whatever it looks lik
   }
 })
 
-t.test('a handler may do something first, or see that the queue has failed', { buffered: true }, async (t) => {
+t.test('a handler may do something first, or see that the queue has failed', async (t) => {
   const { queue } = scriptedQueue(() => { throw new Error('down') })
   const later = enqueue(queue)
   const { app } = createHost(t)
@@ -224,7 +224,7 @@ t.test('a handler may do something first, or see that the queue has failed', { b
   t.match(seen, [{ name: 'QueueUnavailable', code: 'FST_VERIFICATION_QUEUE_UNAVAILABLE', cause: { message: 'down' } }])
 })
 
-t.test('outside of a delivery that is signed there is nothing to add', { buffered: true }, async (t) => {
+t.test('outside of a delivery that is signed there is nothing to add', async (t) => {
   const { queue, added } = scriptedQueue()
   const { app } = createHost(t)
   const later = enqueue(queue)
@@ -233,7 +233,7 @@ t.test('outside of a delivery that is signed there is nothing to add', { buffere
   t.equal(added.length, 0)
 })
 
-t.test('of several queues, deliveries about the same member, session or player go to the same one', { buffered: true }, async (t) => {
+t.test('of several queues, deliveries about the same member, session or player go to the same one', async (t) => {
   const queues = Array.from({ length: 8 }, () => scriptedQueue())
   const spread = async (options: object, kind: Queueable, events: readonly object[]): Promise<number> => {
     for (const { added } of queues) added.length = 0
@@ -262,7 +262,7 @@ t.test('of several queues, deliveries about the same member, session or player g
   t.equal(await spread({ orderBy }, AGHANIM, many.map((id) => player(id))), 1)
 })
 
-t.test('with Redis down nothing is acknowledged; afterwards all is delivered', { skip: noRedis, buffered: true }, async (t) => {
+t.test('with Redis down nothing is acknowledged; afterwards all is delivered', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis)
   await queue.waitUntilReady()
@@ -283,7 +283,7 @@ t.test('with Redis down nothing is acknowledged; afterwards all is delivered', {
   t.equal((await jobsOf(queue)).length, refused.length, 'one job each')
 })
 
-t.test('a queue that has never been reached takes nothing either', { skip: noRedis, buffered: true }, async (t) => {
+t.test('a queue that has never been reached takes nothing either', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   await redis.stop()
   const queue = openQueue(t, redis)
@@ -293,7 +293,7 @@ t.test('a queue that has never been reached takes nothing either', { skip: noRed
   await queue.waitUntilReady() // BullMQ rejects what nobody handles if it is closed before
 })
 
-t.test('what is no queue, or no option, is an error that names it', { buffered: true }, async (t) => {
+t.test('what is no queue, or no option, is an error that names it', async (t) => {
   const { queue } = scriptedQueue()
   const wrong: [unknown, object, string][] = [
     [undefined, {}, 'queue'], [{}, {}, 'queue'], [[], {}, 'queue'], [[queue, queue], {}, 'queue'], [[queue, null], {}, 'queue'],

@@ -148,7 +148,7 @@ async function checkRecovery (t: TapTest, host: Host) {
 function testBefore (t: TapTest, outage: Outage, early = false): void {
   const { name, stage, client, during = [UNAVAILABLE], burst = 3 } = outage
   const title = `where ${early ? 'from the start ' : ''}${name}, nothing is handled without a claim`
-  t.test(title, { buffered: true }, async (t) => {
+  t.test(title, async (t) => {
     const { port, strike, meanwhile, mend } = await stage(t)
     let host!: Host
     if (early) {
@@ -179,7 +179,7 @@ function testBefore (t: TapTest, outage: Outage, early = false): void {
 
 function testBetween (t: TapTest, { name, stage, client, after, afterFailure }: Outage): void {
   const test = (title: string, id: string, answer: string, copies: readonly string[] | undefined) => {
-    t.test(`where ${name} under a handler ${title}`, { buffered: true }, async (t) => {
+    t.test(`where ${name} under a handler ${title}`, async (t) => {
       const { port, strike, meanwhile, mend } = await stage(t)
       const host = createScene(t, port, client)
       t.equal(await sendUntil(host, 'fails before the outage', [FAILED]), FAILED) // so that Redis knows each script

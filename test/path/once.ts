@@ -9,6 +9,7 @@ import {
   BARE_SESSION, createReceiver, ITEM, KEYED, MEMBER_EVENT, outcomeOf, scriptedStore, SESSION, VERIFY, warningsIn,
   type Answer, type Handle, type Keyed
 } from '../support/life-cycle.js'
+import { createTable } from '../support/table.js'
 import { gateOf, until, watchRejections } from '../support/waiting.js'
 
 const rejections = watchRejections()
@@ -131,20 +132,20 @@ for (const [keyed, own] of FAILURES) {
       return act()
     })
     const all = [...failures, ...own]
+    const { wrong, same } = createTable()
     for (const [index, [what, fail]] of all.entries()) {
-      for (let times = 1; times <= 5; times++) {
-        runs = 0
-        act = fail
-        const id = `${index}-${times}`
-        const failed: number[] = []
-        for (let time = 1; time <= times; time++) failed.push((await deliver(id)).statusCode)
-        t.ok(failed.every((status) => status >= 400), `${what}: ${failed}`)
-        act = times % 2 === 0 ? () => good : async () => good
-        const outcomes = [await deliver(id), await deliver(id), await deliver(id)].map(outcomeOf)
-        t.strictSame(outcomes, [`${success}`, `${success} replayed`, `${success} replayed`], what)
-        t.equal(runs, times + 1)
-      }
+      const times = 1 + index % 5
+      runs = 0
+      act = fail
+      const failed: number[] = []
+      for (let time = 1; time <= times; time++) failed.push((await deliver(`${index}`)).statusCode)
+      act = index % 2 === 0 ? () => good : async () => good
+      const outcomes = [await deliver(`${index}`), await deliver(`${index}`), await deliver(`${index}`)].map(outcomeOf)
+      same(`${what}, ${times} times`, [failed.every((status) => status >= 400), ...outcomes, runs], [
+        true, `${success}`, `${success} replayed`, `${success} replayed`, times + 1
+      ])
     }
+    t.strictSame(wrong, [])
     act = () => good
     for (const [, fail] of all) { // one delivery that fails in every way
       act = fail
@@ -172,15 +173,15 @@ t.test('deliveries are independent: one is answered while an earlier one is hand
   }
 })
 
-t.test('of 1,000 copies at the same time one is handled', async (t) => {
-  const COPIES = 1000
+t.test('of 500 copies at the same time one is handled', async (t) => {
+  const COPIES = 500
   for (const keyed of [VERIFY, MEMBER_EVENT]) {
     const { success } = keyed.provider
     const { deliver, events } = createReceiver(t, keyed, async () => {
       await rest()
       return keyed.good
     }, {}, { logger: false })
-    for (let round = 1; round <= 10; round++) {
+    for (let round = 1; round <= 2; round++) {
       const replies = await Promise.all(Array.from({ length: COPIES }, () => deliver(`round ${round}`)))
       const count = (outcome: string) => replies.filter((reply) => outcomeOf(reply) === outcome).length
       const running = count('503 IN_PROGRESS retry')
@@ -323,7 +324,7 @@ t.test('the default lease is a minute, or twice what a handler may take', async 
   ] as const) {
     for (const keyed of [VERIFY, SESSION, MEMBER_EVENT]) {
       const { store, asked } = scriptedStore()
-      const { deliver } = createReceiver(t, keyed, undefined, { ...options, deliveries: store })
+      const { deliver } = createReceiver(t, keyed, undefined, { ...options, deliveries: store }, { logger: false })
       t.equal(outcomeOf(await deliver()), `${keyed.provider.success}`)
       t.equal(asked[0]![3], lease)
     }
@@ -406,21 +407,22 @@ t.test('close() lets 200 deliveries on kept-alive sockets end, and lets none in 
   const kinds = [VERIFY, MEMBER_EVENT]
   const replies = Promise.all(Array.from({ length: 200 }, (_, index) => post(kinds[index % 2]!, `id-${index}`)))
   await until(() => begun === 201)
-  const start = performance.now()
-  const closed = app.close().then(() => performance.now() - start)
-  await new Promise((resolve) => setTimeout(resolve, 100))
+  let ended = false
+  const closed = app.close().then(() => { ended = true })
+  await until(() => !app.server.listening)
   const tooLate = wireForm('too late')
   socket.write(tooLate)
   idle.write(tooLate)
   const fresh = connect(port, '127.0.0.1')
   t.match((await once(fresh, 'error'))[0], { code: 'ECONNREFUSED' }, 'nobody else gets in')
-  await new Promise((resolve) => setTimeout(resolve, 200))
+  for (let turns = 0; turns < 100; turns++) await rest()
   t.equal(begun, 201)
+  t.notOk(ended)
   gate.resolve(undefined)
 
   const statuses = await replies
   t.strictSame(statuses, statuses.map((_, index) => index % 2 === 0 ? 200 : 204))
-  t.ok(await closed < 1300, 'close() does not wait for kept-alive clients')
+  await closed // which does not wait for kept-alive clients, who keep their sockets for as long as they may
   if (!socket.closed) await once(socket, 'close')
   t.ok(idle.closed, 'a socket that waits for its next request is closed')
   t.match(text.match(/HTTP\/1\.1 \d+/g)?.join(), /^HTTP\/1\.1 200(,HTTP\/1\.1 503)?$/)
