@@ -1,6 +1,7 @@
 import { build } from 'esbuild'
 import { existsSync, symlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { pathOf } from './project.js'
 
 /**
@@ -14,6 +15,12 @@ export const PLAIN_NODE = [...PLAIN, process.execPath]
 
 /** The same, for programs in TypeScript. */
 export const PLAIN_TSX = [...PLAIN_NODE, '--import', 'tsx']
+
+/** The same with a program of the project, such as `cli`: compiled if this module is, or else from its source. */
+export function plainProgram (path: string): string[] {
+  const file = fileURLToPath(import.meta.resolve(`../../${path}.js`))
+  return [...file.endsWith('.ts') ? PLAIN_TSX : PLAIN_NODE, file]
+}
 
 /**
  * Makes one file of a program and all it imports, which starts several times as fast. `external` packages are left out,

@@ -1,0 +1,105 @@
+import { execFile } from 'node:child_process'
+import {
+  chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
+import type { Test } from 'tap'
+import { PLAIN } from './programs.js'
+import { pathOf, read } from './project.js'
+
+// The package as it is published, and projects that use it. They are outside of the tree, whose modules they must not
+// find by accident.
+
+const { name, version, dependencies, scripts } = JSON.parse(read('package.json'))
+
+/** The environment of a shell, without what npm sets for its scripts. */
+export const shellEnv = Object.fromEntries(Object.entries(process.env)
+  .filter(([key]) => !/^(INIT_CWD|npm_(package|lifecycle|command|config_local_prefix).*)$/i.test(key)))
+
+/** Runs a program to its end, and rejects if it fails. */
+export const runIn = (cwd: string, command: string, ...args: readonly string[]) =>
+  promisify(execFile)('env', [...PLAIN, command, ...args], { cwd, env: shellEnv })
+
+function createFolder (test: Test): string {
+  const folder = mkdtempSync(join(tmpdir(), 'consumer-'))
+  test.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+let packed: Promise<string> | undefined
+
+/** The tarball that is published: made once per process, which ends with `test`. */
+export function packOnce (test: Test): Promise<string> {
+  packed ??= pack(createFolder(test))
+  return packed
+}
+
+/** The same as `npm pack`, without `prepare`: that compiles tap, which takes longer than the rest. */
+async function pack (folder: string): Promise<string> {
+  await runIn(pathOf('.'), 'sh', '-c', scripts.prepack)
+  await runIn(pathOf('.'), 'npm', 'pack', '--silent', '--ignore-scripts', '--pack-destination', folder)
+  return join(folder, `${name}-${version}.tgz`)
+}
+
+export type Consumer = ReturnType<typeof createConsumer>
+
+/** A project in a folder of its own, removed when the test ends: empty, or a copy of another one. */
+export function createConsumer (test: Test, from?: { folder: string }) {
+  const folder = createFolder(test)
+  const modules = join(folder, 'node_modules')
+  const write = (path: string, text: string) => writeFileSync(join(folder, path), text)
+  const run = (command: string, ...args: readonly string[]) => runIn(folder, command, ...args)
+  if (from === undefined) write('package.json', JSON.stringify({ name: 'consumer', private: true, type: 'module' }))
+  else cpSync(from.folder, folder, { recursive: true, verbatimSymlinks: true })
+
+  /**
+   * Installs packages in the versions that the project is tested with, so that no new release of one decides, and the
+   * tarball if there is one. They come from the registry or npm's cache; without either they are links to what the
+   * project itself has installed.
+   */
+  async function install (packages: readonly string[], tarball?: string): Promise<void> {
+    const wanted = [...tarball === undefined ? [] : [tarball], ...packages.map((name) => `${name}@${versionOf(name)}`)]
+    try {
+      await run('npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', '--fetch-retries=0', ...wanted)
+    } catch (error) {
+      if (await reachesRegistry()) throw error
+      test.comment('no registry can be reached: the dependencies are links to those of the project')
+      if (tarball !== undefined) await unpack(tarball)
+      for (const name of packages) link(name)
+    }
+  }
+
+  const reachesRegistry = () =>
+    run('npm', 'view', 'fastify', 'version', '--prefer-online', '--fetch-retries=0').then(() => true, () => false)
+
+  async function unpack (tarball: string): Promise<void> {
+    const installed = join(modules, name)
+    for (const path of [join(modules, '.bin'), installed]) mkdirSync(path, { recursive: true })
+    await run('tar', '-xzf', tarball, '-C', installed, '--strip-components=1')
+    for (const dependency of Object.keys(dependencies)) link(dependency)
+    const program = join(installed, 'dist/cli.js')
+    chmodSync(program, 0o755)
+    symlinkSync(program, join(modules, '.bin', name))
+  }
+
+  function link (name: string): void {
+    const path = join(modules, name)
+    mkdirSync(dirname(path), { recursive: true })
+    if (!existsSync(path)) symlinkSync(pathOf(`node_modules/${name}`), path)
+  }
+
+  return {
+    folder,
+    /** The folder of the package in it. */
+    installed: join(modules, name),
+    has: (path: string) => existsSync(join(modules, path)),
+    write,
+    run,
+    install
+  }
+}
+
+const versionOf = (name: string): string =>
+  JSON.parse(readFileSync(pathOf(`node_modules/${name}/package.json`), 'utf8')).version
