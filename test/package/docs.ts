@@ -2,15 +2,12 @@ import { existsSync, readdirSync } from 'node:fs'
 import { Type, type TSchema } from '@sinclair/typebox'
 import Fastify from 'fastify'
 import t from 'tap'
-import ts from 'typescript'
 import { REASONS } from '../../docs/deliveries-page/reasons.js'
-import { build } from '../../example-server.js'
 import * as errors from '../../plugins/lib/errors.js'
 import {
   aghanimPlugin, altdentifierPlugin, humandetectApiPlugin, humandetectPlugin, identityValidationPlugin, signAghanim,
   signAltdentifier, signIdentityValidation, type Player
 } from '../../plugins/index.js'
-import { DEMO } from '../../plugins/tools/demo.js'
 import { DOCTOR_HELP } from '../../plugins/tools/doctor.js'
 import { SEND_HELP } from '../../plugins/tools/send.js'
 import { AghanimExamples, aghanimRouteSchema } from '../../schemas/aghanim.js'
@@ -22,21 +19,21 @@ import {
   IdentityValidationExamples, identityValidationRouteSchema, SessionNotificationSchema
 } from '../../schemas/identity-validation.js'
 import { run } from '../support/command-line.js'
-import { programOf } from '../support/compile.js'
+import { checkBlocks, createOptionsReader } from '../support/compile.js'
 import { API_KEY, API_SECRET, SECRET } from '../support/deliveries.js'
 import {
-  ALL_PAGES, anchorsOf, blocksOf, PAGES, proseOf, sectionOf, tableOf, tablesIn, type Table
+  ALL_PAGES, anchorsOf, blocksOf, codesIn, PAGES, proseOf, sectionOf, tableOf, tablesIn, type Table
 } from '../support/docs.js'
 import { read, root } from '../support/project.js'
 import { quiet } from '../support/quiet.js'
 
 // What the pages say, held against the source. What their examples do is seen by docs-examples.ts, and what
-// diagnostics.md, command-line.md, signature-doctor.md and peers.md list, by the suites about that.
+// diagnostics.md, command-line.md, signature-doctor.md and peers.md list, by the suites about that; what docs/README.md
+// lists of the example server, by openapi.ts.
 
 const readme = read('README.md')
 const { scripts } = JSON.parse(read('package.json'))
 
-const codesIn = (text: string): string[] => [...text.matchAll(/`([^`]+)`/g)].map(([, code]) => code!)
 const sorted = (values: Iterable<string>): string[] => [...new Set(values)].sort()
 const filesIn = (...folders: string[]): string[] => folders.flatMap((folder) =>
   readdirSync(new URL(folder, root), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'))
@@ -102,26 +99,15 @@ const blocks = Object.fromEntries(PAGES.flatMap((page) =>
   blocksOf(read(page), 'ts').map((block, index) => [`${page.replace('/', '-')}-${index}.ts`, block])))
 // A block may import the plugin that its page begins with.
 const github = blocksOf(read('docs/your-own-provider.md'), 'ts')[0]!
-const program = programOf(t, { ...blocks, 'github.ts': github })
+const complaints = checkBlocks(t, { ...blocks, 'github.ts': github })
 
 t.test('the TypeScript of all pages compiles as strictly as the project itself', async (t) => {
   t.ok(Object.keys(blocks).length > 15)
-  t.strictSame(ts.getPreEmitDiagnostics(program).map(({ file, messageText }) =>
-    `${file?.fileName.split('/').at(-1)}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`), [])
+  t.strictSame(await complaints, [])
 })
 
 /** The options of an exported type, and the defaults that its comments tell. */
-function optionsOf (type: string, file = 'plugins/index.ts'): Map<string, string | undefined> {
-  const checker = program.getTypeChecker()
-  const module = checker.getSymbolAtLocation(program.getSourceFile(new URL(file, root).pathname)!)!
-  const exported = checker.getExportsOfModule(module).find(({ name }) => name === type)!
-  const alias = exported.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(exported) : exported
-  return new Map(checker.getDeclaredTypeOfSymbol(alias).getProperties().map((property) => {
-    const comment = ts.displayPartsToString(property.getDocumentationComment(checker))
-    const told = /Default (?:`([^`]+)`|(false|[\d,]*\d))/.exec(comment)
-    return [property.name, told?.[1] ?? told?.[2]]
-  }))
-}
+const optionsOf = createOptionsReader(['plugins/index.ts', 'plugins/queue.ts'])
 
 /** The same of a table. */
 function optionsIn ({ rows }: Table): Map<string, string> {
@@ -143,16 +129,16 @@ for (const [index, [type, plugin]] of PLUGINS.entries()) {
     t.equal(listed.size, own[index]!.size + (isWebhook ? common!.size : 0), 'each once')
     const options = optionsOf(type)
     t.strictSame(sorted(listed.keys()), sorted(options.keys()))
+    const app = Fastify()
+    t.teardown(() => app.close())
     for (const [name, told] of options) {
       // What is told of the webhooks is told there.
       if (told !== undefined && (isWebhook || !common!.has(name) || name === 'now')) {
         t.ok(listed.get(name)!.includes(told), `${name}: ${listed.get(name)} has ${told}`)
       }
-      const app = Fastify()
-      app.register(plugin as typeof aghanimPlugin, { [name]: undefined } as never)
-      const failure = await app.ready().then(() => '', ({ message }: Error) => message)
+      const failure = await (plugin as typeof aghanimPlugin)(app, { [name]: undefined } as never)
+        .then(() => '', ({ message }: Error) => message)
       t.notMatch(failure, 'is not known', `the plugin knows ${name}`)
-      await app.close()
     }
     const untold = [...listed].filter(([name, told]) => /^[\d,]+$|^false$/.test(told) && options.get(name) === undefined)
     t.strictSame(untold, [], 'figures that the source does not tell')
@@ -232,23 +218,6 @@ t.test('every reason that is named exists', async (t) => {
   const quoted = PAGES.flatMap((page) => [...read(page).matchAll(/\breason(?:=|: )["'](\w+)["']/g)].map(([, reason]) => reason!))
   t.ok(inTables.length > 50 && quoted.length > 2)
   t.strictSame(sorted([...inTables, ...quoted]).filter((reason) => !(reason in REASONS)), [])
-})
-
-t.test('docs/README.md lists the environment and the routes of the example server', async (t) => {
-  const [variables, routes] = tablesIn(sectionOf(read('docs/README.md'), '## The example server'))
-  const asked = [...read('example-server.ts').matchAll(/env\['([A-Z_]+)'\]/g)].map(([, name]) => name!)
-  t.strictSame(sorted(variables!.rows.flatMap(([name]) => codesIn(name!))), sorted([...asked, ...Object.keys(DEMO)]))
-
-  const app = await build()
-  t.teardown(() => app.close())
-  const listed = routes!.rows.flatMap(([route]) => codesIn(route!))
-  const described = Object.entries(app.swagger().paths as Record<string, object>)
-    .flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`))
-  t.strictSame(described.filter((route) => !listed.includes(route)), [], 'none is missing')
-  for (const route of listed) {
-    const [method, url] = route.split(' ') as ['GET' | 'POST', string]
-    t.not((await app.inject({ method, url })).statusCode, 404, route)
-  }
 })
 
 /** The JSON of a section. */

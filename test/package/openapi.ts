@@ -7,8 +7,11 @@ import t, { type Test } from 'tap'
 import { z } from 'zod'
 import { build } from '../../example-server.js'
 import { altdentifierPlugin } from '../../plugins/index.js'
+import { DEMO } from '../../plugins/tools/demo.js'
 import { apiRoutes, type ApiRoute, type Attempt } from '../support/api-routes.js'
+import { codesIn, sectionOf, tablesIn } from '../support/docs.js'
 import { exchange, rawRequest, statusOf } from '../support/host.js'
+import { read } from '../support/project.js'
 import { freePort } from '../support/redis.js'
 
 interface Media { examples?: Record<string, { value: object }>, example?: object, schema: object }
@@ -42,8 +45,11 @@ const routes = apiRoutes(
   await service.listen({ port: 0, host: '127.0.0.1' }), `http://127.0.0.1:${await freePort()}`)
 t.teardown(() => service.close())
 
+// It compiles the schema of each version of OpenAPI once, which the optimizer of Ajv would slow down.
+const validator = new Validator({ code: { optimize: false } })
+
 async function isValid (t: Test, document: Document): Promise<void> {
-  const { valid, errors } = await new Validator().validate({ ...document })
+  const { valid, errors } = await validator.validate({ ...document })
   t.ok(valid, JSON.stringify(errors))
 }
 
@@ -67,11 +73,18 @@ const operationAt = (path: string, { paths } = shown): Operation => paths[path]!
 const bodiesAt = (path: string, document = shown) =>
   operationAt(path, document).requestBody!.content['application/json']!.examples ?? {}
 
-/** Sends what the route takes, but for what is to be tried. */
-async function attempt (t: Test, route: ApiRoute, { options, body = route.body, headers, bytes }: Attempt) {
+async function hostOf (t: Test, route: ApiRoute, options?: object): Promise<FastifyInstance> {
   const app = Fastify()
   t.teardown(() => app.close())
   await route.register(app, options)
+  return app
+}
+
+/** Sends what the route takes, but for what is to be tried; to `host` where that takes no options of its own. */
+async function attempt (
+  t: Test, route: ApiRoute, { options, body = route.body, headers, bytes }: Attempt, host?: FastifyInstance
+) {
+  const app = options === undefined && host !== undefined ? host : await hostOf(t, route, options)
   const text = typeof body === 'string' ? body : JSON.stringify(body)
   const sent: Record<string, string> = { ...route.sign(text), ...headers }
   if (bytes === undefined) {
@@ -130,9 +143,10 @@ for (const route of routes) {
   })
 
   t.test(`${path} gives the answers that it shows`, async (t) => {
+    const host = await hostOf(t, route)
     for (const [name, attempted] of Object.entries(route.attempts)) {
       const [status, example] = name.split(' ') as [string, string]
-      const { statusCode, headers, body } = await attempt(t, route, attempted)
+      const { statusCode, headers, body } = await attempt(t, route, attempted, host)
       t.match(`${statusCode}`, new RegExp(`^${status.replace('XX', '..')}$`), name)
       t.strictSame(JSON.parse(body), responses[status]!.content!['application/json'].examples![example]!.value, name)
       t.equal(headers['retry-after'], status === '503' ? '5' : undefined)
@@ -195,10 +209,11 @@ t.test("beside a host's own schemas and transform, zod's, all routes are describ
   for (const { path } of routes) t.strictSame(operationAt(path, document), operationAt(path))
 })
 
+const example = await build()
+t.teardown(() => example.close())
+
 t.test('the example server shows all of its routes on a page', async (t) => {
-  const app = await build()
-  t.teardown(() => app.close())
-  const document: Document = (await app.inject('/docs/json')).json()
+  const document: Document = (await example.inject('/docs/json')).json()
   await isValid(t, document)
   t.equal(document.openapi, '3.1.0')
   const paths = ['/signup', '/health', '/humandetect/demo-token', ...routes.map(({ path }) => path)]
@@ -207,10 +222,24 @@ t.test('the example server shows all of its routes on a page', async (t) => {
     t.match(operation, { tags: [/\w/], summary: /\w/, responses: /./ }, path)
   }
   t.strictSame(Object.keys(operationAt('/signup', document).responses), ['201', '400', '403', '503'])
-  const page = await app.inject('/docs')
+  const page = await example.inject('/docs')
   t.match(page.body, 'swagger-ui')
   t.match(page.headers['content-security-policy'], /default-src 'self'/)
   for (const [, link] of page.body.matchAll(/(?:src|href)="([^"]+)"/g)) {
-    t.equal((await app.inject(new URL(link!, 'http://localhost/docs').pathname)).statusCode, 200, `${link}`)
+    t.equal((await example.inject(new URL(link!, 'http://localhost/docs').pathname)).statusCode, 200, `${link}`)
+  }
+})
+
+t.test('docs/README.md lists the environment and the routes of the example server', async (t) => {
+  const [variables, routes] = tablesIn(sectionOf(read('docs/README.md'), '## The example server'))
+  const asked = [...read('example-server.ts').matchAll(/env\['([A-Z_]+)'\]/g)].map(([, name]) => name!)
+  t.strictSame(new Set(variables!.rows.flatMap(([name]) => codesIn(name!))), new Set([...asked, ...Object.keys(DEMO)]))
+  const listed = routes!.rows.flatMap(([route]) => codesIn(route!))
+  const described = Object.entries(example.swagger().paths as Record<string, object>)
+    .flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`))
+  t.strictSame(described.filter((route) => !listed.includes(route)), [], 'none is missing')
+  for (const route of listed) {
+    const [method, url] = route.split(' ') as ['GET' | 'POST', string]
+    t.not((await example.inject({ method, url })).statusCode, 404, route)
   }
 })

@@ -1,20 +1,53 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import type { Test } from 'tap'
 import ts from 'typescript'
-import { root } from './project.js'
+import { pathOf, root } from './project.js'
+import { PLAIN_NODE } from './programs.js'
 
-/** A program of blocks of TypeScript, held to what the project itself is held to. */
-export function programOf (t: Pick<Test, 'testdir'>, blocks: Readonly<Record<string, string>>): ts.Program {
-  const folder = t.testdir({ ...blocks })
-  const { config } = ts.readConfigFile(new URL('tsconfig.json', root).pathname, ts.sys.readFile)
+/** What TypeScript 7 has against blocks of TypeScript, held to what the project itself is held to: a line each. */
+export async function checkBlocks (t: Pick<Test, 'testdir'>, blocks: Readonly<Record<string, string>>): Promise<string[]> {
+  const tsconfig = {
+    extends: pathOf('tsconfig.json'),
+    compilerOptions: {
+      noEmit: true,
+      paths: {
+        'fastify-verification': [pathOf('plugins/index.ts')],
+        'fastify-verification/schemas/*': [pathOf('schemas/*.ts')],
+        'fastify-verification/*': [pathOf('plugins/*.ts')]
+      }
+    },
+    include: ['*.ts']
+  }
+  const folder = t.testdir({ ...blocks, 'tsconfig.json': JSON.stringify(tsconfig) })
+  const compiler = pathOf('node_modules/@typescript/native/bin/tsc')
+  const { stdout } = await promisify(execFile)('env', [...PLAIN_NODE, compiler, '--singleThreaded', '--project', folder])
+    .catch((error) => error)
+  return stdout.trim() === '' ? [] : stdout.trim().split('\n')
+}
+
+/**
+ * Returns what reads the options of an exported type of one of these files (the first, unless it is named), with the
+ * defaults that their comments name. The modules of other packages and most of the library of the language are left out
+ * of the program, since reading them would take most of the time.
+ */
+export function createOptionsReader (files: readonly string[]) {
+  const { config } = ts.readConfigFile(pathOf('tsconfig.json'), ts.sys.readFile)
   const { options } = ts.parseJsonConfigFileContent({ ...config, files: [] }, ts.sys, root.pathname)
-  return ts.createProgram(Object.keys(blocks).map((name) => `${folder}/${name}`), {
-    ...options,
-    noEmit: true,
-    rootDir: root.pathname,
-    paths: {
-      'fastify-verification': [new URL('plugins/index.ts', root).pathname],
-      'fastify-verification/schemas/*': [new URL('schemas/*.ts', root).pathname],
-      'fastify-verification/*': [new URL('plugins/*.ts', root).pathname]
-    }
-  })
+  const host = ts.createCompilerHost(options)
+  host.resolveModuleNameLiterals = (literals, importer) => literals.map(({ text }) => text.startsWith('.')
+    ? ts.resolveModuleName(text, importer, options, host)
+    : { resolvedModule: undefined })
+  const program = ts.createProgram(files.map(pathOf), { ...options, types: [], lib: ['lib.es5.d.ts'] }, host)
+  const checker = program.getTypeChecker()
+  return (type: string, file = files[0]!): Map<string, string | undefined> => {
+    const module = checker.getSymbolAtLocation(program.getSourceFile(pathOf(file))!)!
+    const exported = checker.getExportsOfModule(module).find(({ name }) => name === type)!
+    const alias = exported.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(exported) : exported
+    return new Map(checker.getDeclaredTypeOfSymbol(alias).getProperties().map((property) => {
+      const comment = ts.displayPartsToString(property.getDocumentationComment(checker))
+      const told = /Default (?:`([^`]+)`|(false|[\d,]*\d))/.exec(comment)
+      return [property.name, told?.[1] ?? told?.[2]]
+    }))
+  }
 }

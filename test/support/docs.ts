@@ -25,6 +25,9 @@ export function sectionOf (page: string, heading: string): string {
   return after.split(new RegExp(`^#{1,${heading.indexOf(' ')}} `, 'm'))[0]!
 }
 
+/** What is in `backticks` in a text. */
+export const codesIn = (text: string): string[] => [...text.matchAll(/`([^`]+)`/g)].map(([, code]) => code!)
+
 export interface Table { readonly head: readonly string[], readonly rows: readonly string[][] }
 
 const cellsOf = (line: string): string[] => line.split('|').slice(1, -1).map((cell) => cell.trim())
