@@ -6,10 +6,9 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { createOutput, linesOf, serveExample } from '../support/command-line.js'
-import { PLAIN, PLAIN_NODE } from '../support/programs.js'
-import { read } from '../support/project.js'
+import { bundle, PLAIN, PLAIN_NODE } from '../support/programs.js'
 import { until } from '../support/waiting.js'
 
 // Importing it as the program that is run must run it: here into a usage error.
@@ -20,12 +19,14 @@ const { start } = await import('../../cli.js')
 told.restore()
 process.argv = entry
 
-// As it is shipped.
-const { scripts, bin } = JSON.parse(read('package.json'))
-const dist = t.testdir()
-await promisify(execFile)('env', [...PLAIN, ...scripts.build.split(' '), '--noCheck', '--outDir', dist])
-const program = join(dist, bin['fastify-verification'].replace('./dist', ''))
+// One file, which starts fast. (As it is shipped it is run by tarball.ts.)
+const program = join(t.testdir(), 'cli.mjs')
+await bundle('cli.ts', program)
 const env = { ...process.env, NO_COLOR: '', TERM: 'xterm' }
+
+t.jobs = 8
+const { urlOf } = await serveExample(t)
+const url = urlOf('aghanim', 'player.verify')
 
 t.test('it runs when it is the program', async (t) => {
   t.equal(process.exitCode, 2)
@@ -33,7 +34,7 @@ t.test('it runs when it is the program', async (t) => {
   t.match(told().map(({ args }) => String(args[0])).join(''), /^fastify-verification: a command is expected/)
 })
 
-function runProgram (...argv: string[]) {
+function runProgram (t: Test, ...argv: string[]) {
   const child = spawn('env', [...PLAIN_NODE, program, ...argv], { env })
   const output = { stdout: '', stderr: '' }
   child.stdout.on('data', (chunk) => { output.stdout += chunk })
@@ -47,28 +48,28 @@ function runProgram (...argv: string[]) {
 const shell = (script: string) =>
   promisify(execFile)('env', [...PLAIN, 'bash', '-c', script.replaceAll('CLI', `'${process.execPath}' '${program}'`)], { env })
 
-t.test('what is installed as the command is a program for node', async (t) => {
+t.test('what is installed as the command is a program for node', { buffered: true }, async (t) => {
   t.match(readFileSync(program, 'utf8'), /^#!\/usr\/bin\/env node\n/)
 })
 
-t.test('a signal or a broken stream ends what is under way', async (t) => {
-  const { urlOf } = await serveExample(t)
-  const argv = ['node', 'cli', 'send', 'aghanim', '--url', urlOf('aghanim', 'player.verify'), '--times', '100000']
-  for (const [end, status] of [['SIGINT', 130], ['stdout', 0], ['stderr', 0]] as const) {
-    const [stdout, stderr] = [new EventEmitter(), new EventEmitter()]
-      .map((stream) => Object.assign(stream, createOutput().output))
+t.test('a signal or a broken stream ends what is under way', { buffered: true }, async (t) => {
+  const argv = ['node', 'cli', 'send', 'aghanim', '--url', url, '--times', '100000', '--json']
+  await Promise.all(([['SIGINT', 130], ['stdout', 0], ['stderr', 0]] as const).map(async ([end, status]) => {
+    const { output, text } = createOutput()
+    const [stdout, stderr] = [output, createOutput().output].map((output) => Object.assign(new EventEmitter(), output))
     const fake = Object.assign(new EventEmitter(), { argv, env: {}, stdout, stderr }) as unknown as typeof process
     const ended = start(fake)
-    setTimeout(() => end === 'SIGINT' ? fake.emit('SIGINT') : fake[end].emit('error', new Error('EPIPE')), 200)
+    await until(() => text().includes('"type":"delivery"'))
+    if (end === 'SIGINT') fake.emit('SIGINT')
+    else fake[end].emit('error', new Error('EPIPE'))
     t.equal(await ended, status, end)
-  }
+    t.ok(linesOf(text()).length < 100_000, end)
+  }))
 })
 
-t.test('its exit status says how it went', async (t) => {
-  const { urlOf } = await serveExample(t)
-  const url = urlOf('aghanim', 'player.verify')
+t.test('its exit status says how it went', { buffered: true }, async (t) => {
   const results = await Promise.all([[], ['--secret', 'another'], ['--times']]
-    .map((more) => runProgram('send', 'aghanim', '--url', url, ...more).ended))
+    .map((more) => runProgram(t, 'send', 'aghanim', '--url', url, ...more).ended))
   t.match(results, [
     { status: 0, stdout: /As expected/, stderr: '' },
     { status: 1, stdout: /Not as expected/, stderr: '' },
@@ -77,11 +78,10 @@ t.test('its exit status says how it went', async (t) => {
   for (const { stdout } of results) t.notMatch(stdout, '\u001b')
 })
 
-t.test('a reader that has gone ends it without a word', async (t) => {
-  const { urlOf } = await serveExample(t)
+t.test('a reader that has gone ends it without a word', { buffered: true }, async (t) => {
   const start = performance.now()
   const { stdout, stderr } = await shell(`
-    CLI send aghanim --url ${urlOf('aghanim', 'player.verify')} --times 100000 --json | head -n 1
+    CLI send aghanim --url ${url} --times 100000 --json | head -n 1
     echo "\${PIPESTATUS[0]}"`)
   const [line, status] = stdout.trim().split('\n')
   t.equal(JSON.parse(line!).status, 200)
@@ -90,10 +90,9 @@ t.test('a reader that has gone ends it without a word', async (t) => {
   t.ok(performance.now() - start < 30_000, 'long before it had sent all')
 })
 
-t.test('Ctrl-C ends it with what was sent so far', async (t) => {
-  const { urlOf } = await serveExample(t)
+t.test('Ctrl-C ends it with what was sent so far', { buffered: true }, async (t) => {
   const { child, output, ended } = runProgram(
-    'send', 'aghanim', '--url', urlOf('aghanim', 'player.verify'), '--times', '100000', '--json')
+    t, 'send', 'aghanim', '--url', url, '--times', '100000', '--json')
   await until(() => output.stdout.includes('\n'))
   child.kill('SIGINT')
   const { status, stdout, stderr } = await ended
@@ -107,9 +106,8 @@ t.test('Ctrl-C ends it with what was sent so far', async (t) => {
 
 const noTerminal = spawnSync('script', ['--version']).status === 0 ? false : 'there is no script(1) on this machine'
 
-t.test('on a terminal it has colours and a bar', { skip: noTerminal }, async (t) => {
-  const { urlOf } = await serveExample(t)
-  const send = `CLI send aghanim --url ${urlOf('aghanim', 'player.verify')}`
+t.test('on a terminal it has colours and a bar', { skip: noTerminal, buffered: true }, async (t) => {
+  const send = `CLI send aghanim --url ${url}`
   const onTerminal = async (command: string) =>
     (await shell(`script -qec "${command.replaceAll('"', '\\"')}" /dev/null </dev/null`)).stdout
   const [coloured, plain] = await Promise.all(
@@ -123,7 +121,7 @@ t.test('on a terminal it has colours and a bar', { skip: noTerminal }, async (t)
   t.ok(more.length > 1, 'drawn more than once')
 })
 
-t.test('a certificate that nobody vouches for is one line, until somebody does', async (t) => {
+t.test('a certificate that nobody vouches for is one line, until somebody does', { buffered: true }, async (t) => {
   const folder = t.testdir()
   const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
   await promisify(execFile)('openssl', [
@@ -137,7 +135,7 @@ t.test('a certificate that nobody vouches for is one line, until somebody does',
     server.close()
   })
   const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}/`
-  t.match(await runProgram('send', 'aghanim', '--url', url).ended, {
+  t.match(await runProgram(t, 'send', 'aghanim', '--url', url).ended, {
     status: 1,
     stderr: /^https:\/\/127\.0\.0\.1:\d+: its certificate is not trusted; NODE_EXTRA_CA_CERTS can name an authority that is \(DEPTH_ZERO_SELF_SIGNED_CERT\)\n$/
   })

@@ -1,6 +1,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { createHmac } from 'node:crypto'
 import { once } from 'node:events'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { signAghanim, signAltdentifier, signIdentityValidation } from '../../plugins/index.js'
@@ -9,16 +10,18 @@ import { DEMO } from '../../plugins/tools/demo.js'
 import { DOCTOR_HELP } from '../../plugins/tools/doctor.js'
 import { run, serveExample } from '../support/command-line.js'
 import { API_KEY, API_SECRET, NOW, SECRET, SESSIONS } from '../support/deliveries.js'
-import { PLAIN_TSX } from '../support/programs.js'
-import { pathOf, read } from '../support/project.js'
+import { bundle, PLAIN_NODE } from '../support/programs.js'
+import { read } from '../support/project.js'
 
 const BODY = '{"event_id":"e-1","name":"it\'s"}'
 const AGHANIM = { AGHANIM_SECRET: SECRET }
 const IDENTITY = { IDENTITY_API_SECRET: API_SECRET }
 const HIDDEN = [SECRET, API_SECRET, ...Object.values(DEMO).filter((text) => text !== DEMO.IDENTITY_API_KEY)]
 
-/** As its user runs it, but for this. */
-const PLAINLY = ['-u', 'ALTDENTIFIER_SECRET', ...PLAIN_TSX]
+const program = join(t.testdir(), 'cli.mjs')
+await bundle('cli.ts', program)
+/** Arguments of `env` that run the command as its user does, without the secret of whoever runs the tests. */
+const COMMAND = ['-u', 'ALTDENTIFIER_SECRET', ...PLAIN_NODE, program]
 
 /** Runs the doctor, and fails if it shows a secret, or anything that could be a signature. */
 async function examine (argv: readonly string[], env: Record<string, string> = AGHANIM) {
@@ -113,9 +116,8 @@ t.test('a real curl, by the standard input of a real process', async (t) => {
   t.match(stdout, 'FST_VERIFICATION_FORBIDDEN')
 
   const dir = t.testdir({ body: '{"OP":5}' })
-  const cli = pathOf('cli.ts')
   const argv = ['doctor', 'altdentifier', '--curl', '-', '--body', `${dir}/body`, '--json']
-  const child = spawn('env', [...PLAINLY, cli, ...argv], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn('env', [...COMMAND, ...argv], { stdio: ['pipe', 'pipe', 'inherit'] })
   let said = ''
   child.stdout.on('data', (chunk) => { said += chunk })
   child.stdin.end(stderr)
@@ -240,8 +242,7 @@ t.test('help', async (t) => {
 t.test('the documentation: its command does what it shows, its tables are whole', async (t) => {
   const text = read('docs/signature-doctor.md')
   const [, script, shown] = /```sh\n(.*?)```\n\n```\n(.*?)```/s.exec(text)!
-  const program = pathOf('cli.ts')
-  const npx = `npx () { shift; env ${PLAINLY.join(' ')} '${program}' "$@"; }`
+  const npx = `npx () { shift; env ${COMMAND.map((word) => `'${word}'`).join(' ')} "$@"; }`
   const { code, stdout } = await promisify(execFile)('bash', ['-c', `${npx}\n${script}`], {
     cwd: t.testdir(), encoding: 'utf8'
   }).catch((error) => error)

@@ -9,7 +9,8 @@ import { signAghanim, signAltdentifier, signIdentityValidation } from '../../plu
 import { DEMO_TOKEN_SECRET } from '../../plugins/tools/demo.js'
 import { GUILD, MEMBER, PLAYER, VERIFY_EVENT } from '../support/deliveries.js'
 import { createLog, portOf, statusOf, type Test } from '../support/host.js'
-import { PLAIN_TSX } from '../support/programs.js'
+import { PLAIN, plainProgram } from '../support/programs.js'
+import { read } from '../support/project.js'
 import { freePort, noRedis, startRedis } from '../support/redis.js'
 import { until } from '../support/waiting.js'
 
@@ -117,38 +118,110 @@ t.test('what became of deliveries is counted for Prometheus', async (t) => {
   }
 })
 
-t.test('servers that share a Redis handle a delivery once among them', { skip: noRedis }, async (t) => {
-  const { url } = await startRedis(t)
-  const event = { event_id: 'whevt_1', event_type: 'item.add', event_data: {} }
-  const servers = [await createServer(t, { REDIS_URL: url }), await createServer(t, { REDIS_URL: url })]
-  const replies = []
-  for (const { post } of servers) replies.push(await post('/webhooks/aghanim', event))
-  t.strictSame(replies.map(({ statusCode, body }) => [statusCode, body]), Array(2).fill([200, '{"status":"ok"}']))
-  t.strictSame(replies.map(({ headers }) => headers['idempotency-replayed']), [undefined, 'true'])
-})
+const { scripts } = JSON.parse(read('package.json'))
+/** As `npm start` does it. */
+const START = [...PLAIN, ...scripts.start.split(' ')]
 
-t.test('while Redis is away deliveries are refused, and its password is not told', async (t) => {
-  const { app, post } = await createServer(t, { REDIS_URL: `redis://:canary@127.0.0.1:${await freePort()}` })
-  const reply = await post('/webhooks/aghanim', { event_id: 'whevt_1', event_type: 'item.add', event_data: {} })
-  t.equal(reply.statusCode, 503)
-  t.equal(reply.json().code, 'FST_VERIFICATION_STORE_UNAVAILABLE')
-  t.equal((await app.inject('/health')).statusCode, 200)
-  t.notMatch(reply.body, /canary/)
-})
+function run (program: readonly string[], env: Record<string, string>) {
+  const child = spawn('env', program, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const output: string[] = []
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface(stream).on('line', (line) => { output.push(line) })
+  }
+  return { child, output, exit: once(child, 'exit') as Promise<[number | null, string | null]> }
+}
 
-t.test('it is ready while Redis can be reached, and healthy without it', { skip: noRedis }, async (t) => {
-  const redis = await startRedis(t)
-  const { app } = await createServer(t, { REDIS_URL: redis.url })
-  const answers = async () => [(await app.inject('/ready')).json().status, (await app.inject('/health')).statusCode]
-  const become = async (status: string) => { while ((await answers())[0] !== status) await sleep(5) }
-  await become('ok')
-  await redis.stop()
-  await become('waiting')
-  t.strictSame(await answers(), ['waiting', 200])
-  t.equal((await app.inject('/ready')).statusCode, 503)
-  await redis.start()
-  await become('ok')
-  t.equal((await app.inject('/ready')).statusCode, 200)
+// These wait for processes, for a Redis and for time, so they do it together.
+t.test('as a program, and beside a Redis', { jobs: 8 }, async (t) => {
+  t.test('servers that share a Redis handle a delivery once among them', { skip: noRedis, buffered: true }, async (t) => {
+    const { url } = await startRedis(t)
+    const event = { event_id: 'whevt_1', event_type: 'item.add', event_data: {} }
+    const servers = [await createServer(t, { REDIS_URL: url }), await createServer(t, { REDIS_URL: url })]
+    const replies = []
+    for (const { post } of servers) replies.push(await post('/webhooks/aghanim', event))
+    t.strictSame(replies.map(({ statusCode, body }) => [statusCode, body]), Array(2).fill([200, '{"status":"ok"}']))
+    t.strictSame(replies.map(({ headers }) => headers['idempotency-replayed']), [undefined, 'true'])
+  })
+
+  t.test('while Redis is away deliveries are refused, and its password is not told', { buffered: true }, async (t) => {
+    const { app, post } = await createServer(t, { REDIS_URL: `redis://:canary@127.0.0.1:${await freePort()}` })
+    const reply = await post('/webhooks/aghanim', { event_id: 'whevt_1', event_type: 'item.add', event_data: {} })
+    t.equal(reply.statusCode, 503)
+    t.equal(reply.json().code, 'FST_VERIFICATION_STORE_UNAVAILABLE')
+    t.equal((await app.inject('/health')).statusCode, 200)
+    t.notMatch(reply.body, /canary/)
+  })
+
+  t.test('it is ready while Redis can be reached, and healthy without it', { skip: noRedis, buffered: true }, async (t) => {
+    const redis = await startRedis(t)
+    const { app } = await createServer(t, { REDIS_URL: redis.url })
+    const answers = async () => [(await app.inject('/ready')).json().status, (await app.inject('/health')).statusCode]
+    const become = async (status: string) => { while ((await answers())[0] !== status) await sleep(5) }
+    await become('ok')
+    await redis.stop()
+    await become('waiting')
+    t.strictSame(await answers(), ['waiting', 200])
+    t.equal((await app.inject('/ready')).statusCode, 503)
+    await redis.start()
+    await become('ok')
+    t.equal((await app.inject('/ready')).statusCode, 200)
+  })
+
+  for (const [signal, program] of [['SIGTERM', START], ['SIGINT', plainProgram('example-server')]] as const) {
+    t.test(`run by itself it listens, prints the secrets it made up, and closes cleanly on ${signal}`, { buffered: true }, async (t) => {
+      const { AGHANIM_SECRET } = SECRETS
+      const { child, output, exit } = run(program, { PORT: '0', AGHANIM_SECRET })
+      t.teardown(() => child.kill('SIGKILL'))
+      while (!output.some((line) => line.startsWith('export HUMANDETECT_API_KEY'))) await once(child.stdout, 'data')
+      const address = output.find((line) => line.startsWith('Listening on '))!.slice('Listening on '.length)
+      t.equal((await fetch(`${address}/health`)).status, 200)
+      t.equal(output.filter((line) => line.startsWith('export ')).length, 4)
+      t.notMatch(output.join('\n'), /canary/)
+      child.kill(signal)
+      t.strictSame(await exit, [0, null])
+    })
+  }
+
+  t.test('run by itself it refuses to make secrets up in production', { buffered: true }, async (t) => {
+    const { output, exit } = run(plainProgram('example-server'), { NODE_ENV: 'production', PORT: '0' })
+    t.strictSame(await exit, [1, null])
+    t.strictSame(output, [
+      'production needs ALTDENTIFIER_SECRET, AGHANIM_SECRET, IDENTITY_API_KEY, IDENTITY_API_SECRET, HUMANDETECT_API_KEY'
+    ])
+  })
+
+  t.test('with a queue, what comes is told by the worker', { skip: noRedis, buffered: true }, async (t) => {
+    const { url } = await startRedis(t)
+    const { lines: told, stream } = createLog(TOLD)
+    const worker = await buildWorker(url, { logger: { stream } })
+    t.teardown(() => worker.close())
+    const { app, lines, post, endpoint } = await createServer(t, { REDIS_URL: url, QUEUE: '1' })
+    const cases: [string, object, string][] = [
+      ['/webhooks/altdentifier', { OP: 1, member: MEMBER, guild: GUILD, method: 'steam' }, 'passed verification by steam'],
+      ['/webhooks/aghanim', { event_id: 'whevt_1', event_type: 'item.add', event_data: {} }, 'item.add whevt_1'],
+      [`${endpoint}/sessions`, { session: { id: 'iss-1', status: 'VERIFIED' } }, 'session iss-1 is VERIFIED'],
+      [`${endpoint}/required-files`, {}, 'files are required']
+    ]
+    for (const [path, event, line] of cases) {
+      t.ok((await post(path, event)).statusCode < 300)
+      await until(() => told.some(({ msg }) => msg.includes(line)))
+      t.notOk(lines.some(({ msg }) => msg.includes(line)))
+    }
+    t.equal((await post('/webhooks/aghanim', VERIFY_EVENT)).statusCode, 200)
+    t.ok(lines.some(({ msg }) => msg.includes('asks for player')), 'but for what is to be answered at once')
+    await app.close()
+  })
+
+  t.test('while its Redis is away, what is for the queue is a 503', { skip: noRedis, buffered: true }, async (t) => {
+    const redis = await startRedis(t)
+    await redis.stop()
+    const { post } = await createServer(t, { REDIS_URL: redis.url, QUEUE: '1' })
+    const { statusCode, headers } = await post('/webhooks/altdentifier', { OP: 5 })
+    t.equal(statusCode, 503)
+    t.ok(headers['retry-after'])
+    await redis.start()
+    while ((await post('/webhooks/altdentifier', { OP: 5 })).statusCode !== 204) await sleep(50)
+  })
 })
 
 t.test('without a Redis it is ready at once', async (t) => {
@@ -225,32 +298,6 @@ t.test('demo secrets are for a private machine only', async (t) => {
   await t.rejects(build({ NODE_ENV: 'production' }))
 })
 
-function run (env: Record<string, string>) {
-  const child = spawn('env', [...PLAIN_TSX, 'example-server.ts'], { // as `npm start` does
-    env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe']
-  })
-  const output: string[] = []
-  for (const stream of [child.stdout, child.stderr]) {
-    createInterface(stream).on('line', (line) => { output.push(line) })
-  }
-  return { child, output, exit: once(child, 'exit') as Promise<[number | null, string | null]> }
-}
-
-for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  t.test(`run by itself it listens, prints the secrets it made up, and closes cleanly on ${signal}`, async (t) => {
-    const { AGHANIM_SECRET } = SECRETS
-    const { child, output, exit } = run({ PORT: '0', AGHANIM_SECRET })
-    t.teardown(() => child.kill('SIGKILL'))
-    while (!output.some((line) => line.startsWith('export HUMANDETECT_API_KEY'))) await once(child.stdout, 'data')
-    const address = output.find((line) => line.startsWith('Listening on '))!.slice('Listening on '.length)
-    t.equal((await fetch(`${address}/health`)).status, 200)
-    t.equal(output.filter((line) => line.startsWith('export ')).length, 4)
-    t.notMatch(output.join('\n'), /canary/)
-    child.kill(signal)
-    t.strictSame(await exit, [0, null])
-  })
-}
-
 t.test('what is on its way while it stops is handled, and closes its connection', async (t) => {
   const { app, lines } = await createServer(t)
   await app.listen({ port: 0, host: '127.0.0.1' })
@@ -284,14 +331,6 @@ t.test('the next secret is live beside the one in use', async (t) => {
   const [secret, nextSecret] = [SECRETS.IDENTITY_API_SECRET, next.IDENTITY_API_SECRET_NEXT]
   t.strictSame(identityKeys, { [SECRETS.IDENTITY_API_KEY]: [secret, nextSecret] })
   t.strictSame(readEnv({ ...SECRETS, AGHANIM_SECRET_NEXT: '' }).aghanimSecret, [SECRETS.AGHANIM_SECRET])
-})
-
-t.test('run by itself it refuses to make secrets up in production', async (t) => {
-  const { output, exit } = run({ NODE_ENV: 'production', PORT: '0' })
-  t.strictSame(await exit, [1, null])
-  t.strictSame(output, [
-    'production needs ALTDENTIFIER_SECRET, AGHANIM_SECRET, IDENTITY_API_KEY, IDENTITY_API_SECRET, HUMANDETECT_API_KEY'
-  ])
 })
 
 t.test('main listens until a signal', async (t) => {
@@ -354,39 +393,6 @@ t.test('a start that fails holds on to nothing', { skip: noRedis }, async (t) =>
   t.match(print.args(), [[/EADDRINUSE/], [/apiKeys/]])
   const clients = String(await redis.connect().client('LIST'))
   t.equal(clients.trim().split('\n').length, 1, 'only the one that asks is connected')
-})
-
-t.test('with a queue, what comes is told by the worker', { skip: noRedis }, async (t) => {
-  const { url } = await startRedis(t)
-  const { lines: told, stream } = createLog(TOLD)
-  const worker = await buildWorker(url, { logger: { stream } })
-  t.teardown(() => worker.close())
-  const { app, lines, post, endpoint } = await createServer(t, { REDIS_URL: url, QUEUE: '1' })
-  const cases: [string, object, string][] = [
-    ['/webhooks/altdentifier', { OP: 1, member: MEMBER, guild: GUILD, method: 'steam' }, 'passed verification by steam'],
-    ['/webhooks/aghanim', { event_id: 'whevt_1', event_type: 'item.add', event_data: {} }, 'item.add whevt_1'],
-    [`${endpoint}/sessions`, { session: { id: 'iss-1', status: 'VERIFIED' } }, 'session iss-1 is VERIFIED'],
-    [`${endpoint}/required-files`, {}, 'files are required']
-  ]
-  for (const [path, event, line] of cases) {
-    t.ok((await post(path, event)).statusCode < 300)
-    await until(() => told.some(({ msg }) => msg.includes(line)))
-    t.notOk(lines.some(({ msg }) => msg.includes(line)))
-  }
-  t.equal((await post('/webhooks/aghanim', VERIFY_EVENT)).statusCode, 200)
-  t.ok(lines.some(({ msg }) => msg.includes('asks for player')), 'but for what is to be answered at once')
-  await app.close()
-})
-
-t.test('while its Redis is away, what is for the queue is a 503', { skip: noRedis }, async (t) => {
-  const redis = await startRedis(t)
-  await redis.stop()
-  const { post } = await createServer(t, { REDIS_URL: redis.url, QUEUE: '1' })
-  const { statusCode, headers } = await post('/webhooks/altdentifier', { OP: 5 })
-  t.equal(statusCode, 503)
-  t.ok(headers['retry-after'])
-  await redis.start()
-  while ((await post('/webhooks/altdentifier', { OP: 5 })).statusCode !== 204) await sleep(50)
 })
 
 t.test('a queue needs a Redis, for the server as for the worker', async (t) => {
