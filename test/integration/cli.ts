@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { stripVTControlCharacters } from 'node:util'
+import { isDeepStrictEqual, stripVTControlCharacters } from 'node:util'
 import t from 'tap'
 import { SEND_HELP } from '../../plugins/tools/send.js'
 import { SAMPLES, samplesOf, type Provider } from '../../plugins/tools/samples.js'
@@ -54,28 +54,35 @@ function answersTo (provider: Provider, event: string, variant: Variant): [statu
 
 t.test('every event of every provider, in every variant, is answered as it should be, and no secret is shown', async (t) => {
   const { urlOf, lines } = await serveExample(t, SECRETS)
+  const wrong: unknown[] = []
   let runs = 0
   for (const provider of PROVIDERS) {
     for (const event of Object.keys(samplesOf(provider))) {
       for (const variant of variantsOf(provider)) {
         const argv = ['send', provider, '--event', event, '--variant', variant, '--url', urlOf(provider, event)]
-        const name = argv.slice(1, 6).join(' ')
         const told = lines.length
         const { status, stdout, stderr } = await run([...argv, '--json'], { env: SECRETS })
-        t.equal(status, 0, name)
-        const deliveries = linesOf(stdout).filter(({ type }) => type === 'delivery')
-        t.strictSame(deliveries.map((line) => [line['status'], line['headers']['idempotency-replayed'] === 'true']),
-          answersTo(provider, event, variant), name)
-        t.ok(deliveries.every((line) => line['expected'] === true), name)
-        t.ok(lines.length > told, `${name}: the server has seen it`)
+        const reached = lines.length > told
         const full = await run(argv, { env: SECRETS, isTTY: true })
-        t.equal(full.status, 0, name)
-        t.equal(stripVTControlCharacters(full.stdout).match(/^As expected: /gm)?.length, deliveries.length, name)
-        t.strictSame(scan(stdout + stderr + full.stdout + full.stderr), [], name)
+        const deliveries = linesOf(stdout).filter(({ type }) => type === 'delivery')
+        const answers = answersTo(provider, event, variant)
+        const seen = {
+          statuses: [status, full.status],
+          answers: deliveries.map((line) => [line['status'], line['headers']['idempotency-replayed'] === 'true']),
+          expected: deliveries.map((line) => line['expected']),
+          reached,
+          full: stripVTControlCharacters(full.stdout).match(/^As expected: /gm)?.length,
+          secrets: scan(stdout + stderr + full.stdout + full.stderr)
+        }
+        const right = {
+          statuses: [0, 0], answers, expected: answers.map(() => true), reached: true, full: answers.length, secrets: []
+        }
+        if (!isDeepStrictEqual(seen, right)) wrong.push({ case: [provider, event, variant], seen, right })
         runs++
       }
     }
   }
+  t.strictSame(wrong, [])
   t.equal(runs, 30 + 21 + 16 + 14)
 })
 
@@ -182,14 +189,13 @@ t.test('bad usage is one clear line, and exit status 2', async (t) => {
     [['list', 'aghanim'], 'fastify-verification list: no arguments are expected'],
     [['list', '--all'], "fastify-verification list: Unknown option '--all'"]
   ]
+  const wrong: unknown[] = []
   for (const [argv, line] of cases) {
     const { status, stdout, stderr } = await run(argv)
-    t.equal(status, 2, argv.join(' '))
-    t.equal(stdout, '')
-    t.match(stderr, line)
-    t.match(stderr, /^[^\n]+\n$/, 'one line')
-    t.notMatch(stderr.replace(/\(--secret\)/, ''), /canary/)
+    const isLine = typeof line === 'string' ? stderr === `${line}\n` : line.test(stderr) && /^[^\n]+\n$/.test(stderr)
+    if (status !== 2 || stdout !== '' || !isLine || stderr.includes('canary')) wrong.push({ argv, line, status, stdout, stderr })
   }
+  t.strictSame(wrong, [])
   const { status, stderr } = await run(['send', 'identity-validation'], { env: { IDENTITY_API_SECRET: 'canary!' } })
   t.equal(status, 2)
   t.equal(stderr, 'fastify-verification send: the secret (IDENTITY_API_SECRET) must be canonical base64\n')
@@ -323,17 +329,20 @@ t.test('of many, the first unexpected answer and each failure are shown once', a
   t.match((await run(['send', 'aghanim', '--url', none, '--times', '3', '--json'])).stdout, /"answers":\{"500":3\}/)
 })
 
+type Ran = Awaited<ReturnType<typeof run>>
+
 t.test('a bar is drawn on a terminal, and is gone in the end', async (t) => {
   const url = await receive(t, 200)
   const argv = ['send', 'aghanim', '--url', url, '--times', '8', '--rate', '20']
-  const { stderr } = await run(argv, { isTTY: true })
+  const [{ stderr }, dumb, plain] = await Promise.all(
+    [{}, { TERM: 'dumb' }, { NO_COLOR: '1' }].map((env) => run(argv, { isTTY: true, env }))) as [Ran, Ran, Ran]
   const drawn = stderr.split('\r\u001b[K')
   t.ok(drawn.length > 3, 'more than once')
   for (const bar of drawn.slice(1, -1)) t.match(bar, /^\[=* *\] [1-8] of 8$/)
   t.ok(drawn.slice(1, -1).every((bar) => bar.indexOf(']') === 31))
   t.equal(drawn.at(-1), '')
-  t.equal((await run(argv, { isTTY: true, env: { TERM: 'dumb' } })).stderr, '')
-  t.match((await run(argv, { isTTY: true, env: { NO_COLOR: '1' } })).stderr, '] 1 of 8', 'a bar has no colour')
+  t.equal(dumb.stderr, '')
+  t.match(plain.stderr, '] 1 of 8', 'a bar has no colour')
 })
 
 t.test('so many a second, and no more', async (t) => {
@@ -343,10 +352,10 @@ t.test('so many a second, and no more', async (t) => {
     reply.end()
   })
   const start = performance.now()
-  t.equal((await run(['send', 'aghanim', '--url', url, '--times', '11', '--rate', '20'])).status, 0)
+  t.equal((await run(['send', 'aghanim', '--url', url, '--times', '11', '--rate', '40'])).status, 0)
   t.equal(arrivals.length, 11)
   // Node's timers may be a millisecond early.
-  for (const [index, arrival] of arrivals.entries()) t.ok(arrival - start >= index * 50 - 2, `the one at ${index * 50} ms`)
+  for (const [index, arrival] of arrivals.entries()) t.ok(arrival - start >= index * 25 - 2, `the one at ${index * 25} ms`)
 })
 
 t.test('eight at a time, over connections that are kept', async (t) => {
