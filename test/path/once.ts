@@ -173,8 +173,8 @@ t.test('deliveries are independent: one is answered while an earlier one is hand
   }
 })
 
-t.test('of 500 copies at the same time one is handled', async (t) => {
-  const COPIES = 500
+t.test('of 200 copies at the same time one is handled', async (t) => {
+  const COPIES = 200
   for (const keyed of [VERIFY, MEMBER_EVENT]) {
     const { success } = keyed.provider
     const { deliver, events } = createReceiver(t, keyed, async () => {
