@@ -129,13 +129,13 @@ t.test('300 bodies parked before their last byte take what they have sent, and g
   t.equal(calls.length, 0)
 })
 
-// What follows waits more than it works, so all of it runs at the same time.
-t.jobs = 9
+// Tests that wait more than they work run at the same time; the largest crowd has the process to itself, before them.
+t.jobs = 8
 
-for (const [provider, count] of CROWDS) {
+for (const [provider, count] of CROWDS.toSorted(([, one], [, other]) => other - one)) {
   t.test(`${provider.name}: ${count} slow clients are ended in time, and honest deliveries are taken meanwhile`,
-    { buffered: true }, async (t) => {
-      const BODY_TIMEOUT = 1000
+    { buffered: count < 100 }, async (t) => {
+      const BODY_TIMEOUT = count < 100 ? 1000 : 1500 // larger ones take longer to connect
       const { app } = createHost(t, { logger: false })
       const calls: unknown[] = []
       provider.register(app, calls, { bodyTimeout: BODY_TIMEOUT })
