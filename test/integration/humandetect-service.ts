@@ -79,6 +79,12 @@ const row = (name: string, answer: Answer, why: object, requests = 1): Row =>
   ({ name, answers: [answer], why, requests })
 const without = (text: string, last: number) => Buffer.from(text.slice(0, text.length - last))
 const untilTheEnd = (version: string, body: string) => `HTTP/${version} 200 OK\r\n${JSON_TYPE}\r\n\r\n${body}`
+const chunkedHead = (...fields: string[]) =>
+  ['HTTP/1.1 200 OK', JSON_TYPE, 'transfer-encoding: chunked', ...fields, '', ''].join('\r\n')
+const chunk = (part: string) => `${Buffer.byteLength(part).toString(16)}\r\n${part}\r\n`
+
+// These four have close bounds and next to nothing to do, so they run beside each other only: ALONE comes next.
+
 t.test('a service has three seconds by default', async (t) => {
   const upstream = await startUpstream(t, [() => {}])
   const host = await createGuardedHost(t, upstream.baseUrl)
@@ -88,11 +94,44 @@ t.test('a service has three seconds by default', async (t) => {
   t.ok(elapsed > 2990 && elapsed < 3000 + GRACE, `${elapsed} ms`)
 })
 
-const chunkedHead = (...fields: string[]) =>
-  ['HTTP/1.1 200 OK', JSON_TYPE, 'transfer-encoding: chunked', ...fields, '', ''].join('\r\n')
-const chunk = (part: string) => `${Buffer.byteLength(part).toString(16)}\r\n${part}\r\n`
+t.test('a second try gets what is left of the time', async (t) => {
+  const upstream = await startUpstream(t, [(socket) => { setTimeout(() => socket.write(reply(500)), 850) }, () => {}])
+  const host = await startHost(t, upstream.baseUrl, 1000)
+  const { result, elapsed } = await timed(() => signUp(host))
+  assertUnavailable(t, result, 'late')
+  t.ok(elapsed > 990 && elapsed < 1000 + GRACE, `${elapsed} ms`)
+  t.ok(upstream.asked.length <= 2)
+})
 
-t.test('a service that does not answer in time is as good as none', async (t) => {
+t.test('close() waits for a question no longer than its time', async (t) => {
+  const upstream = await startUpstream(t, [() => {}])
+  const host = await startHost(t, upstream.baseUrl, TIMEOUT)
+  const waiting = signUp(host)
+  await until(() => upstream.asked.length === 1)
+  const { elapsed } = await timed(() => host.app.close())
+  t.ok(elapsed < TIMEOUT + 1000, `${elapsed} ms`)
+  assertUnavailable(t, await waiting, 'closed')
+  t.strictSame(host.signedUp, [])
+  await until(() => upstream.open.size === 0)
+})
+
+t.test('a service that cannot be spoken to is asked twice at most', async (t) => {
+  const refused = await startHost(t, CLOSED_PORT, TIMEOUT)
+  const { result, elapsed } = await timed(() => signUp(refused))
+  assertUnavailable(t, result, 'refused')
+  t.ok(elapsed < TIMEOUT + GRACE)
+  t.match(reasons(refused), [failure('ECONNREFUSED')])
+  t.strictSame(refused.signedUp, [])
+
+  const greeted = await startUpstream(t, [], (socket) => { socket.resetAndDestroy() })
+  const host = await startHost(t, greeted.baseUrl)
+  assertUnavailable(t, await signUp(host), 'reset at once')
+  t.equal(greeted.connections, 2)
+  t.match(reasons(host), [BROKEN])
+  t.strictSame(host.signedUp, [])
+})
+
+t.test('a service that does not answer in time is as good as none', ALONE, async (t) => {
   const whole = json(verdict())
   const rows = [
     row('a black hole', () => {}, TIMED_OUT),
@@ -123,22 +162,6 @@ t.test('a service that does not answer in time is as good as none', async (t) =>
     t.strictSame(host.signedUp, [], name)
     await until(() => upstream.used.size === kept)
   }))
-})
-
-t.test('a service that cannot be spoken to is asked twice at most', async (t) => {
-  const refused = await startHost(t, CLOSED_PORT, TIMEOUT)
-  const { result, elapsed } = await timed(() => signUp(refused))
-  assertUnavailable(t, result, 'refused')
-  t.ok(elapsed < TIMEOUT + GRACE)
-  t.match(reasons(refused), [failure('ECONNREFUSED')])
-  t.strictSame(refused.signedUp, [])
-
-  const greeted = await startUpstream(t, [], (socket) => { socket.resetAndDestroy() })
-  const host = await startHost(t, greeted.baseUrl)
-  assertUnavailable(t, await signUp(host), 'reset at once')
-  t.equal(greeted.connections, 2)
-  t.match(reasons(host), [BROKEN])
-  t.strictSame(host.signedUp, [])
 })
 
 t.test('no redirect is followed', async (t) => {
@@ -330,15 +353,6 @@ t.test('a reply that comes too late is not the answer to the next question', asy
   t.equal(host.signedUp.length, 1)
 })
 
-t.test('a second try gets what is left of the time', async (t) => {
-  const upstream = await startUpstream(t, [(socket) => { setTimeout(() => socket.write(reply(500)), 850) }, () => {}])
-  const host = await startHost(t, upstream.baseUrl, 1000)
-  const { result, elapsed } = await timed(() => signUp(host))
-  assertUnavailable(t, result, 'late')
-  t.ok(elapsed > 990 && elapsed < 1000 + GRACE, `${elapsed} ms`)
-  t.ok(upstream.asked.length <= 2)
-})
-
 t.test('connections that have all gone stale are no failure', async (t) => {
   const answered = new WeakSet<Socket>()
   const upstream = await startUpstream(t, [(socket) => {
@@ -358,18 +372,6 @@ t.test('a service that comes back is asked again', async (t) => {
   const statuses: number[] = []
   for (let count = 0; count < 4; count++) statuses.push((await signUp(host)).statusCode)
   t.strictSame(statuses, [503, 503, 503, 201])
-})
-
-t.test('close() waits for a question no longer than its time', async (t) => {
-  const upstream = await startUpstream(t, [() => {}])
-  const host = await startHost(t, upstream.baseUrl, TIMEOUT)
-  const waiting = signUp(host)
-  await until(() => upstream.asked.length === 1)
-  const { elapsed } = await timed(() => host.app.close())
-  t.ok(elapsed < TIMEOUT + 1000, `${elapsed} ms`)
-  assertUnavailable(t, await waiting, 'closed')
-  t.strictSame(host.signedUp, [])
-  await until(() => upstream.open.size === 0)
 })
 
 t.test('after close() nothing is asked', async (t) => {

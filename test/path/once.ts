@@ -1,10 +1,8 @@
-import { once } from 'node:events'
-import { Agent, request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
 import t from 'tap'
 import { deny, memoryDeliveries } from '../../plugins/index.js'
 import { PLAYER } from '../support/deliveries.js'
-import { createHost, listen, portOf, rawRequest } from '../support/host.js'
+import { listen, portOf, rawRequest } from '../support/host.js'
 import {
   BARE_SESSION, createReceiver, ITEM, KEYED, MEMBER_EVENT, outcomeOf, scriptedStore, SESSION, VERIFY, warningsIn,
   type Answer, type Handle, type Keyed
@@ -360,73 +358,6 @@ t.test('where store and handler answer at once, so does the plugin', async (t) =
     await deliver()
     t.strictSame(steps, ['claim', 'send', 'microtask'])
   }
-})
-
-t.test('close() lets 200 deliveries on kept-alive sockets end, and lets none in after them', async (t) => {
-  const { app } = createHost(t, { logger: false })
-  const gate = gateOf<undefined>()
-  let begun = 0
-  const handle = async () => {
-    begun++
-    await gate.promise
-    return PLAYER
-  }
-  VERIFY.provider.register(app, [], { verifyPlayer: handle } as object)
-  MEMBER_EVENT.provider.register(app, [], { handleEvent: handle, dedupe: 60 } as object)
-  await listen(app)
-  const port = portOf(app)
-  const agent = new Agent({ keepAlive: true, maxSockets: 200 })
-  t.teardown(() => agent.destroy())
-  const post = async ({ event, provider: { url, sign } }: Keyed, id: string) => {
-    const body = JSON.stringify(event(id))
-    const request = httpRequest({ port, host: '127.0.0.1', agent, method: 'POST', path: url, headers: sign(body) })
-    request.end(body)
-    const [response] = await once(request, 'response')
-    response.resume()
-    await once(response, 'end')
-    return response.statusCode as number
-  }
-  // All sockets have been used before, for deliveries that were refused.
-  const unsigned = () => ({ 'content-type': 'application/json' })
-  const forged: Keyed = { ...VERIFY, provider: { ...VERIFY.provider, sign: unsigned } }
-  const refused = await Promise.all(Array.from({ length: 200 }, () => post(forged, 'x')))
-  t.strictSame(new Set(refused), new Set([403]))
-
-  const idle = connect(port, '127.0.0.1')
-  idle.on('error', () => {})
-  idle.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
-  await once(idle, 'data')
-
-  // And one that has sent the beginning of the next request when the first one is answered.
-  const socket = connect(port, '127.0.0.1')
-  let text = ''
-  socket.on('data', (chunk) => { text += chunk })
-  socket.on('error', () => {})
-  socket.write(wireForm('in time'))
-
-  const kinds = [VERIFY, MEMBER_EVENT]
-  const replies = Promise.all(Array.from({ length: 200 }, (_, index) => post(kinds[index % 2]!, `id-${index}`)))
-  await until(() => begun === 201)
-  let ended = false
-  const closed = app.close().then(() => { ended = true })
-  await until(() => !app.server.listening)
-  const tooLate = wireForm('too late')
-  socket.write(tooLate)
-  idle.write(tooLate)
-  const fresh = connect(port, '127.0.0.1')
-  t.match((await once(fresh, 'error'))[0], { code: 'ECONNREFUSED' }, 'nobody else gets in')
-  for (let turns = 0; turns < 100; turns++) await rest()
-  t.equal(begun, 201)
-  t.notOk(ended)
-  gate.resolve(undefined)
-
-  const statuses = await replies
-  t.strictSame(statuses, statuses.map((_, index) => index % 2 === 0 ? 200 : 204))
-  await closed // which does not wait for kept-alive clients, who keep their sockets for as long as they may
-  if (!socket.closed) await once(socket, 'close')
-  t.ok(idle.closed, 'a socket that waits for its next request is closed')
-  t.match(text.match(/HTTP\/1\.1 \d+/g)?.join(), /^HTTP\/1\.1 200(,HTTP\/1\.1 503)?$/)
-  t.equal(begun, 201, 'and none was handled')
 })
 
 t.test('no promise was left to reject unseen', async (t) => {
