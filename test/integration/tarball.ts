@@ -41,7 +41,7 @@ const modules = Object.entries<{ default: string } | string>(exports).flatMap(([
 })
 
 // What takes long runs beside the tests, which wait for it.
-const tool = (name: string, ...args: string[]) => failureOf(run(pathOf(`node_modules/.bin/${name}`), ...args))
+const tool = (name: string, ...args: string[]) => failureOf(run(pathOf(`bench/node_modules/.bin/${name}`), ...args))
 const tools = { publint: tool('publint', 'run', tarball, '--strict'), attw: tool('attw', tarball, '--profile', 'esm-only') }
 
 t.test('only what a user needs is in the tarball, and all of it', async (t) => {
