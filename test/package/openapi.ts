@@ -12,6 +12,7 @@ import { apiRoutes, type ApiRoute, type Attempt } from '../support/api-routes.js
 import { codesIn, sectionOf, tablesIn } from '../support/docs.js'
 import { exchange, rawRequest, statusOf } from '../support/host.js'
 import { read } from '../support/project.js'
+import { quiet } from '../support/quiet.js'
 import { freePort } from '../support/redis.js'
 
 interface Media { examples?: Record<string, { value: object }>, example?: object, schema: object }
@@ -106,7 +107,7 @@ for (const route of routes) {
   const { path, tag } = route
   const { tags, summary, description, parameters = [], requestBody, responses } = operationAt(path)
 
-  t.test(`${path} is described: what is verified, in which headers, and every answer`, async (t) => {
+  t.test(`${path} is described: what is verified, in which headers, and every answer`, quiet(async (t) => {
     t.strictSame(tags, [tag])
     t.match(summary, /^.{10,60}$/)
     t.match(description, /.{100}/)
@@ -124,7 +125,7 @@ for (const route of routes) {
       return Object.keys(content?.['application/json'].examples ?? {}).map((name) => `${status} ${name}`)
     })
     t.strictSame(examples.sort(), Object.keys(route.attempts).sort(), 'each example is compared below')
-  })
+  }))
 
   t.test(`${path} takes the examples of its bodies, once they are signed`, async (t) => {
     const bodies = Object.entries(bodiesAt(path))
@@ -142,7 +143,7 @@ for (const route of routes) {
     t.ok(statusCode < 300, `${statusCode}`)
   })
 
-  t.test(`${path} gives the answers that it shows`, async (t) => {
+  t.test(`${path} gives the answers that it shows`, quiet(async (t) => {
     const host = await hostOf(t, route)
     for (const [name, attempted] of Object.entries(route.attempts)) {
       const [status, example] = name.split(' ') as [string, string]
@@ -151,7 +152,7 @@ for (const route of routes) {
       t.strictSame(JSON.parse(body), responses[status]!.content!['application/json'].examples![example]!.value, name)
       t.equal(headers['retry-after'], status === '503' ? '5' : undefined)
     }
-  })
+  }))
 
   t.test(`${path} validates nothing by what it shows`, async (t) => {
     const without = Object.fromEntries(parameters.map(({ name }) => [name.toLowerCase(), '']))
@@ -212,7 +213,7 @@ t.test("beside a host's own schemas and transform, zod's, all routes are describ
 const example = await build()
 t.teardown(() => example.close())
 
-t.test('the example server shows all of its routes on a page', async (t) => {
+t.test('the example server shows all of its routes on a page', quiet(async (t) => {
   const document: Document = (await example.inject('/docs/json')).json()
   await isValid(t, document)
   t.equal(document.openapi, '3.1.0')
@@ -228,9 +229,9 @@ t.test('the example server shows all of its routes on a page', async (t) => {
   for (const [, link] of page.body.matchAll(/(?:src|href)="([^"]+)"/g)) {
     t.equal((await example.inject(new URL(link!, 'http://localhost/docs').pathname)).statusCode, 200, `${link}`)
   }
-})
+}))
 
-t.test('docs/README.md lists the environment and the routes of the example server', async (t) => {
+t.test('docs/README.md lists the environment and the routes of the example server', quiet(async (t) => {
   const [variables, routes] = tablesIn(sectionOf(read('docs/README.md'), '## The example server'))
   const asked = [...read('example-server.ts').matchAll(/env\['([A-Z_]+)'\]/g)].map(([, name]) => name!)
   t.strictSame(new Set(variables!.rows.flatMap(([name]) => codesIn(name!))), new Set([...asked, ...Object.keys(DEMO)]))
@@ -242,4 +243,4 @@ t.test('docs/README.md lists the environment and the routes of the example serve
     const [method, url] = route.split(' ') as ['GET' | 'POST', string]
     t.not((await example.inject({ method, url })).statusCode, 404, route)
   }
-})
+}))

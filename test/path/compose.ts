@@ -15,6 +15,7 @@ import {
   type ProviderCase
 } from '../support/deliveries.js'
 import { createHost, type Line } from '../support/host.js'
+import { quiet } from '../support/quiet.js'
 
 const [ALTDENTIFIER, AGHANIM, IDENTITY] = PROVIDERS as [ProviderCase, ProviderCase, ProviderCase]
 const PREFIX = '/webhooks'
@@ -76,7 +77,7 @@ function registerAll (app: FastifyInstance, calls: unknown[], options: WebhookOp
 /** Tests the webhooks beside a host that does `setup` before it registers them, and after they have loaded. */
 function beside (host: string, setup: Setup, verify: Verify): void {
   for (const order of ORDERS) {
-    t.test(`beside ${host} from ${order} them, the webhooks and the host work`, async (t) => {
+    t.test(`beside ${host} from ${order} them, the webhooks and the host work`, quiet(async (t) => {
       const { app, lines } = createHost(t)
       const calls: unknown[] = []
       if (order === 'before') await setup(app)
@@ -86,7 +87,7 @@ function beside (host: string, setup: Setup, verify: Verify): void {
       await t.resolves(async () => { await app.ready() })
       for (const provider of PROVIDERS) await works(t, app, provider, calls)
       await verify(t, app, lines, order)
-    })
+    }))
   }
 }
 
@@ -95,7 +96,7 @@ function failing (): unknown[] {
   return Object.assign([], { push () { throw new Error('canary') } })
 }
 
-t.test('three webhooks share a server and a prefix, and none takes a delivery of another', async (t) => {
+t.test('three webhooks share a server and a prefix, and none takes a delivery of another', quiet(async (t) => {
   const { app } = createHost(t)
   const calls: unknown[] = []
   registerAll(app, calls)
@@ -108,7 +109,7 @@ t.test('three webhooks share a server and a prefix, and none takes a delivery of
     }
     t.equal(calls.length, 1)
   }
-})
+}))
 
 const inspect = (request: FastifyRequest) =>
   ({ buffer: Buffer.isBuffer(request.body), body: request.body, rawBody: String(request.rawBody) })
@@ -185,7 +186,7 @@ const AT_SECOND: Record<string, object> = {
 }
 
 for (const provider of PROVIDERS) {
-  t.test(`${provider.name} twice on a server: each secret opens its own path only`, async (t) => {
+  t.test(`${provider.name} twice on a server: each secret opens its own path only`, quiet(async (t) => {
     const { app } = createHost(t)
     const calls: { first: unknown[], second: unknown[] } = { first: [], second: [] }
     provider.register(app, calls.first)
@@ -195,9 +196,9 @@ for (const provider of PROVIDERS) {
     await works(t, app, provider, calls.second, { url: '/second', secret: OTHER_SECRET })
     t.equal((await deliver(app, provider, { url: '/second' })).body, FORBIDDEN)
     t.equal(calls.first.length, 1)
-  })
+  }))
 
-  t.test(`${provider.name} in two scopes: prefixes add up, each secret opens its own path only`, async (t) => {
+  t.test(`${provider.name} in two scopes: prefixes add up, each secret opens its own path only`, quiet(async (t) => {
     const { app } = createHost(t)
     const calls: { eu: unknown[], us: unknown[] } = { eu: [], us: [] }
     app.register(async (scope) => provider.register(scope, calls.eu, { prefix: PREFIX }), { prefix: '/eu' })
@@ -211,7 +212,7 @@ for (const provider of PROVIDERS) {
     for (const url of [provider.url, `/us${PREFIX}${provider.url}`, '/second']) {
       t.equal((await deliver(app, provider, { url })).statusCode, 404)
     }
-  })
+  }))
 
   for (const prefix of [undefined, '/webhooks', '/webhooks/', 'webhooks', '/v1/web-hooks']) {
     t.test(`${provider.name} under the prefix ${prefix}`, async (t) => {
@@ -326,7 +327,7 @@ beside('a 404 handler of its own', (app) => {
   }
 })
 
-t.test("what a host's hook throws is answered in fixed words, without its headers", async (t) => {
+t.test("what a host's hook throws is answered in fixed words, without its headers", quiet(async (t) => {
   const { app } = createHost(t, {}, ['canary']) // by Fastify, which logs what a hook of the host throws
   const throwAt = (stage: string) => async ({ headers }: FastifyRequest) => {
     if (headers['x-throw-at'] !== stage) return
@@ -353,7 +354,7 @@ t.test("what a host's hook throws is answered in fixed words, without its header
   }
   t.equal(calls.length, 0)
   for (const provider of PROVIDERS) await works(t, app, provider, calls)
-})
+}))
 
 for (const options of [{}, { encoding: false }, { runFirst: true }] as const) {
   beside(`fastify-raw-body ${JSON.stringify(options)}`, async (app) => {
@@ -407,7 +408,7 @@ beside('an onRoute hook that adds to the hooks of every route', (app) => {
   t.strictSame(seen.splice(0), ['hook'])
 })
 
-t.test('an onSend hook that keeps throwing shows nothing of an error that can write itself as JSON', async (t) => {
+t.test('an onSend hook that keeps throwing shows nothing of an error that can write itself as JSON', quiet(async (t) => {
   for (const [statusCode, error] of [[500, 'Internal Server Error'], [429, 'Too Many Requests']] as const) {
     const { app } = createHost(t, {}, ['canary']) // by Fastify, which logs what a hook of the host throws
     registerAll(app, [])
@@ -420,7 +421,7 @@ t.test('an onSend hook that keeps throwing shows nothing of an error that can wr
       t.strictSame(reply.json(), { statusCode, error, message: error })
     }
   }
-})
+}))
 
 beside('read-only decorators of the same names', (app) => {
   for (const name of HANDLERS) app.decorate(name, { getter: () => name })
@@ -439,7 +440,7 @@ beside("decorators named like sensible's", (app) => {
   for (const line of told) t.match(line, { failure: { type: String } })
 })
 
-t.test("where the host has sensible already, or its errors, they are the host's, and nothing is warned of", async (t) => {
+t.test("where the host has sensible already, or its errors, they are the host's, and nothing is warned of", quiet(async (t) => {
   for (const own of [undefined, { imateapot: () => 'of the host' }]) {
     const { app, lines } = createHost(t)
     if (own === undefined) await app.register(sensible)
@@ -454,7 +455,7 @@ t.test("where the host has sensible already, or its errors, they are the host's,
     t.equal(found[0], app.httpErrors)
     t.strictSame(lines.filter(({ level }) => level >= 40), [])
   }
-})
+}))
 
 beside('decorators of the same names', (app) => {
   for (const name of HANDLERS) app.decorate<unknown>(name, () => seen.push(name))
@@ -512,7 +513,7 @@ t.test("each handler is a decorator of its plugin's scope, and not of the host",
   t.notOk(HANDLERS.some((name) => app.hasDecorator(name)))
 })
 
-t.test('a hook of the host that changes the body opens no door', async (t) => {
+t.test('a hook of the host that changes the body opens no door', quiet(async (t) => {
   const parse = (bytes: unknown) => JSON.parse(String(bytes))
   type Add = (app: FastifyInstance, signed: string) => unknown
   const hooks: [what: string, add: Add, sent: (signed: string) => string | Buffer][] = [
@@ -556,9 +557,9 @@ t.test('a hook of the host that changes the body opens no door', async (t) => {
       t.strictSame(calls, [], `${provider.name}, ${what}: nothing is handled`)
     }
   }
-})
+}))
 
-t.test('what a proxy forwards changes nothing, trusted or not', async (t) => {
+t.test('what a proxy forwards changes nothing, trusted or not', quiet(async (t) => {
   const headers = {
     'x-forwarded-host': 'evil.example', 'x-forwarded-proto': 'https', 'x-forwarded-for': '9.9.9.9', 'x-forwarded-prefix': '/evil'
   }
@@ -574,4 +575,4 @@ t.test('what a proxy forwards changes nothing, trusted or not', async (t) => {
       t.equal((await deliver(app, IDENTITY, { headers: { ...headers, ...elsewhere } })).body, FORBIDDEN, endpoint)
     }
   }
-})
+}))

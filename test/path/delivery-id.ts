@@ -11,6 +11,7 @@ import { createGuardedHost, IDENTIFIER, mint, post, SERVICE_KEY, startService } 
 import {
   BARE_SESSION, createReceiver, ITEM, KEYED, MEMBER_EVENT, outcomeOf, scriptedStore, SESSION, VERIFY
 } from '../support/life-cycle.js'
+import { quiet } from '../support/quiet.js'
 import { createTable } from '../support/table.js'
 
 type Test = Host & Pick<typeof t, 'equal' | 'match'>
@@ -92,7 +93,7 @@ t.test('what a store knows a delivery by stays as it is: copies of one from befo
   }
 })
 
-t.test('player.verify without a key runs every time, and no store is asked', async (t) => {
+t.test('player.verify without a key runs every time, and no store is asked', quiet(async (t) => {
   const { store, asked } = scriptedStore()
   const { send, events } = createReceiver(t, VERIFY, undefined, { deliveries: store })
   const { idempotency_key: _none, ...absent } = VERIFY_EVENT
@@ -104,9 +105,9 @@ t.test('player.verify without a key runs every time, and no store is asked', asy
     t.equal(outcomeOf(await send({ ...absent, idempotency_key: 'k' })), outcome)
   }
   t.equal(events.length, 7)
-})
+}))
 
-t.test('other Aghanim events are known by their key, or else by their id', async (t) => {
+t.test('other Aghanim events are known by their key, or else by their id', quiet(async (t) => {
   const { send, events } = createReceiver(t, ITEM)
   const item = (id: string, key?: string | null) => ({ ...ITEM.event(id), idempotency_key: key })
   for (const [event, outcome] of [
@@ -115,7 +116,7 @@ t.test('other Aghanim events are known by their key, or else by their id', async
     [item('id-2'), '200'], [item('ID-2'), '200'], [item('id-2 '), '200'], [item('key-1'), '200'], [item('', 'key-1'), '200 replayed']
   ] as const) t.equal(outcomeOf(await send(event)), outcome, JSON.stringify(event))
   t.equal(events.length, 7)
-})
+}))
 
 t.test('an Aghanim event with an empty id runs every time, and no store is asked', async (t) => {
   const { store, asked } = scriptedStore()
@@ -137,7 +138,7 @@ t.test('what is around the content of an Aghanim event may differ in a resend', 
   }
 })
 
-t.test('contents that only look alike are not the same', async (t) => {
+t.test('contents that only look alike are not the same', quiet(async (t) => {
   const alike = [
     1, '1', [1], [[1]], { 0: 1 }, [], {}, null, '', '[]', false, 0, '0', [1, 2], [2, 1], [12], ['1,2'], ['1', '2'],
     { a: 1, b: 2 }, { a: { b: 2 }, c: 1 }, { a: { b: 2, c: 1 } }, { 'a":1,"b': 2 }, '\ud800', '\ud801', '\\ud800', 1e21, '1e+21'
@@ -158,7 +159,7 @@ t.test('contents that only look alike are not the same', async (t) => {
   }
   t.strictSame(wrong, [])
   t.equal(events.length, 1 + alike.length)
-})
+}))
 
 t.test('content that is nested deeper than calls can be is handled once like any other', async (t) => {
   const { post, events } = createReceiver(t, SESSION)
@@ -170,7 +171,7 @@ t.test('content that is nested deeper than calls can be is handled once like any
   t.equal(events.length, 1)
 })
 
-t.test('the same id means nothing under another type of event, or as another kind of id', async (t) => {
+t.test('the same id means nothing under another type of event, or as another kind of id', quiet(async (t) => {
   const tenants = createTenants(t)
   tenants.aghanim()
   const { event_data: data } = VERIFY_EVENT
@@ -184,9 +185,9 @@ t.test('the same id means nothing under another type of event, or as another kin
     aghanim({ event_type: 'item.add","event_id","x', event_id: 'x', event_data: data }),
     aghanim({ event_type: '', event_id: 'x', event_data: data })
   ])
-})
+}))
 
-t.test('the same id means nothing at another path or prefix', async (t) => {
+t.test('the same id means nothing at another path or prefix', quiet(async (t) => {
   const tenants = createTenants(t)
   tenants.aghanim()
   tenants.aghanim({ path: '/aghanim/b' })
@@ -203,7 +204,7 @@ t.test('the same id means nothing at another path or prefix', async (t) => {
     altdentifier({ OP: 5 }), altdentifier({ OP: 5 }, { url: '/b' }), altdentifier({ OP: 5 }, { url: '/c/altdentifier' }),
     identity(session), identity(session, { url: FILES }), identity(session, { url: `/d${SESSIONS}` })
   ])
-})
+}))
 
 t.test('the same id at the same path means nothing from another provider', async (t) => {
   const { store, asked } = scriptedStore()
@@ -221,7 +222,7 @@ t.test('the same id at the same path means nothing from another provider', async
   t.equal(new Set(asked.filter(([verb]) => verb === 'claim').map(([, key]) => key)).size, 3)
 })
 
-t.test('the same id means nothing under another secret or api-key', async (t) => {
+t.test('the same id means nothing under another secret or api-key', quiet(async (t) => {
   const event = VERIFY.event('x')
   const session = SESSION.event('x')
   const member = { OP: 1, member: MEMBER, guild: GUILD }
@@ -243,9 +244,9 @@ t.test('the same id means nothing under another secret or api-key', async (t) =>
       identity({ event_id: 'mac' }), identity({ event_id: 'mac' }, other)
     ])
   }
-})
+}))
 
-t.test('a resolver that finds the secret of each tenant keeps their ids apart', async (t) => {
+t.test('a resolver that finds the secret of each tenant keeps their ids apart', quiet(async (t) => {
   const secrets: Record<string, string> = { a: SECRET, b: OTHER_SECRET }
   const tenants = createTenants(t)
   const secret = ({ params }: { params: unknown }) => secrets[(params as { tenant: string }).tenant]
@@ -257,7 +258,7 @@ t.test('a resolver that finds the secret of each tenant keeps their ids apart', 
     altdentifier({ OP: 5 }, { url: '/altdentifier/a' }),
     altdentifier({ OP: 5 }, { url: '/altdentifier/b', secret: OTHER_SECRET })
   ])
-})
+}))
 
 t.test('servers that share a store know what another has handled, while they rotate secrets too', async (t) => {
   const store = memoryDeliveries()
@@ -299,7 +300,7 @@ t.test('the same delivery in other spellings of what is not signed is a duplicat
   t.equal(tenants.runs(), 2)
 })
 
-t.test('a session notification is known by its key at any time, and by its MAC without one', async (t) => {
+t.test('a session notification is known by its key at any time, and by its MAC without one', quiet(async (t) => {
   const tenants = createTenants(t)
   tenants.identity()
   const session = { id: 'iss-1', status: 'VERIFIED' }
@@ -315,9 +316,9 @@ t.test('a session notification is known by its key at any time, and by its MAC w
     [identity({ session, idempotency_key: '' }), '204'], [identity({ session, idempotency_key: '' }), '204 replayed']
   ] as const) t.equal(await tenants.send(sent), outcome, sent.payload)
   t.equal(tenants.runs(), 7)
-})
+}))
 
-t.test('AltDentifier: without dedupe each delivery runs and no store is asked; with it, each body once', async (t) => {
+t.test('AltDentifier: without dedupe each delivery runs and no store is asked; with it, each body once', quiet(async (t) => {
   for (const dedupe of [undefined, 1, 3600]) {
     const { store, verbs } = scriptedStore()
     const { deliver, post, events } = createReceiver(t, MEMBER_EVENT, undefined, { dedupe, deliveries: store })
@@ -330,9 +331,9 @@ t.test('AltDentifier: without dedupe each delivery runs and no store is asked; w
       ? []
       : ['claim', 'complete', 'claim', 'claim', 'complete', 'claim', 'claim', 'complete'])
   }
-})
+}))
 
-t.test('a store is given digests, the lease, the reply, and how long the delivery may come again', async (t) => {
+t.test('a store is given digests, the lease, the reply, and how long the delivery may come again', quiet(async (t) => {
   for (const keyed of KEYED) {
     for (const [options, ttl] of [
       [{}, 361_000], [{ tolerance: 600 }, 661_000], [{ tolerance: 1, futureTolerance: 0 }, 2000],
@@ -351,9 +352,9 @@ t.test('a store is given digests, the lease, the reply, and how long the deliver
       ])
     }
   }
-})
+}))
 
-t.test('AltDentifier: once dedupe is over, the same body is another delivery', async (t) => {
+t.test('AltDentifier: once dedupe is over, the same body is another delivery', quiet(async (t) => {
   for (const dedupe of [1, 60, 360.5, 7200]) {
     let clock = 5
     const deliveries = memoryDeliveries({ now: () => clock })
@@ -365,9 +366,9 @@ t.test('AltDentifier: once dedupe is over, the same body is another delivery', a
     t.equal(outcomeOf(await deliver()), '204')
     t.equal(events.length, 2)
   }
-})
+}))
 
-t.test('in a store of the least size a delivery is known for as long as its timestamp is fresh', async (t) => {
+t.test('in a store of the least size a delivery is known for as long as its timestamp is fresh', quiet(async (t) => {
   let clock = now()
   const clocks = { now: () => clock, deliveries: memoryDeliveries({ maxEntries: 1, ttl: 1, now: () => clock }) }
   for (const keyed of [VERIFY, SESSION, BARE_SESSION]) {
@@ -384,9 +385,9 @@ t.test('in a store of the least size a delivery is known for as long as its time
     t.equal(outcomeOf(await post(body, ahead)), '403 FORBIDDEN')
     t.equal(events.length, 1)
   }
-})
+}))
 
-t.test('HumanDetect: of the servers that share a store, one lets a token in', async (t) => {
+t.test('HumanDetect: of the servers that share a store, one lets a token in', quiet(async (t) => {
   const { baseUrl } = await startService(t)
   const base = memoryDeliveries()
   for (const store of [base, scriptedStore({ claim: async (...args) => base.claim(...args) }).store]) {
@@ -400,9 +401,9 @@ t.test('HumanDetect: of the servers that share a store, one lets a token in', as
     }
     t.equal(hosts[0].signedUp.length + hosts[1].signedUp.length, 5)
   }
-})
+}))
 
-t.test('HumanDetect: a token is claimed for as long as it is fresh, and neither completed nor given back', async (t) => {
+t.test('HumanDetect: a token is claimed for as long as it is fresh, and neither completed nor given back', quiet(async (t) => {
   const { baseUrl } = await startService(t)
   for (const [options, seconds] of [
     [{}, 600], [{ maxAge: 10, skew: 5 }, 15], [{ maxAge: 604_800, skew: 0 }, 604_800]
@@ -422,7 +423,7 @@ t.test('HumanDetect: a token is claimed for as long as it is fresh, and neither 
     t.equal(asked[1]![1], key)
     t.ok(lease as number >= seconds * 1000 && lease as number <= (seconds + 600) * 1000, `${lease}`)
   }
-})
+}))
 
 t.test('HumanDetect: a token that is refused for another reason is not used up', async (t) => {
   const { baseUrl } = await startService(t)

@@ -68,7 +68,7 @@ t.test('whatever a handler throws, the answer is one fixed text and the log show
   }
 }))
 
-t.test('a thrown value that cannot even be looked at is a failure like any other', async (t) => {
+t.test('a thrown value that cannot even be looked at is a failure like any other', quiet(async (t) => {
   const boom = () => { throw new Error('canary') }
   const hostile = [
     Object.defineProperty(new Error('x'), 'stack', { get: boom }), Object.defineProperty(new Error('x'), 'code', { get: boom }),
@@ -81,7 +81,7 @@ t.test('a thrown value that cannot even be looked at is a failure like any other
       t.match(warnings(lines), [{ reason: 'handler_failed', failure: { type: 'unreadable' } }])
     }
   }
-})
+}))
 
 for (const [name, ending, outcome] of [
   ['succeeds', (resolve: (value: unknown) => void) => resolve(PLAYER), 200],
@@ -121,7 +121,7 @@ t.test("of an error of the host's hooks the client sees the status, and a code o
   }
 })
 
-t.test('a status that is none of an error is a 500', async (t) => {
+t.test('a status that is none of an error is a 500', quiet(async (t) => {
   const errors: [statusCode: unknown, told: number][] = [
     [400, 400], [451, 451], [503, 503], [200, 500], [302, 500], [399, 500], [499, 500], [999, 500], ['404', 500], [[404], 500],
     [NaN, 500], [undefined, 500], [null, 500]
@@ -139,7 +139,7 @@ t.test('a status that is none of an error is a 500', async (t) => {
   app.addHook('preHandler', async () => { throw Object.defineProperty(new Error('x'), 'statusCode', { get () { throw new Error('y') } }) })
   t.equal((await deliver()).statusCode, 500)
   t.equal(calls.length, 0)
-})
+}))
 
 t.test('a thenable is waited for like a promise; one that cannot be looked at is a failure', async (t) => {
   const hostile = createServer(t, { verifyPlayer: () => ({ get then () { throw new Error('canary') } }) as never })
@@ -150,7 +150,7 @@ t.test('a thenable is waited for like a promise; one that cannot be looked at is
   t.strictSame((await deliver()).json(), PLAYER)
 })
 
-t.test('a body that does not arrive is ended with 408', async (t) => {
+t.test('a body that does not arrive is ended with 408', quiet(async (t) => {
   for (const provider of PROVIDERS) {
     const { app, lines } = createHost(t)
     const calls: unknown[] = []
@@ -176,7 +176,7 @@ t.test('a body that does not arrive is ended with 408', async (t) => {
     const { text } = await exchange(app, [whole], (text) => text.includes('\r\n\r\n'))
     t.equal(statusOf(text), provider.success, 'a body in time is not ended')
   }
-})
+}))
 
 t.test("the body's time also runs out while a hook of the host holds the request up", async (t) => {
   const { app, calls, lines } = createServer(t, { bodyTimeout: 20 })
@@ -372,7 +372,7 @@ t.test('without its signature hook a route lets nobody in', async (t) => {
   }
 })
 
-t.test('a connection is kept unless a body may still be on its way', async (t) => {
+t.test('a connection is kept unless a body may still be on its way', quiet(async (t) => {
   for (const provider of PROVIDERS) {
     const { app } = createHost(t)
     const calls: unknown[] = []
@@ -393,7 +393,7 @@ t.test('a connection is kept unless a body may still be on its way', async (t) =
     t.equal(await connectionOf({ payload: body, headers: { ...headers, 'content-type': 'text/plain' } }, 415), 'close')
     t.equal(calls.length, length, 'the handler did not run again')
   }
-})
+}))
 
 t.test('the limits are 64 KiB, and 256 KiB for identity validation', async (t) => {
   for (const provider of PROVIDERS) {
@@ -417,7 +417,7 @@ t.test('an unfinished body of the wrong type does not keep its socket', async (t
   }
 })
 
-t.test('while one secret replaces another, both open the door', async (t) => {
+t.test('while one secret replaces another, both open the door', quiet(async (t) => {
   const sign = (secret: string) => signAghanim({ secret, body: BODY, timestamp: NOW })
   for (const [secret, old, fresh] of [
     [SECRET, 200, 403], [OTHER_SECRET, 403, 200],
@@ -429,7 +429,7 @@ t.test('while one secret replaces another, both open the door', async (t) => {
     t.equal((await deliver(BODY, sign(OTHER_SECRET))).statusCode, fresh)
     t.equal((await deliver(BODY, sign('a third secret that is long enough'))).statusCode, 403)
   }
-})
+}))
 
 t.test('a resolver finds the secret of the tenant that the request is for', async (t) => {
   const { app } = createHost(t)
@@ -458,7 +458,7 @@ t.test('a resolver finds the secret of the tenant that the request is for', asyn
   t.equal(asked.length, 5, 'headers that cannot be right cost no look-up')
 })
 
-t.test('a resolver without a secret is a failed authentication', async (t) => {
+t.test('a resolver without a secret is a failed authentication', quiet(async (t) => {
   for (const nothing of [undefined, '', [], null]) {
     for (const secret of [() => nothing, async () => nothing]) {
       const rejected: RejectedDelivery[] = []
@@ -471,9 +471,9 @@ t.test('a resolver without a secret is a failed authentication', async (t) => {
       t.equal(calls.length, 0)
     }
   }
-})
+}))
 
-t.test('onRejected is told what happened, and cannot change it', async (t) => {
+t.test('onRejected is told what happened, and cannot change it', quiet(async (t) => {
   const { app } = createHost(t)
   const seen: RejectedDelivery[] = []
   const onRejected = (delivery: RejectedDelivery) => { seen.push(delivery) }
@@ -515,9 +515,9 @@ t.test('onRejected is told what happened, and cannot change it', async (t) => {
     t.equal(warnings(lines)[0]?.msg, 'onRejected failed')
     t.notMatch(JSON.stringify(lines), /canary/)
   }
-})
+}))
 
-t.test('close() answers what is running and is not held up by kept-alive clients', async (t) => {
+t.test('close() answers what is running and is not held up by kept-alive clients', quiet(async (t) => {
   const gate = gateOf<undefined>()
   let running = 0
   const { app } = createServer(t, {
@@ -539,7 +539,7 @@ t.test('close() answers what is running and is not held up by kept-alive clients
     t.ok(closed)
   }
   await closed
-})
+}))
 
 t.test('a client that went away changes nothing for the handler', async (t) => {
   const gate = gateOf<undefined>()

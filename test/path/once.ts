@@ -7,6 +7,7 @@ import {
   BARE_SESSION, createReceiver, ITEM, KEYED, MEMBER_EVENT, outcomeOf, scriptedStore, SESSION, VERIFY, warningsIn,
   type Answer, type Handle, type Keyed
 } from '../support/life-cycle.js'
+import { quiet } from '../support/quiet.js'
 import { createTable } from '../support/table.js'
 import { gateOf, until, watchRejections } from '../support/waiting.js'
 
@@ -34,7 +35,7 @@ function reversed (value: unknown): unknown {
 for (const keyed of KEYED) {
   const { name, provider: { success }, good } = keyed
 
-  t.test(`${name}: a copy gets the first reply again, and nothing runs`, async (t) => {
+  t.test(`${name}: a copy gets the first reply again, and nothing runs`, quiet(async (t) => {
     const { deliver, events, lines } = createReceiver(t, keyed)
     const first = await deliver()
     t.equal(outcomeOf(first), `${success}`)
@@ -49,7 +50,7 @@ for (const keyed of KEYED) {
     t.equal(lines.filter(({ reason, level }) => reason === 'replayed' && level === 30).length, 3)
     t.equal(outcomeOf(await deliver('id-2')), `${success}`, 'another delivery is none of its copies')
     t.equal(events.length, 2)
-  })
+  }))
 
   t.test(`${name}: a copy that comes while the first is handled is to come again`, async (t) => {
     const gate = gateOf<unknown>()
@@ -122,7 +123,7 @@ const FAILURES = new Map<Keyed, [name: string, fail: () => unknown][]>([
 
 for (const [keyed, own] of FAILURES) {
   const { name, good, provider: { success } } = keyed
-  t.test(`${name}: whatever its failures, it is handled until it succeeds, and then no more`, async (t) => {
+  t.test(`${name}: whatever its failures, it is handled until it succeeds, and then no more`, quiet(async (t) => {
     let runs = 0
     let act: () => unknown = () => undefined
     const { deliver } = createReceiver(t, keyed, () => {
@@ -152,10 +153,10 @@ for (const [keyed, own] of FAILURES) {
     act = () => good
     t.equal(outcomeOf(await deliver('all')), `${success}`)
     t.equal(outcomeOf(await deliver('all')), `${success} replayed`)
-  })
+  }))
 }
 
-t.test('deliveries are independent: one is answered while an earlier one is handled', async (t) => {
+t.test('deliveries are independent: one is answered while an earlier one is handled', quiet(async (t) => {
   for (const keyed of KEYED) {
     const gate = gateOf<unknown>()
     const { deliver, events } = createReceiver(t, keyed, (run) => run === 1 ? gate.promise : keyed.good)
@@ -169,9 +170,9 @@ t.test('deliveries are independent: one is answered while an earlier one is hand
     t.equal(outcomeOf(await first), `${success}`)
     t.equal(events.length, 2)
   }
-})
+}))
 
-t.test('of 200 copies at the same time one is handled', async (t) => {
+t.test('of 200 copies at the same time one is handled', quiet(async (t) => {
   const COPIES = 200
   for (const keyed of [VERIFY, MEMBER_EVENT]) {
     const { success } = keyed.provider
@@ -189,7 +190,7 @@ t.test('of 200 copies at the same time one is handled', async (t) => {
       t.ok(running > 0, 'some came while it was handled')
     }
   }
-})
+}))
 
 const lateEnds: [name: string, act: () => unknown, succeeds: boolean][] = [
   ['succeeds', () => PLAYER, true],
@@ -293,7 +294,7 @@ for (const fails of [false, true]) {
   })
 }
 
-t.test('a lease that is not longer than the handler may take is an error', async (t) => {
+t.test('a lease that is not longer than the handler may take is an error', quiet(async (t) => {
   const ready = async (keyed: Keyed, options: { lease?: number }) => {
     await createReceiver(t, keyed, undefined, options).app.ready()
   }
@@ -312,9 +313,9 @@ t.test('a lease that is not longer than the handler may take is an error', async
       code: 'FST_VERIFICATION_INVALID_OPTION', message: /option "lease" must be a whole number/
     })
   }
-})
+}))
 
-t.test('the default lease is a minute, or twice what a handler may take', async (t) => {
+t.test('the default lease is a minute, or twice what a handler may take', quiet(async (t) => {
   for (const [options, lease] of [
     [{}, 60_000], [{ handlerTimeout: 1 }, 60_000], [{ handlerTimeout: 30_000 }, 60_000],
     [{ handlerTimeout: 30_001 }, 60_002], [{ handlerTimeout: 600_000 }, 1_200_000], [{ lease: 10_001 }, 10_001],
@@ -327,7 +328,7 @@ t.test('the default lease is a minute, or twice what a handler may take', async 
       t.equal(asked[0]![3], lease)
     }
   }
-})
+}))
 
 t.test('where store and handler answer at once, so does the plugin', async (t) => {
   for (const keyed of KEYED) {

@@ -11,6 +11,7 @@ import { createGuardedHost, IDENTIFIER, mint, post, SERVICE_KEY, startService } 
 import {
   createReceiver, ITEM, KEYED, outcomeOf, scriptedStore, VERIFY, warningsIn, type Script, type Verb
 } from '../support/life-cycle.js'
+import { quiet } from '../support/quiet.js'
 import { createTable } from '../support/table.js'
 import { gateOf, until, watchRejections } from '../support/waiting.js'
 
@@ -70,7 +71,7 @@ for (const keyed of KEYED) {
     t.equal(events.length, 0)
   })
 
-  t.test(`${keyed.name}: where a claim cannot be completed after the work, the sender still hears of it`, async (t) => {
+  t.test(`${keyed.name}: where a claim cannot be completed after the work, the sender still hears of it`, quiet(async (t) => {
     const { wrong, same } = createTable()
     for (const handle of [() => keyed.good, async () => keyed.good]) {
       let act: () => unknown = fail
@@ -95,7 +96,7 @@ for (const keyed of KEYED) {
       }
     }
     t.strictSame(wrong, [])
-  })
+  }))
 
   t.test(`${keyed.name}: where a claim cannot be given back, the sender still hears of the failure`, async (t) => {
     const failing = () => { throw new Error('x') }
@@ -134,7 +135,7 @@ t.test('a denial is told as such where its claim cannot be given back', async (t
   }
 })
 
-t.test('a store that hangs has a second; a claim that comes later is given back', async (t) => {
+t.test('a store that hangs has a second; a claim that comes later is given back', quiet(async (t) => {
   const claim = { state: 'claimed', token: 'late' }
   const answers = { claim: '503 STORE_UNAVAILABLE retry', complete: '200', release: '401 not_found' }
   const grant = ({ resolve }: Gate) => resolve(claim)
@@ -180,9 +181,9 @@ t.test('a store that hangs has a second; a claim that comes later is given back'
     t.notOk(shown(lines))
   }
   clock.restore()
-})
+}))
 
-t.test('what a late handler leads to may fail too', async (t) => {
+t.test('what a late handler leads to may fail too', quiet(async (t) => {
   let act: () => unknown = fail
   let gate = gateOf<unknown>()
   const { store } = scriptedStore({ complete: () => act(), release: () => act() })
@@ -199,7 +200,7 @@ t.test('what a late handler leads to may fail too', async (t) => {
       t.notOk(shown(lines.splice(0)), name)
     }
   }
-})
+}))
 
 t.test('a store that is full has the sender come again, until there is room', async (t) => {
   const gate = gateOf<unknown>()
@@ -218,7 +219,7 @@ t.test('a store that is full has the sender come again, until there is room', as
   t.equal(events.length, 3)
 })
 
-t.test('what a store says was done is sent as it was stored', async (t) => {
+t.test('what a store says was done is sent as it was stored', quiet(async (t) => {
   let act: () => unknown = fail
   const { store } = scriptedStore({ claim: () => act() })
   const { deliver, events } = createReceiver(t, VERIFY, undefined, { deliveries: store })
@@ -235,7 +236,7 @@ t.test('what a store says was done is sent as it was stored', async (t) => {
       t.equal(events.length, 0)
     }
   }
-})
+}))
 
 const PLUGINS = [
   ['aghanimPlugin', aghanimPlugin, { secret: SECRET, verifyPlayer: () => PLAYER }],
@@ -244,7 +245,7 @@ const PLUGINS = [
   ['humandetectPlugin', humandetectPlugin, { apiKey: SERVICE_KEY }]
 ] as const
 
-t.test('what is no store is an error at registration', async (t) => {
+t.test('what is no store is an error at registration', quiet(async (t) => {
   const verb = () => {}
   for (const [name, plugin, options] of PLUGINS) {
     for (const deliveries of [
@@ -258,7 +259,7 @@ t.test('what is no store is an error at registration', async (t) => {
       })
     }
   }
-})
+}))
 
 t.test('an instance of a class is a store, and is called as one', async (t) => {
   class Store implements DeliveryStore {
@@ -275,7 +276,7 @@ t.test('an instance of a class is a store, and is called as one', async (t) => {
   t.equal(deliveries.watched, 1)
 })
 
-t.test('a store may watch, once the server is ready; that it throws is harmless', async (t) => {
+t.test('a store may watch, once the server is ready; that it throws is harmless', quiet(async (t) => {
   for (const [name, plugin, options] of PLUGINS) {
     for (const end of [() => {}, fail]) {
       const { app, lines } = createHost(t)
@@ -294,7 +295,7 @@ t.test('a store may watch, once the server is ready; that it throws is harmless'
       t.notMatch(JSON.stringify(lines), CANARY)
     }
   }
-})
+}))
 
 t.test('a watch that rejects is harmless', async (t) => {
   const deliveries = { ...memoryDeliveries(), watch: async () => fail() }
@@ -419,7 +420,7 @@ t.test('behind a store that batches its answers, each handler runs in the contex
   t.strictSame(idsOf('delivery duplicate'), requests.slice(6))
 })
 
-t.test('forged deliveries never reach the store', async (t) => {
+t.test('forged deliveries never reach the store', quiet(async (t) => {
   const { store, asked } = scriptedStore()
   const ROUNDS = 100
   for (const keyed of KEYED) {
@@ -441,9 +442,9 @@ t.test('forged deliveries never reach the store', async (t) => {
     t.equal((await deliver()).statusCode, keyed.provider.success)
     t.strictSame(asked.splice(0).map(([verb]) => verb), ['claim', 'complete'])
   }
-})
+}))
 
-t.test('signed deliveries that are not valid never reach the store', async (t) => {
+t.test('signed deliveries that are not valid never reach the store', quiet(async (t) => {
   const { store, asked } = scriptedStore()
   for (const keyed of KEYED) {
     const { post, events } = createReceiver(t, keyed, undefined, { deliveries: store })
@@ -458,7 +459,7 @@ t.test('signed deliveries that are not valid never reach the store', async (t) =
   const { send } = createReceiver(t, VERIFY, undefined, { deliveries: store })
   t.equal(outcomeOf(await send(ITEM.event('id-1'))), '400 UNKNOWN_EVENT')
   t.strictSame(asked, [])
-})
+}))
 
 t.test('no promise was left to reject unseen', async (t) => {
   await rest()

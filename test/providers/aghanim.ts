@@ -3,6 +3,7 @@ import t from 'tap'
 import { aghanimOptions, aghanimPlugin, deny, signAghanim, type AghanimEvent, type AghanimOptions, type Player } from '../../plugins/index.js'
 import { NOW, now, PLAYER, SECRET, VERIFY_EVENT } from '../support/deliveries.js'
 import { createHost, type Test } from '../support/host.js'
+import { quiet } from '../support/quiet.js'
 
 type Options = Partial<Omit<AghanimOptions, 'verifyPlayer'>> & { verifyPlayer?: (...args: any[]) => unknown }
 
@@ -37,7 +38,7 @@ const FULL: Player = {
   balances: [{ sku: 'gold', quantity: 12.5 }]
 }
 
-t.test('a player is let in with what the handler returned', async (t) => {
+t.test('a player is let in with what the handler returned', quiet(async (t) => {
   const replies: Player[] = [PLAYER, FULL]
   for (const reply of replies) {
     for (const verifyPlayer of [() => reply, async () => reply]) {
@@ -47,7 +48,7 @@ t.test('a player is let in with what the handler returned', async (t) => {
       t.strictSame(answer.json(), reply)
     }
   }
-})
+}))
 
 t.test('the handler gets the event as it was sent, and the request', async (t) => {
   const calls: [unknown, { url: string, rawBody: Buffer, body: unknown }][] = []
@@ -138,7 +139,7 @@ for (const [name, reply, problem] of BAD_REPLIES) {
   })
 }
 
-t.test('null and deny() deny', async (t) => {
+t.test('null and deny() deny', quiet(async (t) => {
   const flat = (code: string, message: string) => ({ status: 'error', code, message })
   const cases: [() => unknown, number, object][] = [
     [() => null, 401, flat('not_found', 'Player verification failed')],
@@ -156,7 +157,7 @@ t.test('null and deny() deny', async (t) => {
     t.strictSame(reply.json(), body)
     t.equal(lines.filter(({ level }) => level >= 40).length, 0, 'a denial is no failure')
   }
-})
+}))
 
 t.test('deny() takes 4xx and texts only', async (t) => {
   const cases: [object, string][] = [

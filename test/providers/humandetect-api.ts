@@ -10,6 +10,7 @@ import { HumanDetectErrorSchema, HumanDetectResultSchema, type HumanDetectResult
 import { addCanaries, createHost, exchange, expectNoCanary, rawRequest, statusOf } from '../support/host.js'
 import { IDENTIFIER, mint, SERVICE_KEY, TOKEN_SECRET } from '../support/humandetect.js'
 import { warningsIn } from '../support/life-cycle.js'
+import { quiet } from '../support/quiet.js'
 import { createTable } from '../support/table.js'
 
 const URL = '/v1/humandetect/verify'
@@ -131,7 +132,7 @@ async function works (
   t.strictSame(asked, [token, 'forged'])
 }
 
-t.test("a genuine token is answered over a socket with the document's five fields", async (t) => {
+t.test("a genuine token is answered over a socket with the document's five fields", quiet(async (t) => {
   const { app, asked } = createService(t)
   for (const human of [true, false]) {
     for (const timestamp of ['2020-09-22T14:52:11.104-0500', '2020-09-22T14:52:11Z']) {
@@ -143,18 +144,18 @@ t.test("a genuine token is answered over a socket with the document's five field
       t.strictSame(asked.splice(0), [token])
     }
   }
-})
+}))
 
-t.test('an identifier comes back to the last character', async (t) => {
+t.test('an identifier comes back to the last character', quiet(async (t) => {
   const { app } = createService(t)
   for (const identifier of ['', ' ', '"\\', '\0\n', '\u65e5\u672c\u{1f600}', '\ud800', '__proto__', 'x'.repeat(5_000)]) {
     const reply = await ask(app, { token: mint({ identifier }) })
     t.equal(reply.statusCode, 200)
     t.equal(reply.json().identifier, identifier)
   }
-})
+}))
 
-t.test('a token in the same words of JSON, beside whatever else, is verified', async (t) => {
+t.test('a token in the same words of JSON, beside whatever else, is verified', quiet(async (t) => {
   const { app, asked } = createService(t)
   const token = mint()
   const bodies = [
@@ -169,7 +170,7 @@ t.test('a token in the same words of JSON, beside whatever else, is verified', a
   t.equal((await askRaw(app, [JSON_HEADER, ['x-api-KEY', ` ${SERVICE_KEY}\t`]], bodyOf(token))).statusCode, 200,
     'white space around a header is none of its value')
   t.strictSame(asked, Array(bodies.length + 4).fill(token))
-})
+}))
 
 const utf8 = (text: string) => Buffer.from(text).toString('latin1')
 
@@ -209,7 +210,7 @@ const WRONG_KEYS: [what: string, reason: string, headers: Pairs][] = [
   ].map(([what, value]): [string, string, Pairs] => [what!, 'unknown_key', [['X-API-Key', value!]]])
 ]
 
-t.test(`${WRONG_KEYS.length} wrong keys get one and the same answer over a socket, and nothing is verified`, async (t) => {
+t.test(`${WRONG_KEYS.length} wrong keys get one and the same answer over a socket, and nothing is verified`, quiet(async (t) => {
   const rejected: Parameters<NonNullable<HumanDetectApiOptions['onRejected']>>[0][] = []
   const { app, lines, asked } = createService(t, { onRejected: (delivery) => { rejected.push(delivery) } })
   const genuine = bodyOf(mint())
@@ -251,7 +252,7 @@ t.test(`${WRONG_KEYS.length} wrong keys get one and the same answer over a socke
   t.equal((await askRaw(app, [JSON_HEADER, KEY_HEADER], bodyOf('x'))).statusCode, 400)
   t.strictSame(asked.length, 2)
   t.strictSame(rejected, [], 'of which onRejected hears nothing')
-})
+}))
 
 t.test('without a body, in chunks, and in a trailer a wrong key is one too', async (t) => {
   const { app, asked } = createService(t)
@@ -276,7 +277,7 @@ for (const [what, onRejected] of [
   ['rejects', async () => { throw Object.assign(new Error('canary of onRejected'), { statusCode: 200 }) }],
   ['throws nothing', () => { throw undefined }] // eslint-disable-line no-throw-literal
 ] as const) {
-  t.test(`an onRejected that ${what} changes no answer`, async (t) => {
+  t.test(`an onRejected that ${what} changes no answer`, quiet(async (t) => {
     const { app, lines, asked } = createService(t, { onRejected })
     isError(t, await ask(app, { token: mint() }, { 'x-api-key': 'wrong' }), 401, UNAUTHORIZED, what)
     await new Promise(setImmediate)
@@ -286,7 +287,7 @@ for (const [what, onRejected] of [
     t.notMatch(JSON.stringify(lines), 'canary of onRejected')
     t.strictSame(asked, [])
     await works(t, app, asked)
-  })
+  }))
 }
 
 t.test('an onRejected that returns true, or never, lets nobody in', async (t) => {
@@ -297,7 +298,7 @@ t.test('an onRejected that returns true, or never, lets nobody in', async (t) =>
   }
 })
 
-t.test('several keys: each lets in, and no other', async (t) => {
+t.test('several keys: each lets in, and no other', quiet(async (t) => {
   const apiKeys = ['canary-old-key', 'canary-new-key', 'k', '!"#$%&\'()*+-./:;<=>?@[\\]^_`{|}~']
   const { app, asked } = createService(t, { apiKeys })
   const genuine = bodyOf(mint())
@@ -314,7 +315,7 @@ t.test('several keys: each lets in, and no other', async (t) => {
     isError(t, await ask(app, genuine, { 'x-api-key': key }), 401, UNAUTHORIZED, `${key}, put in after registration`)
   }
   t.equal((await ask(app, genuine, { 'x-api-key': 'k' })).statusCode, 200, 'taken out after registration')
-})
+}))
 
 t.test('while one secret replaces another, tokens of both are known', async (t) => {
   const fresh = 'canary: the secret that comes after'
@@ -353,7 +354,7 @@ const NOT_ASKED: [what: string, headers: Pairs, content: string | Buffer][] = [
   ['bytes that are not UTF-8', [JSON_HEADER], Buffer.concat([Buffer.from('{"token":"'), Buffer.of(0xff), Buffer.from('"}')])]
 ]
 
-t.test('with the right key, what holds no token is a bad request, and nothing is verified', async (t) => {
+t.test('with the right key, what holds no token is a bad request, and nothing is verified', quiet(async (t) => {
   const { app, asked } = createService(t)
   const heads = new Set<string>()
   for (const [what, headers, content] of NOT_ASKED) {
@@ -364,9 +365,9 @@ t.test('with the right key, what holds no token is a bad request, and nothing is
   t.equal(heads.size, 1, 'all answers have the same headers')
   t.strictSame(asked, [])
   await works(t, app, asked)
-})
+}))
 
-t.test('with the right key, a token of nobody is a bad request, once verifyToken has seen it', async (t) => {
+t.test('with the right key, a token of nobody is a bad request, once verifyToken has seen it', quiet(async (t) => {
   const { app, asked } = createService(t)
   const token = mint()
   const bytes = Buffer.from(token, 'base64')
@@ -390,9 +391,9 @@ t.test('with the right key, a token of nobody is a bad request, once verifyToken
   }
   t.equal(heads.size, 1, 'all answers have the same headers')
   await works(t, app, asked)
-})
+}))
 
-t.test('with the right key, a token with a bit of any byte changed is a bad request', async (t) => {
+t.test('with the right key, a token with a bit of any byte changed is a bad request', quiet(async (t) => {
   const { app, asked } = createService(t)
   const bytes = Buffer.from(mint(), 'base64')
   for (let index = 0; index < bytes.length; index++) {
@@ -402,10 +403,10 @@ t.test('with the right key, a token with a bit of any byte changed is a bad requ
   }
   t.equal(asked.length, 225)
   await works(t, app, asked)
-})
+}))
 
 for (const key of [SERVICE_KEY, 'wrong']) {
-  t.test(`what cannot be read is refused before it is, and the connection closed, with the key ${key}`, async (t) => {
+  t.test(`what cannot be read is refused before it is, and the connection closed, with the key ${key}`, quiet(async (t) => {
     const { app, lines, asked } = createService(t, { bodyLimit: 100, bodyTimeout: 60 })
     const keyed: Pairs = [['X-API-Key', key]]
     const small = '{"token":"canary in a body"}'
@@ -439,7 +440,7 @@ for (const key of [SERVICE_KEY, 'wrong']) {
     const fits = bodyOf('x').padEnd(100)
     t.equal((await askRaw(app, [JSON_HEADER, KEY_HEADER], fits)).body, BAD_TOKEN, 'a body of just the limit is read')
     t.strictSame(asked, ['x'])
-  })
+  }))
 }
 
 class Failure extends Error {
@@ -491,7 +492,7 @@ const INVALID_RESULTS: [what: string, result: unknown][] = [
   ['a circle', circular]
 ]
 
-t.test('a verifyToken that fails is an internal error, of which nothing is shown', async (t) => {
+t.test('a verifyToken that fails is an internal error, of which nothing is shown', quiet(async (t) => {
   let run: () => unknown = () => null
   const { app, lines, asked } = createService(t, { verifyToken: () => run() as null })
   const token = mint()
@@ -507,9 +508,9 @@ t.test('a verifyToken that fails is an internal error, of which nothing is shown
     t.match(lines.filter(({ level }) => level === 50), [{ provider: 'humandetect-api' }], what)
     expectNoCanary(JSON.stringify(reply.headers))
   }
-})
+}))
 
-t.test('a verifyToken that returns no result is an internal error, of which nothing is shown', async (t) => {
+t.test('a verifyToken that returns no result is an internal error, of which nothing is shown', quiet(async (t) => {
   let result: unknown
   const { app, lines, asked } = createService(t, { verifyToken: () => result as null })
   const token = mint()
@@ -524,9 +525,9 @@ t.test('a verifyToken that returns no result is an internal error, of which noth
       t.notMatch(JSON.stringify(lines), /canary/, 'not logged')
     }
   }
-})
+}))
 
-t.test('of a result, the five fields are answered and no other', async (t) => {
+t.test('of a result, the five fields are answered and no other', quiet(async (t) => {
   let result: unknown
   const { app } = createService(t, { verifyToken: () => result as null })
   class Custom {
@@ -557,7 +558,7 @@ t.test('of a result, the five fields are answered and no other', async (t) => {
     result = { ...RESULT, ...edge }
     isResult(t, await ask(app, { token: 'x' }), { ...RESULT, ...edge }, inspect(edge).slice(0, 60))
   }
-})
+}))
 
 t.test('a verifyToken that does not end in time is answered 503, and come again', async (t) => {
   let finish = (_result: HumanDetectResult) => {}
@@ -577,7 +578,7 @@ t.test('a verifyToken that does not end in time is answered 503, and come again'
 const inspectRequest = ({ body, rawBody }: FastifyRequest) =>
   ({ buffer: Buffer.isBuffer(body), body, rawBody: String(rawBody) })
 
-t.test("a host's own route beside the plugin parses and validates its JSON as ever", async (t) => {
+t.test("a host's own route beside the plugin parses and validates its JSON as ever", quiet(async (t) => {
   for (const order of ['before', 'after']) {
     const { app } = createHost(t)
     const asked: string[] = []
@@ -597,9 +598,9 @@ t.test("a host's own route beside the plugin parses and validates its JSON as ev
     t.notOk(app.hasDecorator('verifyToken'), 'the host is not decorated')
     t.notOk(app.hasRequestDecorator('rawBody'))
   }
-})
+}))
 
-t.test('twice on a server: each key opens its own path only', async (t) => {
+t.test('twice on a server: each key opens its own path only', quiet(async (t) => {
   const { app } = createHost(t)
   const [first, second]: [string[], string[]] = [[], []]
   register(app, first)
@@ -611,7 +612,7 @@ t.test('twice on a server: each key opens its own path only', async (t) => {
   isError(t, await ask(app, { token: mint() }, {}, '/second'), 401, UNAUTHORIZED, 'the first key at the second path')
   isError(t, await ask(app, { token: mint() }, { 'x-api-key': 'canary-second-key' }), 401, UNAUTHORIZED, 'the second at the first')
   t.strictSame([...first, ...second], [])
-})
+}))
 
 t.test('twice on one path keeps the server from starting', async (t) => {
   const { app } = createHost(t)
@@ -671,7 +672,7 @@ const HOSTS: [what: string, setup: (app: FastifyInstance) => unknown][] = [
 ]
 
 for (const [what, setup] of HOSTS) {
-  t.test(`${what} of the host changes no answer`, async (t) => {
+  t.test(`${what} of the host changes no answer`, quiet(async (t) => {
     let run: (token: string) => unknown = (token) => openToken({ secret: TOKEN_SECRET, token })
     const { app, lines } = createHost(t)
     const asked: string[] = []
@@ -688,10 +689,10 @@ for (const [what, setup] of HOSTS) {
     if (app.hasRoute({ method: 'POST', url: '/zod' })) {
       t.strictSame((await app.inject({ method: 'POST', url: '/zod', payload: { n: '1' } })).json(), { n: 2 })
     }
-  })
+  }))
 }
 
-t.test("what a host's hook throws is answered in the words of this API, without its own", async (t) => {
+t.test("what a host's hook throws is answered in the words of this API, without its own", quiet(async (t) => {
   for (const stage of ['onRequest', 'preParsing', 'preValidation', 'preHandler'] as const) {
     const { app } = createHost(t)
     const asked: string[] = []
@@ -702,9 +703,9 @@ t.test("what a host's hook throws is answered in the words of this API, without 
     t.notOk(reply.headers['x-canary'])
     t.strictSame(asked, [])
   }
-})
+}))
 
-t.test("what a host's hook refuses is not taken for a wrong key or token", async (t) => {
+t.test("what a host's hook refuses is not taken for a wrong key or token", quiet(async (t) => {
   for (const [statusCode, code, message] of [
     [400, 'badRequest', 'Bad Request'],
     [401, 'unauthorized', 'Unauthorized'],
@@ -721,7 +722,7 @@ t.test("what a host's hook refuses is not taken for a wrong key or token", async
     t.strictSame(JSON.parse(reply.body), { code, message })
     t.strictSame(asked, [])
   }
-})
+}))
 
 t.test('an onSend hook of a host that always throws does not show what it throws either', async (t) => {
   const { app, asked } = createService(t)
@@ -782,7 +783,7 @@ const REFUSED_OPTIONS: Case[] = [
   ['an inherited one', Object.create({ secret: SECRET_VALUE }), 'secret', 'is not known']
 ]
 
-t.test('what it cannot work with keeps the server from starting, and is never shown', async (t) => {
+t.test('what it cannot work with keeps the server from starting, and is never shown', quiet(async (t) => {
   for (const [what, options, option, expected] of REFUSED_OPTIONS) {
     const { app } = createHost(t)
     const given = Object.assign(Object.create(Object.getPrototypeOf(options)), {
@@ -796,7 +797,7 @@ t.test('what it cannot work with keeps the server from starting, and is never sh
     }, what)
     t.notMatch(inspect(error, { depth: 9, showHidden: true }), 'canary', `${what}: not shown`)
   }
-})
+}))
 
 t.test('what may be left out may say undefined', async (t) => {
   const { app } = createHost(t)

@@ -7,6 +7,7 @@ import {
 import { API_KEY, API_SECRET, GUILD, MEMBER, PLAYER, SECRET, SESSIONS, VERIFY_EVENT } from '../support/deliveries.js'
 import { createHost, exchange, rawRequest, statusOf, type Test } from '../support/host.js'
 import { createGuardedHost, IDENTIFIER, mint, post, SERVICE_KEY, startService, TOKEN_SECRET } from '../support/humandetect.js'
+import { quiet } from '../support/quiet.js'
 
 const at = (seconds: number) => new Date(Date.now() + seconds * 1000)
 const signup = (token: unknown, email = IDENTIFIER) => ({ email, token })
@@ -26,7 +27,7 @@ t.test('a human gets in, and the result is there for the handler', async (t) => 
   t.notOk(lines.some(({ level }) => level as number > 30))
 })
 
-t.test('whoever is not known to be human gets one and the same 403', async (t) => {
+t.test('whoever is not known to be human gets one and the same 403', quiet(async (t) => {
   const { app, lines, signedUp } = await createCircle(t)
   const used = mint()
   t.equal((await post(app, '/signup', signup(used))).statusCode, 201)
@@ -58,9 +59,9 @@ t.test('whoever is not known to be human gets one and the same 403', async (t) =
   }
   t.equal(answers.size, 1)
   t.equal(signedUp.length, 1)
-})
+}))
 
-t.test('without a token the service is not asked', async (t) => {
+t.test('without a token the service is not asked', quiet(async (t) => {
   const { app, service, signedUp } = await createCircle(t)
   const answers = new Set<string>()
   for (const token of [undefined, null, '', 5, true, {}, [mint()], 'x'.repeat(8193), 'é'.repeat(4097)]) {
@@ -77,9 +78,9 @@ t.test('without a token the service is not asked', async (t) => {
   t.match([...answers][0], '"code":"FST_HUMANDETECT_TOKEN_REQUIRED"')
   t.strictSame(service.asked, [])
   t.strictSame(signedUp, [])
-})
+}))
 
-t.test('of two requests with one token exactly one gets in', async (t) => {
+t.test('of two requests with one token exactly one gets in', quiet(async (t) => {
   const { app, signedUp } = await createCircle(t)
   for (let round = 1; round <= 20; round++) {
     const token = mint()
@@ -87,7 +88,7 @@ t.test('of two requests with one token exactly one gets in', async (t) => {
     t.strictSame(replies.map(({ statusCode }) => statusCode).sort(), [201, 403, 403])
     t.equal(signedUp.length, round)
   }
-})
+}))
 
 t.test('the edges of freshness belong to it', async (t) => {
   let clock = Date.now()
@@ -163,7 +164,7 @@ t.test('callbacks that throw let nobody in', async (t) => {
   }
 })
 
-t.test('verify does the same in code', async (t) => {
+t.test('verify does the same in code', quiet(async (t) => {
   const { app } = await createCircle(t)
   const token = mint()
   const result = await app.humandetect.verify(token, { identifier: IDENTIFIER })
@@ -183,7 +184,7 @@ t.test('verify does the same in code', async (t) => {
   await t.rejects(app.humandetect.verify(mint(), { identifier: 'a', onbot: 'flag' } as { identifier: string }), {
     code: 'FST_VERIFICATION_INVALID_OPTION', message: 'verify: option "onbot" is not known'
   })
-})
+}))
 
 t.test('an error of the guard carries nothing but what is sent', async (t) => {
   const { app } = await createCircle(t)
@@ -212,7 +213,7 @@ t.test('a key that the service refuses is told as what it is, to the log', async
   t.match(lines.find(({ reason }) => reason === 'service_unavailable'), { level: 50, serviceStatus: 401 })
 })
 
-t.test("the plugin's own route hands the result to the callback", async (t) => {
+t.test("the plugin's own route hands the result to the callback", quiet(async (t) => {
   const service = await startService(t)
   const { app, lines } = createHost(t)
   const results: HumanDetectResult[] = []
@@ -269,9 +270,9 @@ t.test("the plugin's own route hands the result to the callback", async (t) => {
   t.equal(await raw([['Content-Type', 'text/plain'], ['Content-Length', '2']], '{}'), 415)
   t.equal(await raw([json, ['Content-Length', '65537']], ''), 413)
   t.equal(await raw([], ''), 400)
-})
+}))
 
-t.test('what the callback of the own route may do', async (t) => {
+t.test('what the callback of the own route may do', quiet(async (t) => {
   const { baseUrl } = await startService(t)
   const answer = async (handleResult: () => unknown, options = {}) => {
     const { app } = createHost(t)
@@ -292,9 +293,9 @@ t.test('what the callback of the own route may do', async (t) => {
     t.strictSame(await answer(() => wrong, { reply }), [500, 'FST_VERIFICATION_INVALID_REPLY'])
   }
   t.strictSame(await answer(() => new Promise(() => {}), { handlerTimeout: 50 }), [503, 'FST_VERIFICATION_TIMEOUT'])
-})
+}))
 
-t.test('it stands beside the webhooks, and on routes with schemas, hooks and error handlers of their own', async (t) => {
+t.test('it stands beside the webhooks, and on routes with schemas, hooks and error handlers of their own', quiet(async (t) => {
   const service = await startService(t)
   const { app } = createHost(t)
   const ran: string[] = []
@@ -349,7 +350,7 @@ t.test('it stands beside the webhooks, and on routes with schemas, hooks and err
   const headers = signIdentityValidation({ apiKey: API_KEY, secret: API_SECRET, endpoint: SESSIONS, body: session })
   t.equal((await send(SESSIONS, session, headers)).statusCode, 204)
   t.strictSame(ran.splice(0), ['altdentifier', 'session null'])
-})
+}))
 
 t.test('a guard for a whole scope, and instances in scopes of their own', async (t) => {
   const service = await startService(t)
@@ -437,7 +438,7 @@ t.test('what the caller does to the options later has no effect', async (t) => {
   t.equal(asked.length, 2)
 })
 
-t.test('options it cannot work with reject ready, and are not shown', async (t) => {
+t.test('options it cannot work with reject ready, and are not shown', quiet(async (t) => {
   const valid = { apiKey: 'key', baseUrl: 'https://localhost' }
   const cases: [option: string, given: object, expected?: string][] = [
     ...['', ' key', 'key ', 'key\n', 'canary\nkey', 'canary,key', 'canary kéy', 5, ['canary'], undefined, null]
@@ -471,7 +472,7 @@ t.test('options it cannot work with reject ready, and are not shown', async (t) 
     t.match(error, { code: 'FST_VERIFICATION_INVALID_OPTION', message }, option)
     t.notMatch(String(error?.message), /canary/)
   }
-})
+}))
 
 t.test('a guard is refused what it cannot work with', async (t) => {
   const { app } = createHost(t)

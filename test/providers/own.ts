@@ -153,7 +153,7 @@ for (const provider of STAMPED_PROVIDERS) {
   const withMacs = async (macs: readonly string[]): Promise<Record<string, string>> =>
     ({ ...await provider.sign(body), [signature]: join(macs) })
 
-  t.test(`${name}: a delivery is fresh from futureTolerance ahead to tolerance behind`, async (t) => {
+  t.test(`${name}: a delivery is fresh from futureTolerance ahead to tolerance behind`, quiet(async (t) => {
     const { reports } = watch(t)
     for (const [offset, outcome, reason] of [
       [-300, '204', 'handled'], [60, '204', 'handled'], [-301, '403 FORBIDDEN', 'stale'], [61, '403 FORBIDDEN', 'future']
@@ -163,7 +163,7 @@ for (const provider of STAMPED_PROVIDERS) {
       t.equal(reports.at(-1)!.reason, reason)
       t.equal(reports.at(-1)!.ageSeconds, outcome === '204' ? undefined : -offset)
     }
-  })
+  }))
 
   t.test(`${name}: sent again under another time it is the same, with other content it is none`, async (t) => {
     const { deliver, events } = createServer(t, provider)
@@ -173,7 +173,7 @@ for (const provider of STAMPED_PROVIDERS) {
     t.equal(events.length, 1)
   })
 
-  t.test(`${name}: of several signatures any may match, wherever it stands`, async (t) => {
+  t.test(`${name}: of several signatures any may match, wherever it stands`, quiet(async (t) => {
     const { reports } = watch(t)
     const right = await macsOf(first)
     const [wrong] = await macsOf(second)
@@ -201,7 +201,7 @@ for (const provider of STAMPED_PROVIDERS) {
       t.ok(reports.at(-1)!.reason.startsWith(reason), `${what}: ${reports.at(-1)!.reason}`)
       t.equal(events.length, outcome === '204' ? 1 : 0)
     }
-  })
+  }))
 
   t.test(`${name}: with one of its signatures taken off, a delivery is still the same`, async (t) => {
     const macs = await macsOf(first, second)
@@ -318,7 +318,7 @@ t.test('read is given the texts of its headers in their order, and its prefix is
   t.strictSame(seen, [['b', 'ÿ']])
 })
 
-t.test('what makes two deliveries the same is what identify says', async (t) => {
+t.test('what makes two deliveries the same is what identify says', quiet(async (t) => {
   const failed = Array(3).fill('500 HANDLER_FAILED')
   const cases: [what: string, identify: unknown, outcomes: string[]][] = [
     ['by default the MAC', undefined, ['204', '204 replayed', '204']],
@@ -339,9 +339,9 @@ t.test('what makes two deliveries the same is what identify says', async (t) => 
     t.strictSame(seen, outcomes, what)
     t.equal(events.length, outcomes.filter((outcome) => outcome === '204').length)
   }
-})
+}))
 
-t.test('a handler answers, refuses and fails as with the built-in plugins', async (t) => {
+t.test('a handler answers, refuses and fails as with the built-in plugins', quiet(async (t) => {
   const { reports } = watch(t)
   const reply = Type.Object({ n: Type.Number() })
   type Case =
@@ -363,7 +363,7 @@ t.test('a handler answers, refuses and fails as with the built-in plugins', asyn
     t.match(answer.body, body, what)
     t.equal(reports.at(-1)!.reason, reason, what)
   }
-})
+}))
 
 t.test('a handler is found in its scope, sees the bytes, and a body may be too long', async (t) => {
   const { reports } = watch(t)
@@ -441,7 +441,7 @@ t.test('a definition that cannot work is refused when it is made', quiet(async (
   t.equal(await refusal(t, { name: 'a1-b2', headers: ['x_mac', 'x-mac-2'], reply: Type.Null() }, {}), undefined)
 }))
 
-t.test('options that cannot work are refused at registration, under the name of the provider', async (t) => {
+t.test('options that cannot work are refused at registration, under the name of the provider', quiet(async (t) => {
   const encoded = { secretEncoding: (text: string) => text.startsWith('x') ? Buffer.from(text) : undefined }
   const cases: [what: string, options: object, option: string, expected: string, definition?: object][] = [
     ['no secret', { secret: undefined }, 'secret', 'is required'],
@@ -472,7 +472,7 @@ t.test('options that cannot work are refused at registration, under the name of 
     refuses(t, await refusal(t, definition, options), `mine: option "${option}" ${expected}`, what)
   }
   t.equal(await refusal(t, encoded, { secret: `x${SECRET}` }), undefined)
-})
+}))
 
 t.test('a resolver that finds what is no secret of the provider is a 503', async (t) => {
   const { reports } = watch(t)
@@ -486,7 +486,7 @@ t.test('a resolver that finds what is no secret of the provider is a 503', async
   t.strictSame(reports.map(({ reason }) => reason), ['handled', 'secret_unavailable', 'unknown_key'])
 })
 
-t.test('with a scheme, the log says which mistake explains a signature that does not match', async (t) => {
+t.test('with a scheme, the log says which mistake explains a signature that does not match', quiet(async (t) => {
   const { name, sign, event, secrets: [secret, other], signature } = GITHUB_PROVIDER
   const body = JSON.stringify(event)
   const base64 = createHmac('sha256', secret).update(body).digest('base64')
@@ -510,9 +510,9 @@ t.test('with a scheme, the log says which mistake explains a signature that does
   t.equal(outcomeOf(await standard.deliver('{ }', '{}')), '403 FORBIDDEN')
   t.match(standard.lines.find(({ msg }) => msg === 'delivery rejected'), { diagnosis: /body/ })
   t.equal(outcomeOf(await standard.deliver('{}')), '204')
-})
+}))
 
-t.test('its route is on API pages, in a valid document', async (t) => {
+t.test('its route is on API pages, in a valid document', quiet(async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(swagger, { openapi: { openapi: '3.1.0', info: { title: 'Webhooks', version: '1' } } })
@@ -533,7 +533,7 @@ t.test('its route is on API pages, in a valid document', async (t) => {
   const { responses, requestBody } = document.paths['/mine'].post
   t.strictSame(responses['200'].content['application/json'].schema.required, ['n'])
   t.equal(requestBody.content['application/json'].schema.type, 'object')
-})
+}))
 
 t.test('a schema of a kind of its own that throws is a 500, and no handler runs', async (t) => {
   TypeRegistry.Set('Throws', () => { throw new Error('canary') })

@@ -136,7 +136,7 @@ circular.push(circular)
 for (const { name, option, sign, verify, secrets, malformed, signature, timestamp, weak, least } of CASES) {
   const headers = sign(secrets[0])
 
-  t.test(`verify${name}: a rotation of secrets, whichever signed`, async (t) => {
+  t.test(`verify${name}: a rotation of secrets, whichever signed`, quiet(async (t) => {
     for (let length = 1; length <= 4; length++) {
       const live = secrets.slice(0, length)
       for (const [index, secret] of secrets.entries()) {
@@ -151,9 +151,9 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
     for (const [index, secret] of secrets.entries()) {
       t.strictSame(verify({ secret, headers }), index === 0 ? yes(0) : no('mismatch'), 'one secret, not in an array')
     }
-  })
+  }))
 
-  t.test(`verify${name}: bytes of any kind, as they arrived`, async (t) => {
+  t.test(`verify${name}: bytes of any kind, as they arrived`, quiet(async (t) => {
     for (const body of [BYTES, new Uint8Array(BYTES), BYTES.subarray(0), new Uint8Array(), Buffer.from([0xff, 0xfe])]) {
       t.strictSame(verify({ headers: sign(secrets[0], NOW, body), body }), yes(0))
     }
@@ -168,7 +168,7 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
       t.strictSame(errorOf(() => verify({ headers, body })), thrown('body', 'must be a Uint8Array', `verify${name}`))
       t.strictSame(errorOf(() => verify({ body })), thrown('body', 'must be a Uint8Array', `verify${name}`))
     }
-  })
+  }))
 
   t.test(`verify${name}: headers that are missing, repeated or malformed`, quiet(async (t) => {
     const required = Object.keys(headers).filter((header) => header !== 'content-type')
@@ -206,7 +206,7 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
     t.strictSame(verify({ headers: { ...headers, [timestamp]: others[timestamp] } }), no('mismatch'))
   })
 
-  t.test(`verify${name}: secrets it cannot work with`, async (t) => {
+  t.test(`verify${name}: secrets it cannot work with`, quiet(async (t) => {
     const cases: [unknown, string][] = [
       ['', 'must not be empty'], [' ', 'must not be empty'], [null, 'must be a string'], [5, 'must be a string'],
       [[], 'must hold 1 to 4 secrets'], [[...secrets, strong('base64')('d')], 'must hold 1 to 4 secrets'],
@@ -221,9 +221,9 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
       t.strictSame(errorOf(() => verify({ secret, headers })), error)
       t.strictSame(errorOf(() => verify({ secret, headers })), error, 'the second time as well')
     }
-  })
+  }))
 
-  t.test(`verify${name}: times it cannot work with`, async (t) => {
+  t.test(`verify${name}: times it cannot work with`, quiet(async (t) => {
     for (const [option, least] of [['tolerance', 1], ['futureTolerance', 0]] as const) {
       const error = thrown(option, `must be a number of seconds from ${least} to 604800`, `verify${name}`)
       for (const value of [NaN, Infinity, -1, least - 0.5, 604_801, '300', null, true]) {
@@ -236,10 +236,10 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
     }
     const undefineds = { tolerance: undefined, futureTolerance: undefined }
     t.strictSame(verify({ headers, ...undefineds }), yes(0), 'undefined is the default')
-  })
+  }))
 
   if (timestamp !== undefined) {
-    t.test(`verify${name}: the ends of both tolerances`, async (t) => {
+    t.test(`verify${name}: the ends of both tolerances`, quiet(async (t) => {
       const ages: [age: number, given: Given, expected: object][] = [
         [0, {}, yes(0)], [299, {}, yes(0)], [300, {}, yes(0)], [301, {}, no('stale')], [86_400, {}, no('stale')],
         [-60, {}, yes(0)], [-61, {}, no('future')], [-315_360_000, {}, no('future')],
@@ -256,9 +256,9 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
       for (const broken of [NaN, undefined, 'noon', Infinity]) {
         t.equal(verify({ headers, now: () => broken }).ok, false, `a clock that says ${broken}`)
       }
-    })
+    }))
 
-    t.test(`verify${name}: a timestamp in another form does not count, signed as it may be`, async (t) => {
+    t.test(`verify${name}: a timestamp in another form does not count, signed as it may be`, quiet(async (t) => {
       for (const text of [
         ` ${NOW}`, `${NOW} `, `+${NOW}`, `-${NOW}`, `${NOW}.5`, '1.79e9', `0x${NOW.toString(16)}`, `${NOW}abc`,
         '1_790_000_000', '１７９０００００００', '  ', 'NaN', 'Infinity', '1e400', `0${NOW}`, `${NOW}000`,
@@ -266,7 +266,7 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
       ]) t.strictSame(verify({ headers: sign(secrets[0], text) }), no('malformed_header'), text)
       t.strictSame(verify({ headers: sign(secrets[0], '') }), no('missing_header'))
       t.strictSame(verify({ headers: sign(secrets[0], String(NOW)) }), yes(0), 'a text in the right form counts')
-    })
+    }))
   }
 
   t.test(`verify${name}: more secrets than are remembered`, async (t) => {
@@ -358,7 +358,7 @@ t.test('hex is taken in either case', async (t) => {
   }
 })
 
-t.test('a text that looks like a list is one secret, a list with that text another', async (t) => {
+t.test('a text that looks like a list is one secret, a list with that text another', quiet(async (t) => {
   const text = `["${SECRET}"]`
   const list = [SECRET]
   t.equal(JSON.stringify(list), text)
@@ -377,9 +377,9 @@ t.test('a text that looks like a list is one secret, a list with that text anoth
     t.equal(ok([inner], inner), true)
     t.equal(ok(`text ${inner}`, inner), false)
   }
-})
+}))
 
-t.test('verifyIdentityValidation: api-keys', async (t) => {
+t.test('verifyIdentityValidation: api-keys', quiet(async (t) => {
   const sign = (apiKey: string, secret = API_SECRET) =>
     signIdentityValidation({ apiKey, secret, endpoint: ENDPOINT, body: BODY, timestamp: NOW })
   const verify = (apiKeys: unknown, apiKey: string, secret?: string) => verifyIdentityValidation({
@@ -408,9 +408,9 @@ t.test('verifyIdentityValidation: api-keys', async (t) => {
     t.strictSame(errorOf(() => verify(wrong, API_KEY)), thrown(
       'apiKeys', 'must be an object or a Map', 'verifyIdentityValidation'))
   }
-})
+}))
 
-t.test('verifyIdentityValidation: the endpoint is the one configured, to the letter', async (t) => {
+t.test('verifyIdentityValidation: the endpoint is the one configured, to the letter', quiet(async (t) => {
   const signed = { apiKey: API_KEY, secret: API_SECRET, body: BODY, timestamp: NOW }
   const delivered = (endpoint: string, sent: string) => verifyIdentityValidation({
     apiKeys: { [API_KEY]: API_SECRET },
@@ -429,7 +429,7 @@ t.test('verifyIdentityValidation: the endpoint is the one configured, to the let
     t.strictSame(errorOf(() => delivered(sent, sent)), thrown(
       'endpoint', 'must be a path, with its query if it has one', 'verifyIdentityValidation'))
   }
-})
+}))
 
 t.test('verifyIdentityValidation: the same bytes cannot be split in another way', async (t) => {
   const endpoint = '/kyc'

@@ -89,7 +89,7 @@ const MAC_TEXTS: Record<string, { bytes: (text: string) => Buffer, text: (mac: B
 }
 
 for (const { name, vectors, headers, verify, sign, mac, timestamp } of CASES) {
-  t.test(`${name}: deliveries signed by another implementation`, async (t) => {
+  t.test(`${name}: deliveries signed by another implementation`, quiet(async (t) => {
     t.equal(vectors.length, 12)
     for (const vector of vectors) {
       const body = Buffer.from(vector.body_base64, 'base64')
@@ -99,7 +99,7 @@ for (const { name, vectors, headers, verify, sign, mac, timestamp } of CASES) {
       t.strictSame(signed, sent, 'the signer sends the same headers')
       t.equal(type, 'application/json')
     }
-  })
+  }))
 
   t.test(`${name}: every single bit of MAC, timestamp and body counts`, quiet(async (t) => {
     let refused = 0
@@ -186,12 +186,12 @@ const RFC: [MacAlgorithm, Buffer, Buffer, string][] = [
     '9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2']
 ]
 
-t.test('RFC 2202 and RFC 4231', async (t) => {
+t.test('RFC 2202 and RFC 4231', quiet(async (t) => {
   for (const [algorithm, key, message, expected] of RFC) {
     const mac = createMacKey(algorithm, key).sign('', message).toString('hex')
     t.equal(mac.slice(0, expected.length), expected)
   }
-})
+}))
 
 t.test('the helper agrees with createHmac for every length around a block', quiet(async (t) => {
   for (const algorithm of ['md5', 'sha256'] as const) {

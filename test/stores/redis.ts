@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { redisDeliveries, type Claim } from '../../plugins/index.js'
 import { createHost } from '../support/host.js'
+import { quiet } from '../support/quiet.js'
 import { gateOf, watchRejections } from '../support/waiting.js'
 import { granted, scriptedClient, type Call } from '../support/stores.js'
 
@@ -35,7 +36,7 @@ const noRejections = async (t: Test) => {
   t.strictSame(rejections.splice(0), [])
 }
 
-t.test('a claim sends its token, content and lease, and says what Redis says', async (t) => {
+t.test('a claim sends its token, content and lease, and says what Redis says', quiet(async (t) => {
   const answers: [unknown, object][] = [
     [['claimed'], { state: 'claimed' }], [['running'], { state: 'running' }], [['conflict'], { state: 'conflict' }],
     [['done', '{"statusCode":204}'], { state: 'done', reply: { statusCode: 204 } }],
@@ -51,7 +52,7 @@ t.test('a claim sends its token, content and lease, and says what Redis says', a
     t.strictSame(claim, claim.state === 'claimed' ? { ...expected, token } : expected)
     t.equal(calls.length, 1)
   }
-})
+}))
 
 t.test('no two claims send the same token', async (t) => {
   const { store, calls } = createStore()
@@ -59,7 +60,7 @@ t.test('no two claims send the same token', async (t) => {
   t.equal(new Set(calls.map(({ args: [token] }) => token)).size, 100)
 })
 
-t.test('completing sends the reply, and how long to keep it: the longer of both times, or exactly one', async (t) => {
+t.test('completing sends the reply, and how long to keep it: the longer of both times, or exactly one', quiet(async (t) => {
   for (const [ttl, window, exactly, sent] of [
     [undefined, WINDOW, false, '345600000'], [undefined, WINDOW, undefined, '345600000'], [60, 59_999, false, '60000'], [60, 60_000.5, false, '60001'],
     [60, 1, true, '1'], [60, 70_000, true, '70000']
@@ -72,7 +73,7 @@ t.test('completing sends the reply, and how long to keep it: the longer of both 
       t.equal(calls.length, 1)
     }
   }
-})
+}))
 
 t.test('releasing sends the token', async (t) => {
   for (const [answer, held] of [[1, true], [0, false]]) {
@@ -84,7 +85,7 @@ t.test('releasing sends the token', async (t) => {
   }
 })
 
-t.test('a script that Redis does not know is sent with the same arguments, and by its SHA-1 the next time', async (t) => {
+t.test('a script that Redis does not know is sent with the same arguments, and by its SHA-1 the next time', quiet(async (t) => {
   for (const verb of Object.values(VERBS)) {
     const { store, calls } = createStore(({ verb, args }, count) => {
       if (verb === 'evalsha' && count === 1) throw new Error('NOSCRIPT No matching script. Please use EVAL.')
@@ -98,7 +99,7 @@ t.test('a script that Redis does not know is sent with the same arguments, and b
     t.equal(third.script, first.script)
     t.strictSame({ ...second, verb: '', script: '' }, { ...first, verb: '', script: '' })
   }
-})
+}))
 
 t.test('what Redis refuses is passed on, and nothing is sent again or given back', async (t) => {
   const failure = Object.assign(new Error('ERR value is not an integer or NOSCRIPT'), { name: 'ReplyError' })
@@ -135,7 +136,7 @@ t.test('a failure of the script that is sent in full is passed on', async (t) =>
   }
 })
 
-t.test('whatever a client rejects with or throws at once, a verb rejects', async (t) => {
+t.test('whatever a client rejects with or throws at once, a verb rejects', quiet(async (t) => {
   for (const value of [undefined, null, 'NOSCRIPT', { message: 5 }, Symbol('x')]) {
     for (const verb of Object.values(VERBS)) {
       const { store, client, calls } = createStore(() => { throw value })
@@ -146,9 +147,9 @@ t.test('whatever a client rejects with or throws at once, a verb rejects', async
       t.match(await Promise.allSettled([verb(store)]), [{ status: 'rejected' }])
     }
   }
-})
+}))
 
-t.test('an answer that is none is never taken for a claim, a done delivery or a held token', async (t) => {
+t.test('an answer that is none is never taken for a claim, a done delivery or a held token', quiet(async (t) => {
   const garbage = [
     undefined, null, 0, 1, '1', 5, '', 'claimed', 'OK', {}, { 0: 'claimed' }, [], [undefined], [['claimed']], ['CLAIMED'],
     ['done'], ['done', ''], ['done', 'no JSON'], ['done', undefined], Buffer.from('claimed'), NaN, -1, 2
@@ -159,9 +160,9 @@ t.test('an answer that is none is never taken for a claim, a done delivery or a 
     t.notOk(outcome.status === 'fulfilled' && ['claimed', 'running', 'done', 'conflict'].includes(outcome.value.state))
     for (const verb of [VERBS['complete']!, VERBS['release']!]) t.equal(await verb(store), answer === 1 || answer === '1')
   }
-})
+}))
 
-t.test("a verb that Redis does not answer in time rejects; what comes later is nobody's any more", async (t) => {
+t.test("a verb that Redis does not answer in time rejects; what comes later is nobody's any more", quiet(async (t) => {
   for (const [name, verb] of Object.entries(VERBS)) {
     for (const late of [
       ['claimed'], ['running'], ['done', 'no JSON'], null, undefined, 1, 'x', {}, new Error('late')
@@ -178,7 +179,7 @@ t.test("a verb that Redis does not answer in time rejects; what comes later is n
     }
   }
   await noRejections(t)
-})
+}))
 
 t.test('a claim that is not answered in time is given back by its token, as soon as nobody waits for it', async (t) => {
   const { store, calls } = createStore(({ args }) => args.length === 1 ? 1 : new Promise(() => {}), 5)
@@ -247,7 +248,7 @@ t.test('without a time given, a quarter of a second is in time', async (t) => {
   await t.rejects(async () => redisDeliveries({ client }).release('key', 'token'), { ...TIMED_OUT, message: /\b250 ms/ })
 })
 
-t.test('without a connection nothing new is claimed; what is under way is settled once there is one', async (t) => {
+t.test('without a connection nothing new is claimed; what is under way is settled once there is one', quiet(async (t) => {
   const { store, client, calls } = createStore(({ args }) => args.length === 3 && args[2] === `${LEASE}` ? ['claimed'] : 1)
   for (const status of ['close', 'reconnecting', 'disconnecting', 'end']) {
     client.status = status
@@ -261,7 +262,7 @@ t.test('without a connection nothing new is claimed; what is under way is settle
     client.status = status
     t.match(await store.claim('key', 'content', LEASE), { state: 'claimed' })
   }
-})
+}))
 
 /** A store none of whose calls are answered, after so many of them; `answer` makes Redis speak again. */
 async function createSilenced (count: number) {
@@ -297,7 +298,7 @@ t.test('after a hundred calls without an answer one claim at a time is sent, and
   await noRejections(t)
 })
 
-t.test('only a hundred in a row count; a failure other than of Redis is no answer either', async (t) => {
+t.test('only a hundred in a row count; a failure other than of Redis is no answer either', quiet(async (t) => {
   let failing = true
   const { store, calls } = createStore(() => {
     if (failing) throw new Error('Connection is closed.')
@@ -312,7 +313,7 @@ t.test('only a hundred in a row count; a failure other than of Redis is no answe
     await Promise.allSettled(['a', 'b'].map((key) => store.claim(key, 'content', LEASE)))
     t.equal(calls.filter(({ args }) => args.length > 1).length, sent)
   }
-})
+}))
 
 const ENDINGS: Record<string, (silenced: Awaited<ReturnType<typeof createSilenced>>) => unknown> = {
   'a claim is answered': ({ answer, store }) => {
@@ -358,7 +359,7 @@ function createWatched (test: Test, status: string, info: () => Promise<string>)
   return { app, lines, store, client, asked }
 }
 
-t.test('the eviction policy is asked for on each new connection, and at once where there is one', async (t) => {
+t.test('the eviction policy is asked for on each new connection, and at once where there is one', quiet(async (t) => {
   for (const status of ['ready', 'connecting', 'wait', 'end']) {
     const { client, asked, lines } = createWatched(t, status, async () => DROPS)
     const before = status === 'ready' ? 1 : 0
@@ -370,7 +371,7 @@ t.test('the eviction policy is asked for on each new connection, and at once whe
       client.emit('ready')
     }
   }
-})
+}))
 
 t.test('a second log is not told, and the client is not listened to again', async (t) => {
   const { store, client, asked, lines } = createWatched(t, 'ready', async () => DROPS)

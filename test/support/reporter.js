@@ -3,7 +3,7 @@ import { pathToFileURL } from 'node:url'
 import { styleText } from 'node:util'
 
 const SUITE = /^(?:\.built\/)?(test\/.*\.)[jt]s$/
-const RESULT = /^( *)(not )?ok \d+(?: - (.*))?$/
+const RESULT = /^( *)(not )?ok(?: \d+)?(?: - (.*))?$/
 const OMITTED = /^(?:stack|at|source|tapCaught|isToplevel|cwd|externalID|stdio|command|args): ?/
 
 /**
