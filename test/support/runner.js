@@ -3,8 +3,9 @@ import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import Reporter from './reporter.js'
 
-// node test/support/runner.js PATH...: runs compiled suites as plain programs, two at a time, those of `integration` one
-// at a time after them. Without the loaders of tap's own runner, which coverage needs, a suite costs a second less.
+// node test/support/runner.js PATH...: runs compiled suites as plain programs, two at a time, and after them those of
+// `integration`, one at a time. It does without the loaders of tap's own runner, which coverage needs: a second of CPU
+// a suite.
 
 const JOBS = 2
 const OPTIONS = ['--enable-source-maps', '--max-optimized-bytecode-size=3000']
