@@ -7,6 +7,7 @@ import {
 import { createHandlerRunner, type Work } from '../../plugins/lib/handler.js'
 import { isEnabled, tell } from '../../plugins/lib/log.js'
 import { cpuTime } from '../support/waiting.js'
+import { gateOf } from '../support/waiting.js'
 
 /** In everything of an error that must stay out of the log. */
 const CANARY = 'canary'
@@ -175,8 +176,8 @@ t.test('errors carry a code of their own and a status', async (t) => {
 const OK: Answer = { statusCode: 200, body: '{}', outcome: 'accepted', reason: 'handled' }
 const WORK: Work<object> = { provider: 'test', handle: () => undefined, answer: () => OK }
 
-/** Runs work to its end and tells what was called on the way. */
-async function run (work: Partial<Work<object>>, handlerTimeout = 10_000) {
+/** Runs work to its end and lists what was called on the way; `timedOut` is called when its time is up. */
+async function run (work: Partial<Work<object>>, handlerTimeout = 10_000, timedOut = () => {}) {
   const calls: unknown[] = []
   const note = (_details: object, message: string) => { calls.push(message) }
   const request = { log: { warn: note } } as unknown as FastifyRequest
@@ -184,7 +185,10 @@ async function run (work: Partial<Work<object>>, handlerTimeout = 10_000) {
   await new Promise<void>((resolve) => runHandler({}, request, (answer, late) => {
     calls.push({ ...answer, late })
     resolve()
-  }, (answer) => { calls.push(answer) }))
+  }, (answer) => {
+    calls.push(answer)
+    timedOut()
+  }))
   return calls
 }
 
@@ -202,11 +206,11 @@ t.test('what is wrong with a result is told', async (t) => {
 })
 
 t.test('a handler that is too slow is told of twice: when its time is up, and when it ends', async (t) => {
-  const slow = async () => { await new Promise((resolve) => setTimeout(resolve, 30)) }
-  t.strictSame(await run({ handle: slow }, 1), [
+  const [slow, failing] = [gateOf<undefined>(), gateOf<undefined>()]
+  t.strictSame(await run({ handle: () => slow.promise }, 1, () => slow.resolve(undefined)), [
     TIMEOUT, 'handler ended after its time-out', { ...OK, late: true }
   ])
-  t.match(await run({ handle: () => slow().then(boom) }, 1), [
+  t.match(await run({ handle: () => failing.promise.then(boom) }, 1, () => failing.resolve(undefined)), [
     TIMEOUT, 'handler ended after its time-out', { ...HANDLER_FAILED, late: true }
   ])
 })
