@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { TSchema } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
 import {
-  AghanimEventSchema, aghanimRouteSchema, EventReplySchema, PlayerSchema, PlayerVerifyDataSchema, playerVerifyEvent,
+  AghanimEventSchema, aghanimRouteSchema, PlayerSchema, PlayerVerifyDataSchema, playerVerifyEvent,
   type AghanimEvent, type Player, type PlayerVerifyData, type PlayerVerifyEvent
 } from '../schemas/aghanim.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
@@ -18,7 +18,7 @@ import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/keys.js'
 import { anything, callback, path, required, schema, type Awaitable } from './lib/options.js'
 import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
 import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
-import { compileReply } from './lib/reply.js'
+import { compileReply, plainObjectJson, type Reply } from './lib/reply.js'
 import { compileCheck, compileOptionCheck } from './lib/schema-check.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import type { Secret } from './lib/secrets.js'
@@ -32,10 +32,18 @@ type PlayerVerifyDataLike = TSchema & { static: PlayerVerifyData }
 export interface AghanimOptions<EventData extends TSchema = PlayerVerifyDataLike> extends WebhookOptions {
   /** The webhook's secret key (S2S key); several while one replaces another; or a function that finds it. */
   secret: Secret | SecretResolver
-  /** Called with `player.verify`: the player lets them in, `null` or a thrown `deny()` does not. */
-  verifyPlayer (event: PlayerVerifyEvent<EventData>, request: FastifyRequest): Awaitable<Player | null>
-  /** Called with every other event. What it returns is the answer; nothing means `{ "status": "ok" }`. */
-  handleEvent?: ((event: AghanimEvent, request: FastifyRequest) => Awaitable<object | undefined | void>) | undefined
+  /**
+   * Called with `player.verify`: a player is admitted; `null`, `undefined` or a thrown `deny()` denies. Optional
+   * members that are `null` are left out of the reply.
+   */
+  verifyPlayer (
+    event: PlayerVerifyEvent<EventData>, request: FastifyRequest
+  ): Awaitable<Reply<Player> | null | undefined>
+  /**
+   * Called with every other event. A plain object that it returns is the reply; any other result, such as one of a
+   * database driver, is answered `{ "status": "ok" }`.
+   */
+  handleEvent?: ((event: AghanimEvent, request: FastifyRequest) => unknown) | undefined
   /** The schema of `event_data` in `player.verify`, for composite or social logins. Default: a `player_id`. */
   eventData?: EventData | undefined
   /** Where the route is. Default `/aghanim`. */
@@ -128,7 +136,6 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
   const keysFor = createKeyLookup(options.secret, rules, scope.log)
   const checkVerify = compileOptionCheck('aghanimPlugin', 'eventData', playerVerifyEvent(eventData))
   const checkEvent = compileCheck(AghanimEventSchema)
-  const writeReply = compileReply(EventReplySchema)
   const writePlayer = compileReply(PlayerSchema, (player: Player, asked: unknown) =>
     typeof asked !== 'string' || asked === player.player_id
       ? undefined
@@ -162,8 +169,8 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
       isVerify: isPlayerVerify(event), asked: (event.event_data as PlayerVerifyData | undefined)?.player_id
     }),
     answer (result, { isVerify, asked }) {
-      if (!isVerify) return result === undefined ? TAKEN : writeReply(result, undefined)
-      return result === null ? DENIED : writePlayer(result, asked)
+      if (!isVerify) return { ...TAKEN, body: plainObjectJson(result) ?? TAKEN.body }
+      return result === null || result === undefined ? DENIED : writePlayer(result, asked)
     }
   })
 }

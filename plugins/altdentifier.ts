@@ -6,6 +6,7 @@ import {
 } from '../schemas/altdentifier.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeHex } from './lib/decode.js'
+import { readDenial } from './lib/deny.js'
 import { createExplain } from './lib/diagnosis/explain.js'
 import type { Scheme } from './lib/diagnosis/scheme.js'
 import { NO_CONTENT } from './lib/errors.js'
@@ -118,6 +119,7 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
     check: (payload) => checkOp(payload) ?? checks.get((payload as AltDentifierEvent).OP)?.(payload),
     kindOf: ({ OP }) => ALTDENTIFIER_KINDS[OP],
     question: ({ OP }) => OP,
+    denial: readDenial,
     handle: (event, request) => checks.has(event.OP) ? handleEvent(event, request) : undefined,
     answer: (_result, OP) => checks.has(OP)
       ? NO_CONTENT

@@ -60,9 +60,10 @@ async function humandetectApi (scope: FastifyInstance, options: HumanDetectApiOp
     apiKeys: required(anything),
     verifyToken: required(callback),
     onRejected: callback,
+    onFailed: callback,
     path
   })
-  const settings = { ...readRouteSettings(options), onRejected: options.onRejected }
+  const settings = { ...readRouteSettings(options), onRejected: options.onRejected, onFailed: options.onFailed }
   const authenticate = createKeyCheck(PLUGIN, 'apiKeys', API_KEY, options.apiKeys)
   const check = compileCheck(TokenVerificationSchema)
   const writeResult = compileReply(HumanDetectResultSchema, ({ timestamp }: HumanDetectResult) =>

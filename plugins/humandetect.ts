@@ -12,6 +12,7 @@ import { checkApiKey } from './lib/api-keys.js'
 import { readBaseUrl } from './lib/base-url.js'
 import { deliveryStore, openDeliveries } from './lib/deliveries.js'
 import type { DeliveryStore } from './lib/delivery-store.js'
+import { readDenial } from './lib/deny.js'
 import { InvalidOption, NO_CONTENT } from './lib/errors.js'
 import { createGuard, type Guard, type RequireHumanOptions, type VerifyTokenOptions } from './lib/guard.js'
 import { createJsonClient } from './lib/json-client.js'
@@ -166,6 +167,7 @@ function addOwnRoute (
     authenticate: () => ({ ok: true }), // who sends it is what the token is to show
     check: (payload) => isToken((payload as HumanDetectRequest).token) ? check(payload) : tokenRequired,
     admit,
+    denial: readDenial,
     handle: (_event, request) => handleResult(request.humandetect!, request),
     answer: (result) => result === undefined && !needsReply ? NO_CONTENT : writeReply(result, undefined)
   })

@@ -10,6 +10,7 @@ import {
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeBase64 } from './lib/decode.js'
 import type { Identity } from './lib/delivery-id.js'
+import { readDenial } from './lib/deny.js'
 import { createExplain } from './lib/diagnosis/explain.js'
 import type { Scheme } from './lib/diagnosis/scheme.js'
 import { PUBLIC_ENDPOINT, publicEndpoint } from './lib/endpoint.js'
@@ -187,6 +188,7 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
         path: scope.prefix + url, scheme: identityValidationScheme, keysFor, endpoint: endpoint!
       }),
       check,
+      denial: readDenial,
       kindOf: () => kind,
       identify,
       answer: () => NO_CONTENT,

@@ -16,7 +16,7 @@ import {
   anything, anyText, callback, checkOptions, oneOf, path, required, schema, text, type Awaitable, type Rule
 } from './lib/options.js'
 import { createReader, type Reading } from './lib/reading.js'
-import { compileReply } from './lib/reply.js'
+import { compileReply, type Reply as ReplyOf } from './lib/reply.js'
 import { compileOptionCheck } from './lib/schema-check.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import type { Secret, SecretEncoding } from './lib/secrets.js'
@@ -68,7 +68,7 @@ export interface ProviderOptions<
   /** Called with every event. A thrown `deny()` refuses it. */
   handleEvent: (
     event: Static<Body>, request: FastifyRequest
-  ) => Reply extends TSchema ? Awaitable<Static<Reply>> : unknown
+  ) => Reply extends TSchema ? Awaitable<ReplyOf<Static<Reply>>> : unknown
   /** Where the route is. Default: a slash and the provider's name. */
   path?: string | undefined
 }

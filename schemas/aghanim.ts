@@ -1,7 +1,7 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
 import {
-  DenialSchema, errorResponses, IdReused, InvalidReply, invalidPayload, once, optional, otherError, RefusalSchema,
-  WebhookErrors, withExamples, type RouteSchema
+  DenialSchema, IdReused, invalidPayload, InvalidReply, once, optional, WebhookErrors, webhookResponses,
+  withExamples, type RouteSchema
 } from './common.js'
 
 /** What every event has around its `event_data`. Values that Aghanim may extend (types, triggers) stay open. */
@@ -116,16 +116,16 @@ const HeadersSchema = Type.Object({
   })
 })
 
-const refusals = {
+const errors = {
   ...WebhookErrors,
   400: {
     ...WebhookErrors[400],
     ...invalidPayload('/event_id: Expected required property'),
     FST_VERIFICATION_UNKNOWN_EVENT: 'No handler takes this type of event'
   },
-  422: IdReused
+  422: IdReused,
+  500: { ...WebhookErrors[500], ...InvalidReply }
 }
-const failures = { 500: { ...WebhookErrors[500], ...InvalidReply }, 503: WebhookErrors[503] }
 const player = { player_id: '2D2R-OP3C', name: 'Beebee-Ate', attributes: { level: 2 }, country: 'US' }
 const denied = { status: 'error', code: 'not_found', message: 'Player verification failed' }
 const banned = { status: 'error', code: 'banned', message: 'This player may not buy' }
@@ -135,10 +135,7 @@ const responses = {
     description: 'The player is let in, or the event was taken'
   }),
   401: { ...withExamples(DenialSchema, { not_found: denied }), description: 'The player is denied' },
-  '4xx': { ...withExamples(DenialSchema, { banned }), description: 'The player or event is denied' },
-  ...errorResponses(refusals, RefusalSchema),
-  ...errorResponses(failures),
-  ...otherError()
+  ...webhookResponses(errors, { banned })
 }
 
 /** The route on API pages. */

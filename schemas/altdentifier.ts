@@ -1,7 +1,6 @@
 import { Type, type Static, type TProperties } from '@sinclair/typebox'
 import {
-  errorResponses, invalidPayload, NoContentSchema, once, optional, otherError, WebhookErrors, withExamples,
-  type RouteSchema
+  invalidPayload, NoContentSchema, once, optional, WebhookErrors, webhookResponses, withExamples, type RouteSchema
 } from './common.js'
 
 const Snowflake = Type.String({
@@ -92,7 +91,7 @@ const errors = {
   ...WebhookErrors,
   400: { ...WebhookErrors[400], ...invalidPayload('/OP: Expected required property') }
 }
-const responses = { 204: once(NoContentSchema), ...errorResponses(errors), ...otherError() }
+const responses = { 204: once(NoContentSchema), ...webhookResponses(errors) }
 
 /** The route on API pages; `signed` where it requires a `Signature` too. */
 export function altdentifierRouteSchema (signed: boolean): RouteSchema {

@@ -38,6 +38,8 @@ export const DenialSchema = Type.Object({
   message: Type.String()
 }, { description: 'The handler refused' })
 
+const REFUSED = { status: 'error', code: 'refused', message: 'Not here' }
+
 /** What a 4xx may be: a denial of any status, or an error of the route itself. */
 export const RefusalSchema = Type.Union([DenialSchema, ErrorSchema])
 
@@ -103,6 +105,24 @@ export function errorResponses<Status extends number> (
     return [status, { ...withExamples(schema, Object.fromEntries(examples)), description, ...again }]
   })
   return Object.fromEntries(responses) as Record<Status, TSchema>
+}
+
+/** Any 4xx by which a handler refuses. */
+export function anyDenial (denials: Readonly<Record<string, unknown>> = { refused: REFUSED }): { '4xx': TSchema } {
+  return { '4xx': { ...withExamples(DenialSchema, denials), description: 'The handler refused' } }
+}
+
+/** Answers of a webhook: those errors, and what a handler refuses with any 4xx. */
+export function webhookResponses (
+  messages: Readonly<Record<number, Messages>>, denials?: Readonly<Record<string, unknown>>
+): Record<string, TSchema> {
+  const { 500: failed, 503: unavailable, ...refusals } = messages
+  return {
+    ...anyDenial(denials),
+    ...errorResponses(refusals, RefusalSchema),
+    ...errorResponses({ 500: failed!, 503: unavailable! }),
+    ...otherError()
+  }
 }
 
 /** Any status that is not listed: without it, Fastify would print the message of an error of a host's hook. */

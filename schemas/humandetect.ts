@@ -1,7 +1,7 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
 import {
-  errorResponses, InvalidReply, invalidPayload, KEY_PATTERN, NoContentSchema, otherError, RouteErrors, withExamples,
-  type RouteSchema
+  anyDenial, errorResponses, InvalidReply, invalidPayload, KEY_PATTERN, NoContentSchema, otherError, RouteErrors,
+  withExamples, type RouteSchema
 } from './common.js'
 
 /** What a token may be: opaque, in the document's examples about 300 characters of base64. */
@@ -88,6 +88,7 @@ export function humandetectRouteSchema (reply: TSchema): RouteSchema {
     response: {
       200: { description: 'A human', ...reply },
       204: NoContentSchema,
+      ...anyDenial(),
       ...ownErrors,
       403: notHuman,
       ...otherError()

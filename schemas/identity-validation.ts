@@ -1,7 +1,7 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
 import {
-  errorResponses, IdReused, invalidPayload, KEY_PATTERN, NoContentSchema, once, optional, otherError,
-  WebhookErrors, withExamples, type RouteSchema
+  IdReused, invalidPayload, KEY_PATTERN, NoContentSchema, once, optional, WebhookErrors, webhookResponses,
+  withExamples, type RouteSchema
 } from './common.js'
 
 const notification = {
@@ -64,7 +64,7 @@ const errors = {
   400: { ...WebhookErrors[400], ...invalidPayload('/event_id: Expected string') },
   422: IdReused
 }
-const responses = { 204: once(NoContentSchema), ...errorResponses(errors), ...otherError() }
+const responses = { 204: once(NoContentSchema), ...webhookResponses(errors) }
 
 /** One of the routes on API pages. */
 export function identityValidationRouteSchema (kind: Kind, schema: TSchema): RouteSchema {

@@ -1,7 +1,6 @@
 import { Type, type TSchema } from '@sinclair/typebox'
 import {
-  DenialSchema, errorResponses, IdReused, InvalidReply, invalidPayload, NoContentSchema, once, otherError,
-  RefusalSchema, WebhookErrors, withExamples, type RouteSchema
+  IdReused, invalidPayload, InvalidReply, NoContentSchema, once, WebhookErrors, webhookResponses, type RouteSchema
 } from './common.js'
 
 /** What is shown of a provider of the user's own. */
@@ -14,13 +13,12 @@ interface About {
   readonly reply?: TSchema | undefined
 }
 
-const refusals = {
+const errors = {
   ...WebhookErrors,
   400: { ...WebhookErrors[400], ...invalidPayload('/id: Expected required property') },
-  422: IdReused
+  422: IdReused,
+  500: { ...WebhookErrors[500], ...InvalidReply }
 }
-const failures = { 500: { ...WebhookErrors[500], ...InvalidReply }, 503: WebhookErrors[503] }
-const refused = { status: 'error', code: 'refused', message: 'Not here' }
 
 /** The route on API pages. */
 export function providerRouteSchema ({ name, summary, headers, algorithm, body, reply }: About): RouteSchema {
@@ -35,10 +33,7 @@ export function providerRouteSchema ({ name, summary, headers, algorithm, body, 
     body,
     response: {
       ...success,
-      '4xx': { ...withExamples(DenialSchema, { refused }), description: 'The handler refused' },
-      ...errorResponses(refusals, RefusalSchema),
-      ...errorResponses(failures),
-      ...otherError()
+      ...webhookResponses(errors)
     }
   }
 }

@@ -1,6 +1,7 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { STATUS_CODES } from 'node:http'
-import { describeError, errorBody, type Answer } from './errors.js'
+import { deliveryOf } from './delivery.js'
+import { describeError, errorBody, errorOf, type Answer } from './errors.js'
 import { bodyArrives } from './raw-body.js'
 import type { Reason, Report } from './report.js'
 
@@ -35,6 +36,14 @@ export function ownAnswers (
   scope.addHook('preClose', (done) => { shuttingDown = true; done() })
 
   const send: Send = (reply, answer) => {
+    const delivery = deliveryOf(reply.request)
+    if (answer.outcome !== 'failed' || delivery === undefined) return sendNow(reply, answer)
+    // Through Fastify, so that the onError hooks of the host see the error. Its error handler is the one below.
+    delivery.failure = answer
+    reply.send(errorOf(answer))
+  }
+
+  function sendNow (reply: FastifyReply, answer: Answer): void {
     const { request } = reply
     const { statusCode, body } = rephrase(answer)
     report(request, answer, statusCode)
@@ -48,12 +57,22 @@ export function ownAnswers (
     else reply.header('content-type', JSON_TYPE).serializer(asItIs).send(body)
   }
 
+  function handleError (error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+    const delivery = deliveryOf(request)
+    const failure = delivery?.failure
+    if (failure !== undefined) {
+      delivery!.failure = undefined
+      return sendNow(reply, failure)
+    }
+    const { statusCode, code } = readError(error)
+    sendNow(reply, { ...errorAnswer(statusCode, code), details: { failure: describeError(error) } })
+  }
+
   // Reached only where a host's onSend hook keeps throwing: Fastify would then print the error itself.
   scope.setSerializerCompiler(() => (error: { statusCode: number }) => rephrase(errorAnswer(error.statusCode)).body!)
-  scope.setErrorHandler<FastifyError>((error, _request, reply) => {
-    const { statusCode, code } = readError(error)
-    send(reply, { ...errorAnswer(statusCode, code), details: { failure: describeError(error) } })
-  })
+  // Twice, since a failure that is sent has used up the first one, and an onSend hook may throw after that.
+  scope.setErrorHandler<FastifyError>(handleError)
+  scope.addHook('onRoute', (route) => { route.errorHandler = handleError })
   return send
 }
 

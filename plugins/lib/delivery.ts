@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Readable } from 'node:stream'
 import type { Deadline } from './deadlines.js'
+import type { Answer } from './errors.js'
 
 /** A body on its way, and who is to be told if it takes too long. */
 export interface Arriving { readonly reply: FastifyReply, readonly payload: Readable }
@@ -40,6 +41,8 @@ export interface Delivery {
   event: object | undefined
   /** By what a store knows it. */
   key: string | undefined
+  /** The answer of a failure, while the onError hooks of the host run. */
+  failure: Answer | undefined
 }
 
 export const kDelivery = Symbol('fastify-verification.delivery')
@@ -63,7 +66,8 @@ export function beginDelivery (request: FastifyRequest): Delivery {
     mac: undefined,
     id: undefined,
     event: undefined,
-    key: undefined
+    key: undefined,
+    failure: undefined
   };
   (request as Delivered)[kDelivery] = delivery
   return delivery

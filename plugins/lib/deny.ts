@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http'
 import { InvalidOption, type Answer } from './errors.js'
 
 export interface DenialOptions {
@@ -22,7 +23,31 @@ class Denial {
   }
 }
 
-export const readDenial = Denial.answerOf
+/** The answer to a thrown value that is a decision to refuse: a `deny()`, or a 4xx of http-errors. */
+export function readDenial (thrown: unknown): Answer | undefined {
+  return Denial.answerOf(thrown) ?? readHttpError(thrown)
+}
+
+/** Reads an error of http-errors or @fastify/sensible whose message is meant for the client. */
+function readHttpError (thrown: unknown): Answer | undefined {
+  try {
+    if (!(thrown instanceof Error)) return undefined
+    const { expose, statusCode, code, message } = thrown as Error & Record<'expose' | 'statusCode' | 'code', unknown>
+    if (expose !== true || typeof message !== 'string' || !isClientError(statusCode)) return undefined
+    const name = STATUS_CODES[statusCode] ?? 'Refused'
+    return denied(statusCode, typeof code === 'string' ? code : name.toLowerCase().replaceAll(/\W+/g, '_'), message)
+  } catch { // thrown by a getter or a proxy
+    return undefined
+  }
+}
+
+function isClientError (statusCode: unknown): statusCode is number {
+  return Number.isInteger(statusCode) && statusCode as number >= 400 && statusCode as number < 500
+}
+
+function denied (statusCode: number, code: string, message: string): Answer {
+  return { statusCode, body: JSON.stringify({ status: 'error', code, message }), outcome: 'denied', reason: 'denied' }
+}
 
 /**
  * A decision to refuse, for a handler to throw: answered with its status and the flat error
@@ -33,11 +58,10 @@ export const readDenial = Denial.answerOf
  */
 export function deny (options: DenialOptions = {}): Denial {
   const { statusCode = 401, code = 'not_found', message = 'Player verification failed' } = options
-  if (!Number.isInteger(statusCode) || statusCode < 400 || statusCode > 499) {
+  if (!isClientError(statusCode)) {
     throw new InvalidOption('deny', 'statusCode', 'must be a 4xx status')
   }
   if (typeof code !== 'string') throw new InvalidOption('deny', 'code', 'must be a string')
   if (typeof message !== 'string') throw new InvalidOption('deny', 'message', 'must be a string')
-  const body = JSON.stringify({ status: 'error', code, message })
-  return new Denial({ statusCode, body, outcome: 'denied', reason: 'denied' })
+  return new Denial(denied(statusCode, code, message))
 }

@@ -23,8 +23,27 @@ export interface Answer {
   readonly reason: Reason
   /** For the log only. */
   readonly details?: object | undefined
+  /** What was thrown: for the host's onError hooks and `onFailed`, never for a client or a log. */
+  readonly thrown?: { readonly value: unknown }
   /** Of the log, where it is not that of the outcome: nobody expects this of a provider that is set up well. */
   readonly level?: 'warn'
+}
+
+/** The error of a failed delivery, for code of the host: what was thrown, or an error with the code of the answer. */
+export function errorOf ({ thrown, body = '{}', details }: Answer): Error {
+  if (thrown !== undefined && isError(thrown.value)) return thrown.value
+  const { code, message } = JSON.parse(body) as { code: string, message: string }
+  const { problems } = Object(details) as { problems?: readonly string[] }
+  const text = problems === undefined ? message : `${message}: ${problems.join('; ')}`
+  return Object.assign(new Error(text, thrown && { cause: thrown.value }), { code })
+}
+
+function isError (value: unknown): value is Error {
+  try {
+    return value instanceof Error
+  } catch { // thrown by a proxy
+    return false
+  }
 }
 
 /** The JSON text of an error in Fastify's own shape. */

@@ -2,6 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import { describeError, HANDLER_FAILED, INVALID_REPLY, TIMEOUT, type Answer } from './errors.js'
 import { tell } from './log.js'
 import { QueueUnavailable } from './queue-unavailable.js'
+import type { InvalidResult } from './reply.js'
 import { isThenable, outcomeOf } from './thenable.js'
 import { createTimeLimit } from './time-limit.js'
 
@@ -12,7 +13,7 @@ export interface Work<Event, Question = unknown> {
   readonly question?: (event: Event) => Question
   readonly handle: (event: Event, request: FastifyRequest) => unknown
   /** What the handler's result is answered with, or what is wrong with it. */
-  readonly answer: (result: unknown, question: Question) => Answer | { problem: string }
+  readonly answer: (result: unknown, question: Question) => Answer | InvalidResult
   /** What a thrown value is answered with, if it is an answer and no failure. */
   readonly denial?: (thrown: unknown) => Answer | undefined
 }
@@ -33,8 +34,8 @@ export function createHandlerRunner<Event, Question> (
   function succeeded (result: unknown, question: Question): Answer {
     try {
       const answer = work.answer(result, question)
-      if (!('problem' in answer)) return answer
-      return { ...INVALID_REPLY, details: { problem: answer.problem } }
+      if (!('problems' in answer)) return answer
+      return { ...INVALID_REPLY, details: { problems: answer.problems } }
     } catch (error) { // by a type of the user's own in the reply's schema
       return failed(error)
     }
@@ -42,7 +43,7 @@ export function createHandlerRunner<Event, Question> (
 
   function failed (thrown: unknown): Answer {
     return work.denial?.(thrown) ?? QueueUnavailable.answerOf(thrown) ??
-      { ...HANDLER_FAILED, details: { failure: describeError(thrown) } }
+      { ...HANDLER_FAILED, details: { failure: describeError(thrown) }, thrown: { value: thrown } }
   }
 
   return (event, request, ended, timedOut) => {

@@ -38,7 +38,7 @@ export function createOnce<Event> (run: RunHandler<Event>, provider: string, rul
         settle(claim.token, answer, about, log, () => { if (!late) answered(answer) })
       }, answered)
     }, (error) => {
-      answered({ ...STORE_UNAVAILABLE, details: { failure: describeError(error) } })
+      answered({ ...STORE_UNAVAILABLE, details: { failure: describeError(error) }, thrown: { value: error } })
     })
   }
 

@@ -8,7 +8,7 @@ export class QueueUnavailable extends Error {
   constructor (cause: unknown) {
     super('The queue cannot take this at the moment', { cause })
     this.name = 'QueueUnavailable'
-    this.#answer = { ...QUEUE_UNAVAILABLE, details: { failure: describeError(cause) } }
+    this.#answer = { ...QUEUE_UNAVAILABLE, details: { failure: describeError(cause) }, thrown: { value: this } }
   }
 
   /** Asks no getter and no proxy of what a handler has thrown: only what is made here is answered so. */

@@ -1,64 +1,77 @@
-import type { Static, TSchema } from '@sinclair/typebox'
+import { OptionalKind, type Static, type TSchema } from '@sinclair/typebox'
 import type { Answer } from './errors.js'
+import { jsonDataOf, type NullRules } from './json-data.js'
 import { compileCheck } from './schema-check.js'
 
-/** A 200 with what a handler returned, or what is wrong with it. */
-export type ReplyWriter<Event> = (value: unknown, event: Event) => Answer | { problem: string }
+/** A value of a reply's type, in which each optional member may also be null, which leaves it out. */
+export type Reply<T> = T extends readonly (infer Element)[] ? readonly Reply<Element>[]
+  : T extends object ? { [Key in keyof T]: Reply<T[Key]> | (object extends Pick<T, Key> ? null : never) }
+    : T
+
+/** The problems of a result, each a path and a rule. */
+export interface InvalidResult { readonly problems: readonly string[] }
+
+/** Makes a 200 of what a handler returned, or lists its problems. */
+export type ReplyWriter<Event> = (value: unknown, event: Event) => Answer | InvalidResult
 
 /**
- * Writes replies of a schema. Where the schema names properties, others at the top level are dropped. What is checked
- * is what is sent: no getter or `toJSON` can show one thing to the check and another to the client. `fits` says what
- * is wrong with a reply for this event.
+ * Writes replies of a schema. Where the schema names properties, others at the top level are dropped; so are optional
+ * members that are null, at every level, unless the schema accepts null. `fits` returns the problem of a reply that
+ * does not belong to this event.
  */
 export function compileReply<Event, Schema extends TSchema> (
   schema: Schema, fits?: (reply: Static<Schema>, event: Event) => string | undefined, check = compileCheck(schema)
 ): ReplyWriter<Event> {
   const keys = Object.keys(schema['properties'] ?? {})
+  const rules = nullRulesOf(schema)
   return (value, event) => {
-    let reply: unknown
-    let body: string | undefined
-    try {
-      reply = dataOf(keys.length === 0 ? value : pick(value, keys))
-      body = JSON.stringify(reply)
-    } catch {
-      return { problem: '/: cannot be written as JSON' }
-    }
-    const problem = check(reply) ?? fits?.(reply as Static<Schema>, event)
-    if (problem !== undefined) return { problem }
-    if (body === undefined) return { problem: '/: Expected a value' }
-    return { statusCode: 200, body, outcome: 'accepted', reason: 'handled' }
+    const { data, unwritable } = jsonDataOf(value, keys, rules)
+    const problems = problemsOf(data, unwritable)
+    if (problems.length > 0) return { problems }
+    const problem = data === undefined ? '/: Expected a value' : fits?.(data as Static<Schema>, event)
+    if (problem !== undefined) return { problems: [problem] }
+    return { statusCode: 200, body: JSON.stringify(data), outcome: 'accepted', reason: 'handled' }
+  }
+
+  function problemsOf (data: unknown, unwritable: readonly string[]): readonly string[] {
+    const unwritten = unwritable.map((path) => `${path}: cannot be written as JSON`)
+    if (data === undefined && unwritten.length > 0) return unwritten
+    // What the rules do not reach, such as the members of a union, is found by the errors of the check.
+    if (check(data) === undefined || (check.dropNulls(data) && check(data) === undefined)) return unwritten
+    return check.problems(data)
   }
 }
 
-/** The named properties of an object, as far as it has them; anything else as it is. */
-export function pick (value: unknown, keys: readonly string[]): unknown {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
-  const source = value as Record<string, unknown>
-  const picked: Record<string, unknown> = {}
-  for (const key of keys) {
-    const member = source[key]
-    if (member !== undefined) picked[key] = member
+/** Reads from a schema which members may be left out where they are null, inside objects and arrays. */
+function nullRulesOf (schema: TSchema | undefined): NullRules | undefined {
+  if (schema?.['type'] === 'array') {
+    const elements = nullRulesOf(schema['items'])
+    return elements && { omitted: new Set(), members: new Map(), elements }
   }
-  return picked
+  if (schema?.['type'] !== 'object') return undefined
+  const omitted = new Set<string>()
+  const members = new Map<string, NullRules>()
+  for (const [name, member] of Object.entries<TSchema>(schema['properties'] ?? {})) {
+    if (OptionalKind in member && !mayBeNull(member)) omitted.add(name)
+    const rules = nullRulesOf(member)
+    if (rules !== undefined) members.set(name, rules)
+  }
+  return { omitted, members, elements: undefined }
 }
 
-/** What JSON makes of a value. Most are plain already, and are not written and parsed only to find that out. */
-function dataOf (value: unknown): unknown {
-  const copy = copyPlain(value)
-  if (copy !== undefined) return copy
-  const text: string | undefined = JSON.stringify(value)
-  return text === undefined ? undefined : JSON.parse(text)
+function mayBeNull ({ type, anyOf }: TSchema): boolean {
+  return type === undefined ? anyOf?.some(mayBeNull) ?? true : type === 'null'
 }
 
-/** The same texts, finite numbers, flags and nulls in objects of our own; undefined where there is anything else. */
-function copyPlain (value: unknown): unknown {
-  if (typeof value === 'string' || typeof value === 'boolean' || value === null || Number.isFinite(value)) return value
-  if (typeof value !== 'object' || Object.getPrototypeOf(value) !== Object.prototype) return undefined
-  const copy: Record<string, unknown> = { ...value }
-  for (const key in copy) {
-    const member = copyPlain(copy[key])
-    if (member === undefined) return undefined
-    copy[key] = member
+/** The JSON of a plain object, undefined for anything else: an instance of a class, a list, a primitive, nothing. */
+export function plainObjectJson (value: unknown): string | undefined {
+  try {
+    if (typeof value !== 'object' || value === null) return undefined
+    const prototype: unknown = Object.getPrototypeOf(value)
+    if (prototype !== Object.prototype && prototype !== null) return undefined
+    const { data, unwritable } = jsonDataOf(value)
+    return unwritable.length === 0 && typeof data === 'object' && !Array.isArray(data) ? JSON.stringify(data) : undefined
+  } catch { // thrown by a proxy
+    return undefined
   }
-  return copy
 }

@@ -1,9 +1,10 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { channel } from 'node:diagnostics_channel'
 import { deliveryOf } from './delivery.js'
-import { describeError, isForbidden, type Answer } from './errors.js'
+import { describeError, errorOf, isForbidden, type Answer } from './errors.js'
 import { isEnabled, tell, type Level } from './log.js'
 import type { RejectionReason } from './rejection.js'
+import type { WatchOptions } from './settings.js'
 
 /** What became of a delivery. */
 export type Outcome = 'accepted' | 'duplicate' | 'denied' | 'rejected' | 'failed'
@@ -78,21 +79,27 @@ export function tellOf (
 /** Called with each answer, and the status it is given with, before it is sent. */
 export type Report = (request: FastifyRequest, answer: Answer, status: number) => void
 
-/** Reports a plugin's deliveries, where anybody wants to know. `onRejected` is told of those that are not authentic. */
-export function createReport (
-  provider: string, onRejected: ((delivery: RejectedDelivery) => void) | undefined
-): Report {
+/** Reports a plugin's deliveries to the log, the channel and the observers. */
+export function createReport (provider: string, { onRejected, onFailed }: WatchOptions): Report {
   return (request, answer, status) => {
     const { log } = request
     const rejects = onRejected !== undefined && isForbidden(answer)
-    if (!rejects && !deliveries.hasSubscribers && !isEnabled(log, answer.level ?? LEVELS[answer.outcome])) return
+    const fails = onFailed !== undefined && answer.outcome === 'failed'
+    const observed = rejects || fails || deliveries.hasSubscribers
+    if (!observed && !isEnabled(log, answer.level ?? LEVELS[answer.outcome])) return
     const report = reportOf(provider, request, answer, status)
     tellOf(report, log, answer)
-    if (rejects) {
-      Promise.resolve(report as RejectedDelivery).then(onRejected).catch((error: unknown) => {
-        tell(log, 'error', { provider, failure: describeError(error) }, 'onRejected failed')
-      })
+    if (rejects) call(() => onRejected(report as RejectedDelivery), 'onRejected', log)
+    if (fails) {
+      const error = answer.thrown === undefined ? errorOf(answer) : answer.thrown.value
+      call(() => onFailed(error, report), 'onFailed', log)
     }
+  }
+
+  function call (observer: () => void, name: string, log: FastifyBaseLogger): void {
+    Promise.resolve().then(observer).catch((error: unknown) => {
+      tell(log, 'error', { provider, failure: describeError(error) }, `${name} failed`)
+    })
   }
 }
 

@@ -1,22 +1,66 @@
-import { FormatRegistry, type TSchema } from '@sinclair/typebox'
-import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { FormatRegistry, OptionalKind, type TSchema } from '@sinclair/typebox'
+import { TypeCompiler, type ValueError } from '@sinclair/typebox/compiler'
 import { InvalidOption } from './errors.js'
 
-const LONGEST_PROBLEM = 300
+const MAX_PROBLEM_LENGTH = 300
+const MAX_PROBLEMS = 10
 
-/** Tells what is wrong with a value, as a path and a rule, never the value; undefined if nothing is. */
-export type Check = (value: unknown) => string | undefined
+/** Returns the first problem of a value, as a path and a rule, never the value; undefined for a valid one. */
+export interface Check {
+  (value: unknown): string | undefined
+  /** Lists the problems, one a path, ten at most. */
+  readonly problems: (value: unknown) => readonly string[]
+  /** Removes optional members that are null and must not be. Returns whether there were any. */
+  readonly dropNulls: (value: unknown) => boolean
+}
 
 /** Compiled once: no coercion, no defaults, no removal. */
 export function compileCheck (schema: TSchema): Check {
   const compiled = TypeCompiler.Compile(schema)
-  return (value) => {
-    if (compiled.Check(value)) return undefined
-    let error = compiled.Errors(value).First()!
-    // What is wrong with something nullable is what is wrong with it as something.
-    while (error.schema.anyOf?.[1]?.type === 'null') error = error.errors[0]!.First()!
-    return `${error.path || '/'}: ${error.message}`.slice(0, LONGEST_PROBLEM)
+  const first: (value: unknown) => string | undefined =
+    (value) => compiled.Check(value) ? undefined : textOf(compiled.Errors(value).First()!)
+
+  return Object.assign(first, {
+    problems (value: unknown): readonly string[] {
+      const problems = new Map<string, string>()
+      for (const error of compiled.Errors(value)) {
+        if (!problems.has(error.path)) problems.set(error.path, textOf(error))
+        if (problems.size === MAX_PROBLEMS) break
+      }
+      return [...problems.values()]
+    },
+    dropNulls (value: unknown): boolean {
+      const paths = [...compiled.Errors(value)].flatMap((error) => superfluousNulls(error) ?? [])
+      for (const path of paths) remove(value, path)
+      return paths.length > 0
+    }
+  })
+}
+
+function textOf (error: ValueError): string {
+  let inner = error
+  // The problem of something nullable is that of its other alternative.
+  while (inner.schema.anyOf?.[1]?.type === 'null') inner = inner.errors[0]!.First()!
+  return `${inner.path || '/'}: ${inner.message}`.slice(0, MAX_PROBLEM_LENGTH)
+}
+
+/** The paths of optional members whose null is all that this error is about; undefined if it is about more. */
+function superfluousNulls ({ value, schema, path, errors }: ValueError): string[] | undefined {
+  if (value === null) return OptionalKind in schema ? [path] : undefined
+  for (const alternative of errors) {
+    const nulls = [...alternative].map(superfluousNulls)
+    if (nulls.length > 0 && !nulls.includes(undefined)) return nulls.flatMap((paths) => paths!)
   }
+  return undefined
+}
+
+/** Removes a member by its JSON pointer (RFC 6901). */
+function remove (value: unknown, path: string): void {
+  const keys = path.slice(1).split('/').map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'))
+  const last = keys.pop()!
+  let holder = value as Record<string, unknown>
+  for (const key of keys) holder = holder[key] as Record<string, unknown>
+  delete holder[last]
 }
 
 /** The same for a schema from a user's options. */

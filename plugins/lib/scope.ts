@@ -9,12 +9,12 @@ import type { RouteSettings, WatchOptions } from './settings.js'
 
 /** Makes a plugin's scope one of this collection's: raw bodies, answers of its own, sensible's helpers for handlers. */
 export function prepareScope (
-  scope: FastifyInstance, provider: string, { bodyTimeout, onRejected }: RouteSettings & WatchOptions,
+  scope: FastifyInstance, provider: string, settings: RouteSettings & WatchOptions,
   rephrase?: Rephrase
 ): Send {
   if (!scope.hasDecorator('httpErrors')) registerSensible(scope)
-  const endBodyDeadline = captureRawBody(scope, bodyTimeout)
-  return ownAnswers(scope, createReport(provider, onRejected), endBodyDeadline, rephrase)
+  const endBodyDeadline = captureRawBody(scope, settings.bodyTimeout)
+  return ownAnswers(scope, createReport(provider, settings), endBodyDeadline, rephrase)
 }
 
 /**

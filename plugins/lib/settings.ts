@@ -6,7 +6,7 @@ import {
   anyText, callback, checkOptions, flag, FRESHNESS_RULES, milliseconds, text, whole, type Rules
 } from './options.js'
 import type { OnceRules } from './once.js'
-import type { RejectedDelivery } from './report.js'
+import type { DeliveryReport, RejectedDelivery } from './report.js'
 import { freshnessOf, replayWindow, type Freshness, type FreshnessInput } from './timestamp.js'
 
 type Maybe<T> = { -readonly [K in keyof T]?: T[K] | undefined }
@@ -28,10 +28,15 @@ export interface RouteOptions extends Maybe<RouteSettings> {
   logSerializers?: NonNullable<RegisterOptions['logSerializers']>
 }
 
-/** What every plugin that is called by another company takes. */
+/** Options that observe deliveries and decide nothing. What they throw is logged. */
 export interface WatchOptions {
-  /** Told of every delivery that is not authentic, as the diagnostics channel is. It sees, and decides nothing. */
+  /** Called with each delivery that is not authentic. */
   onRejected?: ((delivery: RejectedDelivery) => void) | undefined
+  /**
+   * Called with each delivery that failed on this server, answered 500 or 503, and with the error: what the handler,
+   * the store or the resolver threw, or an error that has the code of the answer.
+   */
+  onFailed?: ((error: unknown, delivery: DeliveryReport) => void) | undefined
 }
 
 /** What every webhook plugin takes. */
@@ -85,6 +90,7 @@ const WEBHOOK_RULES: Rules = {
   ...ROUTE_RULES,
   ...FRESHNESS_RULES,
   onRejected: callback,
+  onFailed: callback,
   allowWeakSecret: flag,
   diagnose: flag,
   deliveries: deliveryStore,
@@ -122,6 +128,7 @@ export function readSettings (
     ...route,
     ...freshness,
     onRejected: options.onRejected,
+    onFailed: options.onFailed,
     diagnose: options.diagnose === true,
     once: {
       deliveries: openDeliveries(scope, provider, options.deliveries),

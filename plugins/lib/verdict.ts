@@ -4,7 +4,7 @@ import { deliveryId, namespaceOf } from './delivery-id.js'
 import type { DeliveryStore } from './delivery-store.js'
 import { describeError } from './errors.js'
 import type { JsonClient } from './json-client.js'
-import { pick } from './reply.js'
+import { jsonDataOf } from './json-data.js'
 import type { Reason } from './report.js'
 import { compileCheck } from './schema-check.js'
 import { parseDateTime, readClock } from './timestamp.js'
@@ -84,7 +84,7 @@ export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
     if (statusCode !== 200) return fail({ serviceStatus: statusCode })
     const problem = check(body)
     if (problem !== undefined) return fail({ problem })
-    const verdict = pick(body, fields) as V
+    const verdict = jsonDataOf(body, fields).data as V
     const time = parseDateTime(verdict.timestamp)
     if (time === undefined) return fail({ problem: '/timestamp: Expected a date and time with an offset' })
 

@@ -78,7 +78,7 @@ export function addVerifiedRoute<Event, Question = unknown> (
 
   /** Something that is asked about it failed. */
   function fail (reply: FastifyReply, answer: Answer, error: unknown): void {
-    send(reply, { ...answer, details: { failure: describeError(error) } })
+    send(reply, { ...answer, details: { failure: describeError(error) }, thrown: { value: error } })
   }
 
   function validate (
@@ -122,12 +122,19 @@ export function addVerifiedRoute<Event, Question = unknown> (
     next()
   }
 
-  function deliver (request: FastifyRequest, reply: FastifyReply): void {
+  /** Returns a promise unless the answer is sent at once, so that async context and traces last until it is. */
+  function deliver (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> | void {
     const delivery = deliveryOf(request)
     // Without it the hook above did not run: a host's onRoute hook has put another in its place.
     if (delivery?.event === undefined) return send(reply, forbidden('mismatch'))
     const event = delivery.event as Event
-    const answered = (answer: Answer): void => send(reply, answer)
+    let sent = false
+    let end: (() => void) | undefined
+    const answered = (answer: Answer): void => {
+      send(reply, answer)
+      sent = true
+      end?.()
+    }
     let id
     try {
       const identity = route.identify?.(event, delivery.mac!, delivery.id)
@@ -137,9 +144,11 @@ export function addVerifiedRoute<Event, Question = unknown> (
     }
     if (id !== undefined) {
       delivery.key = id.key
-      return handleOnce!(id, event, request, answered)
+      handleOnce!(id, event, request, answered)
+    } else {
+      runHandler(event, request, (answer, late) => { if (!late) answered(answer) }, answered)
     }
-    runHandler(event, request, (answer, late) => { if (!late) answered(answer) }, answered)
+    if (!sent) return new Promise((resolve) => { end = () => resolve(reply) })
   }
 
   function namespaceFor (owner: string): string {

@@ -20,7 +20,7 @@ export interface EnqueueOptions<Delivery = KnownDelivery> {
 }
 
 /** What the plugins take as a handler. */
-export type Enqueue = (event: unknown, request: FastifyRequest) => Promise<undefined>
+export type Enqueue = (event: unknown, request: FastifyRequest) => Promise<void>
 
 /** What a queue's own `defaultJobOptions` say otherwise goes. */
 const DEFAULTS: JobsOptions = {

@@ -4,12 +4,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import type { FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import { Queue } from 'bullmq'
 import t, { type Test } from 'tap'
 import ts from 'typescript'
 import { build } from '../../example-server.js'
-import { issueToken, signAghanim, signAltdentifier, signIdentityValidation } from '../../plugins/index.js'
+import { aghanimPlugin, issueToken, signAghanim, signAltdentifier, signIdentityValidation } from '../../plugins/index.js'
 import { createWorker } from '../../plugins/queue.js'
 import { FORBIDDEN, GUILD, MEMBER, VERIFY_EVENT } from '../support/deliveries.js'
 import { blocksOf, PAGES, tableOf } from '../support/docs.js'
@@ -310,6 +310,47 @@ t.test(`${TENANTS}: each api-key has its secrets, old and new, and its tenant`, 
   t.strictSame(sessions, ['shop', 'bank', 'bank'].map((name) => `${name}: iss-1 is VERIFIED`))
   t.equal((await sendSession(app, shop, old, session, 'c')).body, FORBIDDEN)
   t.equal((await sendSession(app, 'key-of-nobody', secret, session, 'd')).body, FORBIDDEN)
+})
+
+const ROWS = 'docs/from-a-row-to-a-player.md'
+
+/** As decimal.js and Prisma have it. */
+class Decimal {
+  readonly #text: string
+  constructor (text: string) { this.#text = text }
+  toNumber () { return Number(this.#text) }
+  toJSON () { return this.#text }
+}
+
+t.test(`${ROWS}: rows of pg, objects of Prisma and documents of Mongoose admit their player`, async (t) => {
+  const [{ fromRow }, { fromPrisma }, { fromDocument }] = await Promise.all(
+    ['fromRow', 'fromPrisma', 'fromDocument'].map((name) => importBlock(t, example(ROWS, name)))) as [any, any, any]
+  const document = { // its virtuals and its version are not for others
+    player_id: 'p1', secret: 'canary', toJSON: () => ({ _id: 'x', __v: 0, player_id: 'p1', name: 'Ada', attributes: { level: 3 } })
+  }
+  const id = { toString: () => 'p1' }
+  const cases: [result: unknown, player: object | undefined][] = [
+    [fromRow({ id: 'p1', nickname: 'Ada', level: 3, gold: '10.50', country: null, banned: null }),
+      { attributes: { level: 3, soft_currency_amount: 10.5 } }],
+    [fromRow({ id: 'p1', nickname: 'Ada', level: 3, gold: null, country: 'US', banned: true }), { country: 'US', banned: true }],
+    [fromPrisma({ id: 'p1', nickname: 'Ada', level: 3, gold: new Decimal('10.50'), gems: 7n, country: null }),
+      { attributes: { level: 3, soft_currency_amount: 10.5, hard_currency_amount: 7 } }],
+    [fromPrisma({ id: 'p1', nickname: 'Ada', level: 3, gold: null, gems: 0n, country: 'US' }),
+      { attributes: { level: 3, hard_currency_amount: 0 }, country: 'US' }],
+    [fromDocument({ _id: id, nickname: 'Ada', stats: { level: 3 } }), {}],
+    [fromDocument({ _id: id, nickname: 'Ada', stats: { level: 3 }, tags: ['vip'] }), { segments: ['vip'] }],
+    [document, {}],
+    [undefined, undefined]
+  ]
+  for (const [result, player] of cases) {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    app.register(aghanimPlugin, { secret: AGHANIM_SECRET, verifyPlayer: () => result as null })
+    const reply = await sendAghanim(app, '/aghanim', AGHANIM_SECRET, { event_type: 'player.verify', event_data: { player_id: 'p1' } })
+    t.strictSame([reply.statusCode, player && reply.json()], player === undefined
+      ? [401, undefined]
+      : [200, { player_id: 'p1', name: 'Ada', attributes: { level: 3 }, ...player }])
+  }
 })
 
 const MIGRATION = 'docs/migration.md'

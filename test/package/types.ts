@@ -150,6 +150,28 @@ valid('every common option', (app) => {
   })
 })
 
+valid('a row whose columns may be null, nobody, and any result of a handler', (app) => {
+  interface Row { id: string, nick: string, level: number, gold: number | null, country: string | null }
+  const rows = new Map<string, Row>()
+  const toPlayer = ({ id, nick, level, gold, country }: Row) => ({
+    player_id: id, name: nick, attributes: { level, soft_currency_amount: gold }, country, segments: null
+  })
+  app.register(aghanimPlugin, {
+    secret,
+    verifyPlayer ({ event_data: { player_id: id } }) {
+      const row = rows.get(id)
+      return row && toPlayer(row)
+    },
+    handleEvent: async () => [{ rowCount: 1 }],
+    onFailed (error, { reason }) {
+      exactly<unknown>()(error)
+      // @ts-expect-error no such reason
+      return reason === 'wrong_secret'
+    }
+  })
+  app.register(aghanimPlugin, { path: '/nobody', secret, verifyPlayer: () => new Map<string, Player>().get('') })
+})
+
 valid('options that were typed beforehand', (app) => {
   const altdentifier: AltDentifierOptions = { secret, handleEvent }
   const aghanim: AghanimOptions = { secret, verifyPlayer }
@@ -207,7 +229,17 @@ const { name: _, ...nameless } = PLAYER
 const badLevel = { ...PLAYER, attributes: { level: '2' } }
 const badPlatform = { ...PLAYER, attributes: { level: 2, platform: 'x' } }
 
+const decimalLevel = { ...PLAYER, attributes: { level: { toNumber: () => 2 } } }
+const bigLevel = { ...PLAYER, attributes: { level: 2n } }
+const nullName = { ...PLAYER, name: null }
+
 invalid(
+  // @ts-expect-error a decimal of a database driver
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => decimalLevel }),
+  // @ts-expect-error a BigInt
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => bigLevel }),
+  // @ts-expect-error null for a required member
+  (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => nullName }),
   // @ts-expect-error no name
   (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => nameless }),
   // @ts-expect-error no name, in a promise
@@ -218,16 +250,8 @@ invalid(
   (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => badPlatform }),
   // @ts-expect-error the player without their name, beside eventData
   (app) => app.register(aghanimPlugin, aghanimOptions({ secret, eventData: Login, verifyPlayer: () => nameless })),
-  // @ts-expect-error undefined, which is no denial
-  (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => undefined }),
-  // @ts-expect-error undefined from a Map
-  (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => new Map<string, Player>().get('') }),
-  // @ts-expect-error nothing, in a promise
-  (app) => app.register(aghanimPlugin, { secret, verifyPlayer: async () => {} }),
   // @ts-expect-error true, which is no player
   (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => true }),
-  // @ts-expect-error a reply that is no object
-  (app) => app.register(aghanimPlugin, { secret, verifyPlayer, handleEvent: () => 'ok' }),
   // @ts-expect-error a denial without a number
   () => deny({ statusCode: '401' })
 )

@@ -68,7 +68,7 @@ t.test('the handler gets the event as it was sent, and the request', async (t) =
 
 t.test('top-level keys the schema does not know are dropped from a reply', async (t) => {
   const { deliver } = createServer(t, {
-    verifyPlayer: () => ({ ...PLAYER, password: 'canary', toJSON: () => ({ canary: true }), email: undefined })
+    verifyPlayer: () => ({ ...PLAYER, password: 'canary', email: undefined })
   })
   const reply = await deliver(VERIFY_EVENT)
   t.strictSame(reply.json(), PLAYER)
@@ -91,7 +91,6 @@ const circular: Record<string, unknown> = { ...PLAYER.attributes }
 circular['self'] = circular
 
 const BAD_REPLIES: [string, unknown, string][] = [
-  ['undefined', undefined, '/: Expected object'],
   ['an array', [], '/: Expected object'],
   ['false', false, '/: Expected object'],
   ['zero', 0, '/: Expected object'],
@@ -110,15 +109,14 @@ const BAD_REPLIES: [string, unknown, string][] = [
   ['an unknown marketplace', { ...PLAYER, attributes: { level: 1, marketplace: 'canary' } }, '/attributes/marketplace: Expected union value'],
   ['a country in lower case', { ...PLAYER, country: 'us' }, "/country: Expected string to match '^[A-Z]{2}$'"],
   ['a country of three letters', { ...PLAYER, country: 'USA' }, "/country: Expected string to match '^[A-Z]{2}$'"],
-  ['a country of null', { ...PLAYER, country: null }, '/country: Expected string'],
   ['a text for banned', { ...PLAYER, banned: 'false' }, '/banned: Expected boolean'],
   ['a number among segments', { ...PLAYER, segments: ['a', 1] }, '/segments/1: Expected string'],
   ['a nested custom attribute', { ...PLAYER, custom_attributes: { a: { canary: 1 } } }, '/custom_attributes/a: Expected union value'],
   ['a balance without a quantity', { ...PLAYER, balances: [{ sku: 'canary' }] }, '/balances/0/quantity: Expected required property'],
   ['another player', { ...PLAYER, player_id: 'canary' }, '/player_id: Expected the player that was asked for'],
-  ['a BigInt', { ...PLAYER, attributes: { level: 2n } }, '/: cannot be written as JSON'],
-  ['a circle', { ...PLAYER, attributes: circular }, '/: cannot be written as JSON'],
-  ['a getter that throws', { ...PLAYER, get name () { throw new Error('canary') } }, '/: cannot be written as JSON'],
+  ['a BigInt', { ...PLAYER, attributes: { level: 2n } }, '/attributes/level: Expected number'],
+  ['a circle', { ...PLAYER, attributes: circular }, '/attributes/self: cannot be written as JSON'],
+  ['a getter that throws', { ...PLAYER, get name () { throw new Error('canary') } }, '/name: cannot be written as JSON'],
   ['a toJSON that shows something else', { ...PLAYER, attributes: { level: 2, toJSON: () => ({ level: 'canary' }) } }, '/attributes/level: Expected number']
 ]
 
@@ -133,7 +131,7 @@ for (const [name, reply, problem] of BAD_REPLIES) {
         error: 'Internal Server Error',
         message: 'The handler returned an invalid reply'
       })
-      t.equal(lines.find(({ level }) => level === 50)?.['problem'], problem)
+      t.equal((lines.find(({ level }) => level === 50)?.['problems'] as string[])[0], problem)
       t.notMatch(JSON.stringify(lines), /canary/)
     }
   })
@@ -190,15 +188,11 @@ t.test('other events go to handleEvent, and are answered with what it returns', 
   }
 })
 
-t.test('handleEvent may deny; a reply of it that is no object is none', async (t) => {
+t.test('handleEvent may deny', async (t) => {
   const denied = await createServer(t, { handleEvent: () => { throw deny({ statusCode: 400, code: 'validation_error' }) } })
     .deliver(ITEM_ADD)
   t.equal(denied.statusCode, 400)
   t.equal(denied.json().code, 'validation_error')
-  for (const result of [null, 'text', 1, [1], true] as never[]) {
-    const reply = await createServer(t, { handleEvent: () => result }).deliver(ITEM_ADD)
-    t.equal(reply.json().code, 'FST_VERIFICATION_INVALID_REPLY')
-  }
 })
 
 t.test('without handleEvent another event type is unknown, once it is signed and well-formed', async (t) => {

@@ -200,9 +200,9 @@ t.test('a failure of what surrounds the handler is a failed handler, be it synch
   }
 })
 
-t.test('what is wrong with a result is told', async (t) => {
-  const work = { answer: () => ({ problem: 'no text' }) }
-  t.strictSame(await run(work), [{ ...INVALID_REPLY, details: { problem: 'no text' }, late: false }])
+t.test('the problems of a result are logged', async (t) => {
+  const work = { answer: () => ({ problems: ['/a: no text', '/b: no number'] }) }
+  t.strictSame(await run(work), [{ ...INVALID_REPLY, details: { problems: ['/a: no text', '/b: no number'] }, late: false }])
 })
 
 t.test('a handler that is too slow is told of twice: when its time is up, and when it ends', async (t) => {
