@@ -67,8 +67,8 @@ const GROUPS: Record<string, Group> = {
     further: ['providers/altdentifier', 'providers/humandetect', 'providers/humandetect-api', 'path/delivery', 'path/compose', 'providers/own']
   },
   replies: {
-    files: ['lib/json', 'lib/reply', 'lib/schema-check', 'lib/deny', 'lib/errors', 'lib/log'],
-    suites: ['unit/body', 'unit/errors', 'unit/reply', 'providers/aghanim', 'path/delivery'],
+    files: ['lib/json', 'lib/json-data', 'lib/reply', 'lib/schema-check', 'lib/deny', 'lib/errors', 'lib/log'],
+    suites: ['unit/body', 'unit/errors', 'unit/reply', 'path/results', 'providers/aghanim', 'path/delivery'],
     further: ['providers/altdentifier', 'providers/humandetect', 'path/options', 'path/compose', 'path/outcomes']
   },
   tokens: {
