@@ -323,8 +323,9 @@ class Decimal {
 }
 
 t.test(`${ROWS}: rows of pg, objects of Prisma and documents of Mongoose admit their player`, async (t) => {
-  const [{ fromRow }, { fromPrisma }, { fromDocument }] = await Promise.all(
-    ['fromRow', 'fromPrisma', 'fromDocument'].map((name) => importBlock(t, example(ROWS, name)))) as [any, any, any]
+  const { fromRow } = await importBlock(t, example(ROWS, 'fromRow'))
+  const { fromPrisma } = await importBlock(t, example(ROWS, 'fromPrisma'))
+  const { fromDocument } = await importBlock(t, example(ROWS, 'fromDocument'))
   const document = { // its virtuals and its version are not for others
     player_id: 'p1', secret: 'canary', toJSON: () => ({ _id: 'x', __v: 0, player_id: 'p1', name: 'Ada', attributes: { level: 3 } })
   }
