@@ -49,6 +49,8 @@ t.test('optional members that are null are left out at every level, unless the s
   for (const [reply, body] of replies) t.strictSame(write(reply, {}), written(body), body)
   t.strictSame(write({ name: null, level: null }, {}), { problems: ['/name: Expected string'] }, 'what is required stays')
   t.strictSame(write({ name: 'a', contact: { mail: null, phone: null } }, {}), { problems: ['/contact: Expected union value'] })
+  const anything = compileReply(Type.Object({ any: Type.Optional(Type.Unknown()) }))
+  t.strictSame(anything({ any: null }, {}), written('{"any":null}'), 'where anything is accepted, null is')
   const escaped = compileReply(Type.Object({ 'a/b~c': Type.Optional(Type.String()) }))
   t.strictSame(escaped({ 'a/b~c': null }, {}), written('{}'))
 })
