@@ -8,7 +8,7 @@ import {
 import {
   API_KEY, API_SECRET, NOW, now, PLAYER, PROVIDERS, SECRET, type ProviderCase
 } from '../support/deliveries.js'
-import { createFindings } from '../support/findings.js'
+import { createTable } from '../support/table.js'
 import { createHost, exchange, listen, NO_REQUEST_LOG, rawRequest, type Test } from '../support/host.js'
 import { IDENTIFIER, mint, SERVICE_KEY, startService, TOKEN_SECRET } from '../support/humandetect.js'
 import { warningsIn } from '../support/life-cycle.js'
@@ -358,7 +358,7 @@ for (const surface of SURFACES) {
 
   t.test(`${name}: ${faults.length} ways to fail, one answer, and the next delivery is taken`, async (t) => {
     const { lines, state, inject, overSocket } = await open(t, surface)
-    const { wrong, compare } = createFindings()
+    const { wrong, same: compare } = createTable()
     for (const [what, act] of faults) {
       lines.length = state.called = 0
       state.fault = act
@@ -391,7 +391,7 @@ const NO_TIMES = [NaN, Infinity, -Infinity, String(NOW * 1000), BigInt(NOW * 100
   [`returns ${typeof value} ${value}`, () => value] as const)
 
 t.test('a clock that tells no time makes nothing fresh', async (t) => {
-  const { wrong, compare } = createFindings()
+  const { wrong, same: compare } = createTable()
   for (const surface of SURFACES.filter(({ failed }) => failed === CLOCK.failed)) {
     const { state, inject } = await open(t, surface)
     for (const [what, act] of [...REJECTS_LATER, ...NO_TIMES] as const) {
@@ -435,7 +435,7 @@ const BROKEN_LOGS: [what: string, create: (state: { broken: boolean }) => Fastif
 
 for (const [what, create] of BROKEN_LOGS) {
   t.test(`${what} that throws decides no answer`, async (t) => {
-    const { wrong, compare } = createFindings()
+    const { wrong, same: compare } = createTable()
     for (const surface of SURFACES) {
       const log = { broken: false }
       // What Fastify itself logs of each request would throw where nobody catches it.
@@ -479,7 +479,7 @@ const FOUND: [value: unknown, none: boolean][] = [
 for (const surface of RESOLVERS) {
   t.test(`${surface.name}: what is found is no secret`, async (t) => {
     const { state, inject } = await open(t, surface)
-    const { wrong, compare } = createFindings()
+    const { wrong, same: compare } = createTable()
     for (const [value, none] of FOUND) {
       for (const found of [() => value, async () => value, thenable((resolve) => resolve(value))]) {
         state.fault = found

@@ -12,7 +12,7 @@ import { CLOSE, deliveryOf, requestBytes, TARGETS, type Attack } from '../suppor
 import { THEMES } from '../support/attacks/index.js'
 import { createScan } from '../support/canaries.js'
 import { FORBIDDEN, GUILD, MEMBER, NOW, now, PLAYER, SECRET, SESSIONS, VERIFY_EVENT } from '../support/deliveries.js'
-import { createFindings } from '../support/findings.js'
+import { createTable } from '../support/table.js'
 import { createHost, exchange, rawRequest, statusOf } from '../support/host.js'
 import { createReceiver, scriptedStore } from '../support/life-cycle.js'
 import { scriptedClient } from '../support/stores.js'
@@ -352,7 +352,7 @@ for (const webhook of WEBHOOKS) {
   const scenarios = SCENARIOS.filter(({ only }) => only === undefined || only === webhook.name)
 
   t.test(`${webhook.name}: over ${scenarios.length} outcomes, no canary in a log or a reply`, async (t) => {
-    const { wrong, compare } = createFindings()
+    const { wrong, same: compare } = createTable()
     const { app, lines } = createHost(t)
     for (const [index, { options }] of scenarios.entries()) {
       app.register(webhook.plugin, {
@@ -436,7 +436,7 @@ t.test('HumanDetect: over all that a service says, no canary in a log or a reply
     ...VERDICTS.map(([what, status, answer, options]) => ({ what, status, answer, options, body: asked(tokenOf()) })),
     ...TOKENS.map(([what, status, body]) => ({ what, status, answer: says(), options: {}, body }))
   ]
-  const { wrong, compare } = createFindings()
+  const { wrong, same: compare } = createTable()
   for (const { what, status, answer, options, body } of plays) {
     const { port } = await startUpstream(t, [answer])
     const baseUrl = `http://127.0.0.1:${port}`
@@ -484,7 +484,7 @@ t.test('the Token Verification API: over its outcomes, no canary in a log or a r
     ['no key', {}, asked(tokenOf())],
     ['another content type', { ...key, 'content-type': `text/${HEADER}` }, VALUE]
   ]
-  const { wrong, compare } = createFindings()
+  const { wrong, same: compare } = createTable()
   for (const [how, verifyToken] of results) {
     const { app, lines } = createHost(t)
     app.register(humandetectApiPlugin, { apiKeys: [SERVICE_KEY], verifyToken, handlerTimeout: 20, onRejected: failing })
@@ -529,7 +529,7 @@ t.test('an error at registration shows no value of an option', async (t) => {
     'onRejected', 'keyId', 'httpSignature', 'dedupe', 'eventData', 'baseUrl', 'timeout', 'reply', 'allowHttp', 'maxAge',
     'logSerializers', 'handleEvent', 'verifyPlayer', 'handleSession', 'verifyToken', 'handleResult']
   let refused = 0
-  const { wrong, compare } = createFindings()
+  const { wrong, same: compare } = createTable()
   for (const [plugin, valid, secrets] of plugins) {
     const given = [...weak.map((secret) => ({ [secrets]: secret })), ...names.flatMap((name) => bad.map((value) =>
       ({ [name]: value })))]
@@ -624,7 +624,7 @@ for (const target of TARGETS) {
     const reasons = new Set<string>()
     const onRejected = ({ reason }: RejectedDelivery) => { reasons.add(reason) }
     const answers = new Map<string, string>()
-    const { wrong, compare } = createFindings()
+    const { wrong, same: compare } = createTable()
     let count = 0
     const make = () => deliveryOf(target, `id-${count++}`)
     for (const { causes, options, server } of themes) {

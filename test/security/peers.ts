@@ -1,5 +1,5 @@
 import root from 'tap'
-import { createFindings } from '../support/findings.js'
+import { createTable } from '../support/table.js'
 import {
   applies, attempt, CONTROLS, markdownOf, measure, OURS, RECEIVERS, ROWS, type Receiver, type Row
 } from '../support/hostile.js'
@@ -9,7 +9,7 @@ const measured = await measure(root)
 
 for (const { name, needs, attempts } of CONTROLS) {
   root.test(`everyone accepts a delivery: ${name}`, async (t) => {
-    const { wrong, compare } = createFindings()
+    const { wrong, same: compare } = createTable()
     for (const receiver of RECEIVERS.filter((receiver) => applies({ needs }, receiver))) {
       for (const delivery of attempts(receiver)) {
         const { accepted, detail } = await attempt(root, receiver, delivery)
@@ -23,7 +23,7 @@ for (const { name, needs, attempts } of CONTROLS) {
 
 for (const { row, outcomes } of measured) {
   root.test(`ours refuse: ${row.name}`, async (t) => {
-    const { wrong, compare } = createFindings()
+    const { wrong, same: compare } = createTable()
     for (const receiver of OURS.filter((receiver) => applies(row, receiver))) {
       const seen = outcomes[RECEIVERS.indexOf(receiver)]!
       compare(`${receiver.name}: deliveries`, seen.length, row.attempts(receiver).length)

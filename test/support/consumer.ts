@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import {
-  chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync
+  chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -45,14 +45,13 @@ async function pack (folder: string): Promise<string> {
 
 export type Consumer = ReturnType<typeof createConsumer>
 
-/** A project in a folder of its own, removed when the test ends: empty, or a copy of another one. */
-export function createConsumer (test: Test, from?: { folder: string }) {
+/** A project in a folder of its own, removed when the test ends. */
+export function createConsumer (test: Test) {
   const folder = createFolder(test)
   const modules = join(folder, 'node_modules')
   const write = (path: string, text: string) => writeFileSync(join(folder, path), text)
   const run = (command: string, ...args: readonly string[]) => runIn(folder, command, ...args)
-  if (from === undefined) write('package.json', JSON.stringify({ name: 'consumer', private: true, type: 'module' }))
-  else cpSync(from.folder, folder, { recursive: true, verbatimSymlinks: true })
+  write('package.json', JSON.stringify({ name: 'consumer', private: true, type: 'module' }))
 
   /**
    * Installs packages in the versions that the project is tested with, so that no new release of one decides, and the
