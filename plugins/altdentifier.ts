@@ -69,8 +69,8 @@ const cachedKeys = cacheKeys({ ...SECRET_RULES, plugin: 'verifyAltdentifier' })
  */
 export function verifyAltdentifier (input: VerifyInput & { secret: Secret }): VerifyResult {
   const keys = cachedKeys(input.secret)
-  readFreshness('verifyAltdentifier', input)
-  return verifyPresented('verifyAltdentifier', readMac(input.headers), keys, input.body)
+  const freshness = readFreshness('verifyAltdentifier', input)
+  return verifyPresented('verifyAltdentifier', readMac(input.headers), keys, input.body, freshness)
 }
 
 /** The headers AltDentifier would send `body` with, but for `Signature`. */
@@ -111,6 +111,7 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
       algorithm: 'md5',
       read: ({ headers }) => readMac(headers),
       keysFor,
+      freshness: settings,
       confirm: options.httpSignature === 'require'
         ? (request, key) => checkHttpSignature(request, key, { algorithm: 'md5', keyId, freshness: settings })
         : undefined

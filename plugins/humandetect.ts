@@ -120,7 +120,8 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
   const { baseUrl = PUBLIC_SERVICE, allowHttp = false, timeout = 3000 } = options
   const { maxAge = 300, skew = 300, now = Date.now } = options
   const headers = { 'x-api-key': checkApiKey(PLUGIN, 'apiKey', options.apiKey) }
-  const service = createJsonClient({ ...readBaseUrl(PLUGIN, baseUrl, allowHttp), headers, timeout }, VERIFY_PATH)
+  const where = readBaseUrl(PLUGIN, baseUrl, allowHttp)
+  const service = createJsonClient({ ...where, headers, timeout }, VERIFY_PATH)
   app.addHook('onClose', service.close)
   if (baseUrl === PUBLIC_SERVICE) {
     tell(app.log, 'warn', { plugin: PLUGIN }, 'the public service may be retired: set "baseUrl"')
@@ -128,7 +129,7 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
   const schemas = { schema: HumanDetectResultSchema, unknownToken: UnknownTokenSchema }
   const examine = createExaminer<HumanDetectResult>({
     provider: PROVIDER,
-    tenant: options.apiKey,
+    tenant: where.origin + where.prefix,
     service,
     ...schemas,
     maxAge,

@@ -23,7 +23,7 @@ import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/settings.js'
 import { checkEndpoints, readKinds } from './lib/signed-routes.js'
-import { checkFreshness, parseUnixSeconds, type Freshness } from './lib/timestamp.js'
+import { parseUnixSeconds } from './lib/timestamp.js'
 import { addVerifiedRoute } from './lib/verified-route.js'
 
 interface PerRoute<Value> { sessions?: Value | undefined, requiredFiles?: Value | undefined }
@@ -101,7 +101,7 @@ export const identityValidationScheme: Scheme = {
  * HMAC-SHA256, in base64, over timestamp, endpoint and body with nothing between them. Ten digits, then an endpoint
  * that is known, then a JSON object: the same bytes cannot be split in another way.
  */
-function readMac (headers: IncomingHttpHeaders, endpoint: string, freshness: Freshness): PresentedMac | Rejection {
+function readMac (headers: IncomingHttpHeaders, endpoint: string): PresentedMac | Rejection {
   const texts = readHeaders(headers, API_KEY, SIGNATURE, TIMESTAMP, ENDPOINT)
   if (!Array.isArray(texts)) return texts
   const [keyId, signature, timestamp, signedEndpoint] = texts
@@ -112,7 +112,7 @@ function readMac (headers: IncomingHttpHeaders, endpoint: string, freshness: Fre
   if (seconds === undefined) return reject('malformed_header', TIMESTAMP)
   if (!PUBLIC_ENDPOINT.test(signedEndpoint)) return reject('malformed_header', ENDPOINT)
   if (signedEndpoint !== endpoint) return reject('wrong_endpoint', ENDPOINT)
-  return checkFreshness(seconds, freshness) ?? { ok: true, macs: [mac], prefix: timestamp + endpoint, keyId }
+  return { ok: true, macs: [mac], prefix: timestamp + endpoint, timestamp: seconds, keyId }
 }
 
 function identify ({ idempotency_key: key, ...content }: SessionNotification, mac: Buffer): Identity {
@@ -134,11 +134,11 @@ export function verifyIdentityValidation (
   const { apiKeys, endpoint, headers, body } = input
   const freshness = readFreshness(VERIFIER, input)
   checkOption(VERIFIER, 'endpoint', endpoint ?? '', publicEndpoint)
-  const presented = readMac(headers, endpoint, freshness)
+  const presented = readMac(headers, endpoint)
   const secret = findSecret(apiKeys, presented.ok ? presented.keyId! : '', VERIFIER, 'apiKeys')
   // The same work for a key that is not known as for one that is.
   const keys = cachedKeys(secret === undefined ? NOBODY : secret)
-  const result = verifyPresented(VERIFIER, presented, keys, body)
+  const result = verifyPresented(VERIFIER, presented, keys, body, freshness)
   return secret === undefined && !result.ok && result.reason === 'mismatch'
     ? { ok: false, reason: 'unknown_key' }
     : result
@@ -182,7 +182,7 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
       url,
       schema: identityValidationRouteSchema(kind, schema),
       authenticate: createAuthenticate({
-        algorithm: 'sha256', read: ({ headers }) => readMac(headers, endpoint!, settings), keysFor
+        algorithm: 'sha256', read: ({ headers }) => readMac(headers, endpoint!), keysFor, freshness: settings
       }),
       explain: createExplain(scope, settings, {
         path: scope.prefix + url, scheme: identityValidationScheme, keysFor, endpoint: endpoint!

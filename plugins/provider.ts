@@ -148,9 +148,9 @@ export function createProvider<
       schema: providerRouteSchema({ ...definition, headers }),
       authenticate: createAuthenticate({
         algorithm,
-        read: createReader(headers, (texts) => read(texts as Texts<Headers>), settings),
+        read: createReader(headers, (texts) => read(texts as Texts<Headers>)),
         keysFor,
-        severalKeys: true
+        freshness: settings
       }),
       explain: scheme && createExplain(scope, settings, {
         path: scope.prefix + url, scheme: { ...scheme, algorithm, secret: secretText }, keysFor

@@ -5,6 +5,7 @@ import type { KeyLookup } from './keys.js'
 import { createMacKey, findKey, type MacAlgorithm, type MacKey } from './mac.js'
 import { reject, type Rejection, type Verified } from './rejection.js'
 import type { NamedKey } from './secrets.js'
+import { checkFreshness, type Freshness } from './timestamp.js'
 
 /** A MAC a sender presents, read strictly but not verified. */
 export interface PresentedMac {
@@ -13,10 +14,21 @@ export interface PresentedMac {
   readonly macs: readonly Buffer[]
   /** What the sender put before the body, one byte a character. */
   readonly prefix: string
+  /** When it was signed, in Unix seconds, where that is in `prefix`. */
+  readonly timestamp?: number
   /** Which secret the sender says it used. */
   readonly keyId?: string
   /** The id of the delivery, where it is in `prefix`. */
   readonly id?: string | undefined
+  /** Set where a delivery may carry the MACs of several secrets, all of which it then belongs to. */
+  readonly several?: boolean
+}
+
+/** A secret under which a delivery is known, and the MAC it makes of it. */
+export interface Signer {
+  /** Identifies the owner of the secret in all processes; never text that is not signed. */
+  readonly tenant: string
+  readonly mac: Buffer
 }
 
 /** The api-key or `keyId` goes along once it is known to be one of ours. */
@@ -27,9 +39,8 @@ export interface Authenticated {
   /** Where there are secrets, which of them matched. */
   readonly secretIndex?: number
   readonly keyId?: string | undefined
-  /** Who has made the MAC, the same in all processes: its api-key or, where there is none, the name of its secret. */
-  readonly tenant?: string
-  readonly mac?: Buffer
+  /** Absent where nothing is signed. At least one otherwise; several only where a delivery may carry several MACs. */
+  readonly signers?: readonly Signer[]
   /** The id of the delivery, where it is in a header that is signed. */
   readonly id?: string | undefined
 }
@@ -44,28 +55,30 @@ export interface NoSecret {
 export type Authenticate =
   (request: FastifyRequest, body: Buffer | undefined) => Authentication | Promise<Authentication | NoSecret>
 
-/** Which of the keys made the MAC that a delivery presents. All are tried. */
-export function matchKeys (presented: PresentedMac, keys: readonly MacKey[], body: Uint8Array): Verified | Rejection {
-  const secretIndex = findKey(keys, presented.macs, presented.prefix, body)
-  return secretIndex === -1 ? reject('mismatch') : { ok: true, secretIndex }
+/**
+ * Finds which of the keys made the MAC that a delivery presents, and checks its time after that: only who has a secret
+ * can be late or early. All keys are tried.
+ */
+export function matchKeys (
+  { macs, prefix, timestamp }: PresentedMac, keys: readonly MacKey[], body: Uint8Array, freshness: Freshness
+): Verified | Rejection {
+  const secretIndex = findKey(keys, macs, prefix, body)
+  if (secretIndex === -1) return reject('mismatch')
+  return (timestamp === undefined ? undefined : checkFreshness(timestamp, freshness)) ?? { ok: true, secretIndex }
 }
 
 interface Steps {
   readonly algorithm: MacAlgorithm
   readonly read: (request: FastifyRequest) => PresentedMac | Rejection
   readonly keysFor: KeyLookup<[request: FastifyRequest, keyId: string | undefined]>
+  readonly freshness: Freshness
   /** A second proof by the same key, looked at once the first one holds. */
   readonly confirm?: ((request: FastifyRequest, key: MacKey) => Rejection | undefined) | undefined
-  /**
-   * Whether one delivery may be signed with several of the keys. It is then known by the last of them, whichever
-   * matched: copies of it that carry different signatures must not pass for different deliveries.
-   */
-  readonly severalKeys?: boolean
 }
 
 /** Headers first, then the keys, then one MAC a key: the same work whether or not there is a key for the sender. */
 export function createAuthenticate (
-  { algorithm, read, keysFor, confirm, severalKeys = false }: Steps
+  { algorithm, read, keysFor, freshness, confirm }: Steps
 ): Authenticate {
   const noKeys = [createMacKey(algorithm, randomBytes(32))]
 
@@ -81,17 +94,27 @@ export function createAuthenticate (
   function decide (
     request: FastifyRequest, body: Buffer, presented: PresentedMac, keys: readonly NamedKey[] | undefined
   ): Authentication {
-    const outcome = matchKeys(presented, keys ?? noKeys, body)
-    const { keyId, macs, prefix, id } = presented
+    const outcome = matchKeys(presented, keys ?? noKeys, body, freshness)
+    const { keyId, id } = presented
     if (keys === undefined) return reject('unknown_key')
-    if (!outcome.ok) return { ok: false, reason: outcome.reason, keyId }
-    const key = keys[outcome.secretIndex]!
+    if (!outcome.ok) return { ...outcome, keyId }
+    const { secretIndex } = outcome
+    const key = keys[secretIndex]!
     const rejection = confirm?.(request, key)
     if (rejection !== undefined) return { ...preciseRejection(rejection, request), keyId }
-    const owner = severalKeys ? keys.at(-1)! : key
-    const mac = owner === key && macs.length === 1 ? macs[0]! : owner.sign(prefix, body)
-    return { ok: true, secretIndex: outcome.secretIndex, keyId, tenant: keyId ?? owner.name, mac, id }
+    return { ok: true, secretIndex, keyId, signers: signersOf(presented, keys, key, body), id }
   }
+}
+
+/**
+ * Lists the secrets that a delivery is known by: the one that matched or, where it may carry several MACs, all of them
+ * in the order of the list. A copy that lacks some of the MACs is then known by a secret that the others share.
+ */
+function signersOf (
+  { macs, prefix, several }: PresentedMac, keys: readonly NamedKey[], matched: NamedKey, body: Uint8Array
+): Signer[] {
+  if (!several) return [{ tenant: matched.tenant, mac: macs[0]! }]
+  return keys.map((key) => ({ tenant: key.tenant, mac: key.sign(prefix, body) }))
 }
 
 /** Node joins a repeated header into one text, which no pattern accepts: say so where that is what happened. */

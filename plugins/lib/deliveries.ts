@@ -39,8 +39,8 @@ export function openDeliveries (
   }
 
   return reportCalls(provider, {
-    claim (key, fingerprint, leaseMs) {
-      const claim = store.claim(key, fingerprint, leaseMs)
+    claim (key, fingerprint, leaseMs, tenant) {
+      const claim = store.claim(key, fingerprint, leaseMs, tenant)
       if (!isThenable(claim)) return readClaim(claim)
       return inTime(outcomeOf(claim).then(readClaim), (late) => {
         if (late.state === 'claimed') giveBack(key, late.token)

@@ -23,8 +23,9 @@ export interface DeliveryStore {
   /**
    * Takes `key` for `leaseMs` unless it is held or done. `fingerprint` stands for the content: another one under the
    * same key is a conflict. Each claim has a token of its own, so that one whose lease is over can change nothing.
+   * `tenant` says whose delivery it is, for a store that divides its room; it is a part of the key already.
    */
-  claim: (key: string, fingerprint: string, leaseMs: number) => Awaitable<Claim>
+  claim: (key: string, fingerprint: string, leaseMs: number, tenant?: string) => Awaitable<Claim>
   /**
    * Remembers the reply for `ttlMs` or longer: until then the same delivery may come again. With `exactly`, for no
    * longer: from then on what looks the same is another delivery. False if `token` does not hold the claim any more.

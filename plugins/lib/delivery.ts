@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Readable } from 'node:stream'
+import type { Signer } from './authenticate.js'
 import type { Deadline } from './deadlines.js'
 import type { Answer } from './errors.js'
 
@@ -33,8 +34,7 @@ export interface Delivery {
   /** How old it says it is, in seconds, where that is why it is refused. */
   ageSeconds: number | undefined
   /** Who signed it, for the keys of the store. */
-  tenant: string | undefined
-  mac: Buffer | undefined
+  signers: readonly Signer[] | undefined
   /** What it is called in a header that is signed. */
   id: string | undefined
   /** The event, once all of it is checked. */
@@ -62,8 +62,7 @@ export function beginDelivery (request: FastifyRequest): Delivery {
     secretIndex: undefined,
     keyId: undefined,
     ageSeconds: undefined,
-    tenant: undefined,
-    mac: undefined,
+    signers: undefined,
     id: undefined,
     event: undefined,
     key: undefined,

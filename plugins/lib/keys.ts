@@ -6,7 +6,10 @@ import { deriveKeys, isWeak, type NamedKey, type Secret, type SecretRules } from
 import { isThenable } from './thenable.js'
 import { createTimeLimit } from './time-limit.js'
 
-/** Finds the secret for a request that is **not verified yet**: trust nothing in it. It has one second. */
+/**
+ * Finds the secret for a request that is **not verified yet**: trust nothing in it. It has one second. For `undefined`,
+ * and for what cannot be a secret, the delivery is refused like a forged one; a thrown error is a 503.
+ */
 export type SecretResolver<Args extends unknown[] = [request: FastifyRequest]> =
   (...args: Args) => Awaitable<Secret | undefined>
 
@@ -17,8 +20,9 @@ export interface KeyLookup<Args extends unknown[]> {
   readonly known?: ReadonlyMap<string, readonly NamedKey[]>
 }
 
-const MOST_CACHED = 1000
-const RESOLVER_TIMEOUT = 1000
+const MAX_CACHED = 1000
+const RESOLVER_TIMEOUT = 1000 // ms
+const ABSENT_FOR = 1000 // ms
 
 /**
  * Derives keys once for secrets that arrive with every call, be it from a resolver or as an argument. Bounded: the
@@ -35,10 +39,15 @@ export function cacheKeys (
     if (known !== undefined) return known
     const keys = deriveKeys(secret, rules)
     derived?.(keys)
-    if (cache.size === MOST_CACHED) cache.delete(cache.keys().next().value!)
-    cache.set(name, keys)
+    setBounded(cache, name, keys)
     return keys
   }
+}
+
+/** Adds to a Map that holds 1,000 at most: the oldest goes first. */
+function setBounded<Value> (map: Map<string, Value>, name: string, value: Value): void {
+  if (map.size === MAX_CACHED) map.delete(map.keys().next().value!)
+  map.set(name, value)
 }
 
 /** Tells a text from a list of one text; undefined for what is neither. */
@@ -68,12 +77,16 @@ export function createKeyLookup (
   return Object.assign(() => keys, { known: new Map([['', keys]]) })
 }
 
-/** Secrets by the id under which a sender names them, or a function that finds them. */
+/**
+ * Secrets by the id under which a sender names them, or a function that finds them. That function is asked once at a
+ * time for an id (and host and URL, unless it has the id as its only parameter), and not again for a second after it
+ * found none.
+ */
 export type KeyRing = Readonly<Record<string, Secret>> | ReadonlyMap<string, Secret> |
   SecretResolver<[keyId: string, request: FastifyRequest]>
 
-/** Visible ASCII but for the comma, by which Node joins repeated headers. */
-export const KEY_ID = /^[\x21-\x2b\x2d-\x7e]+$/
+/** Visible ASCII except the comma, by which Node joins repeated headers; up to 256 characters. */
+export const KEY_ID = /^[\x21-\x2b\x2d-\x7e]{1,256}$/
 
 /** The keys of every id in a ring. Looked up in a Map: no id is the name of an object's own property. */
 export function createKeyRingLookup (
@@ -81,15 +94,23 @@ export function createKeyRingLookup (
 ): KeyLookup<[request: FastifyRequest, keyId: string | undefined]> {
   const { plugin, option } = rules
   if (typeof ring === 'function') {
-    const lookUp = lookUpBy(ring, rules, log)
+    const lookUp = onceAtATime(lookUpBy(ring, rules, log), ring.length === 1
+      ? (keyId) => keyId
+      : (keyId, { host, originalUrl }) => JSON.stringify([keyId, host, originalUrl]))
     return (request, keyId) => lookUp(keyId!, request)
   }
   const secrets = ringEntries(ring, plugin, option)
   if (secrets.size === 0) throw new InvalidOption(plugin, option, 'must not be empty')
   if (![...secrets.keys()].every((keyId) => typeof keyId === 'string' && KEY_ID.test(keyId))) {
-    throw new InvalidOption(plugin, option, 'must be named by visible ASCII without commas')
+    throw new InvalidOption(plugin, option, 'must be named by visible ASCII without commas, of up to 256 characters')
   }
-  const keys = new Map([...secrets].map(([keyId, secret]) => [keyId, deriveOptionKeys(secret, rules, log)]))
+  const names = new Set<string>()
+  const keys = new Map([...secrets].map(([keyId, secret]) => [keyId, deriveOptionKeys(secret, rules, log).map((key) => {
+    // One delivery would pass under either id, as a new one.
+    if (names.has(key.name)) throw new InvalidOption(plugin, option, 'must not have one secret under two ids')
+    names.add(key.name)
+    return { ...key, tenant: keyId }
+  })]))
   return Object.assign((_request: FastifyRequest, keyId: string | undefined) => keys.get(keyId!), { known: keys })
 }
 
@@ -109,8 +130,8 @@ export function findSecret (ring: unknown, keyId: string, caller: string, option
 }
 
 /**
- * Calls a user's resolver. Rejects if it throws, hangs, or returns what cannot be a secret. Warns of the first weak one
- * only, since there may be one a tenant.
+ * Calls a user's resolver. Rejects if it throws or hangs. Logs what cannot be a secret as an error, and the first weak
+ * one only as a warning, since there may be one a tenant.
  */
 function lookUpBy<Args extends unknown[]> (
   resolver: SecretResolver<Args>, rules: SecretRules, log: FastifyBaseLogger
@@ -127,6 +148,44 @@ function lookUpBy<Args extends unknown[]> (
     const secret = isThenable(found) ? await inTime(found) : found
     const none = secret === undefined || secret === null || secret === '' ||
       (Array.isArray(secret) && secret.length === 0)
-    return none ? undefined : keysOf(secret)
+    if (none) return undefined
+    try {
+      return keysOf(secret)
+    } catch (error) {
+      const { plugin, option } = rules
+      const problem = error instanceof InvalidOption ? error.message : 'the secret cannot be read'
+      tell(log, 'error', { plugin, option, problem }, 'the secret for a delivery cannot be used')
+      return undefined
+    }
+  }
+}
+
+/** Shares a look-up among those who ask for the same name meanwhile, and remembers for a second that there is none. */
+function onceAtATime<Args extends unknown[]> (
+  lookUp: KeyLookup<Args>, nameOf: (...args: Args) => string
+): KeyLookup<Args> {
+  const pending = new Map<string, Promise<readonly NamedKey[] | undefined>>()
+  const absentSince = new Map<string, number>()
+
+  async function ask (name: string, args: Args): Promise<readonly NamedKey[] | undefined> {
+    try {
+      const keys = await lookUp(...args)
+      if (keys === undefined) setBounded(absentSince, name, performance.now())
+      return keys
+    } finally {
+      pending.delete(name)
+    }
+  }
+
+  return (...args) => {
+    const name = nameOf(...args)
+    const since = absentSince.get(name)
+    if (since !== undefined) {
+      if (performance.now() - since < ABSENT_FOR) return undefined
+      absentSince.delete(name)
+    }
+    const shared = pending.get(name) ?? ask(name, args)
+    pending.set(name, shared)
+    return shared
   }
 }

@@ -32,11 +32,12 @@ export function readFreshness (caller: string, input: FreshnessInput): Freshness
 }
 
 export function verifyPresented (
-  caller: string, presented: PresentedMac | Rejection, keys: readonly MacKey[], body: Uint8Array | undefined
+  caller: string, presented: PresentedMac | Rejection, keys: readonly MacKey[], body: Uint8Array | undefined,
+  freshness: Freshness
 ): VerifyResult {
   if (body === undefined) return { ok: false, reason: 'no_body' }
   if (!(body instanceof Uint8Array)) throw new InvalidOption(caller, 'body', 'must be a Uint8Array')
-  const outcome = presented.ok ? matchKeys(presented, keys, body) : presented
+  const outcome = presented.ok ? matchKeys(presented, keys, body, freshness) : presented
   return outcome.ok ? outcome : { ok: false, reason: outcome.reason }
 }
 

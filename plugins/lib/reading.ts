@@ -3,11 +3,13 @@ import type { PresentedMac } from './authenticate.js'
 import { rawHeaderValues, readHeaders } from './headers.js'
 import { reject, type Rejection } from './rejection.js'
 import { isThenable, outcomeOf } from './thenable.js'
-import { checkFreshness, type Freshness } from './timestamp.js'
 
 /** What the headers of a delivery say. Where something of it cannot be read, and is undefined, it is refused. */
 export interface Reading {
-  /** The MAC, decoded; or a list of up to 8, any of which may match. */
+  /**
+   * The MAC, decoded; or, where a delivery may carry those of several secrets, a list of up to 8, any of which may
+   * match.
+   */
   readonly mac: Uint8Array | undefined | readonly (Uint8Array | undefined)[]
   /** What is signed before the body: header texts and what is between them, one byte a character. */
   readonly prefix: string
@@ -25,7 +27,7 @@ const BEYOND_A_BYTE = /[\u0100-\uffff]/
  * it: throws, as `read` may, for anything else.
  */
 export function createReader (
-  names: readonly string[], read: (texts: readonly string[]) => unknown, freshness: Freshness
+  names: readonly string[], read: (texts: readonly string[]) => unknown
 ): (request: FastifyRequest) => PresentedMac | Rejection {
   return ({ headers, raw: { rawHeaders } }) => {
     const texts = readHeaders(headers, ...names)
@@ -37,13 +39,13 @@ export function createReader (
     if (isThenable(reading)) outcomeOf(reading).catch(() => {}) // thrown at below: it has no prefix
     if (reading === undefined) return reject('malformed_header')
     const { mac, prefix, timestamp, id } = reading
-    const macs: readonly unknown[] = Array.isArray(mac) ? mac : [mac]
+    const several = Array.isArray(mac)
+    const macs: readonly unknown[] = several ? mac : [mac]
     if (typeof prefix !== 'string' || BEYOND_A_BYTE.test(prefix)) throw new TypeError('read: no prefix of bytes')
     if (timestamp === undefined || macs.length === 0 || macs.length > MOST_MACS || macs.includes(undefined)) {
       return reject('malformed_header')
     }
-    const rejection = timestamp === null ? undefined : checkFreshness(timestamp, freshness)
-    return rejection ?? { ok: true, macs: macs.map(bytesOf), prefix, id }
+    return { ok: true, macs: macs.map(bytesOf), prefix, id, several, ...(timestamp !== null && { timestamp }) }
   }
 }
 

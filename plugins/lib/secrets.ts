@@ -21,6 +21,8 @@ export interface SecretRules {
 /** A key and what tells it from others, in all processes, without showing it. */
 export interface NamedKey extends MacKey {
   readonly name: string
+  /** Whose deliveries it signs: its name, or the id that a ring has it under. */
+  readonly tenant: string
 }
 
 const MOST_SECRETS = 4
@@ -67,7 +69,8 @@ export function deriveKeys (secret: unknown, rules: SecretRules): NamedKey[] {
     if (isWeak(key) && allowWeakSecret !== true) {
       throw new InvalidOption(plugin, option, `must be at least ${LEAST_BYTES[algorithm]} bytes long`)
     }
-    return { ...key, name: nameOf(key) }
+    const name = nameOf(key)
+    return { ...key, name, tenant: name }
   })
   // RFC 2104 pads a key with zeros and hashes a long one: different texts can be one key, and zeros are none.
   const names = keys.map(({ name }) => name)

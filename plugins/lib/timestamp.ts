@@ -48,9 +48,12 @@ export function parseDateTime (text: string): number | undefined {
   return time + Number(`0${fraction}`) * 1000 - (sign === '-' ? -offset : offset)
 }
 
+/** How far a clock may be set back, or differ from another server's, in seconds, before a handled delivery is new. */
+export const CLOCK_SLACK = 60
+
 /** For how long a signed timestamp can be fresh, in milliseconds: its seconds are whole, the clock's are not. */
 export function replayWindow ({ tolerance, futureTolerance }: Freshness): number {
-  return (tolerance + futureTolerance + 1) * 1000
+  return (tolerance + futureTolerance + 1 + CLOCK_SLACK) * 1000
 }
 
 /** What a clock says, in milliseconds; NaN where that is no number. */

@@ -7,7 +7,7 @@ import type { JsonClient } from './json-client.js'
 import { jsonDataOf } from './json-data.js'
 import type { Reason } from './report.js'
 import { compileCheck } from './schema-check.js'
-import { parseDateTime, readClock } from './timestamp.js'
+import { CLOCK_SLACK, parseDateTime, readClock } from './timestamp.js'
 
 /** What a service says of a genuine token. */
 export interface Verdict {
@@ -42,7 +42,7 @@ export type Examine<V extends Verdict> = (inquiry: Inquiry) => Promise<Finding<V
 
 interface Rules {
   readonly provider: string
-  /** With whose key the service is asked. */
+  /** The service whose tokens these are: where it is, whichever key it is asked with. */
   readonly tenant: string
   readonly service: JsonClient
   /** Of the service's verdict; what it does not name is dropped. */
@@ -60,8 +60,6 @@ interface Rules {
 }
 
 export const LONGEST_TOKEN = 8192 // bytes
-// How far this server's clock may be set back before a token that is forgotten is fresh again, in seconds.
-const CLOCK_STEP = 60
 
 /** Asks a service about tokens, and checks what it leaves to the one who asks: whose, how old, and used before. */
 export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
@@ -70,7 +68,7 @@ export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
   const check = compileCheck(schema)
   const fields = Object.keys(schema.properties)
   const namespace = namespaceOf(provider, tenant)
-  const freshFor = (maxAge + skew + CLOCK_STEP) * 1000
+  const freshFor = (maxAge + skew + CLOCK_SLACK) * 1000
 
   return async ({ token, identify, onBot }) => {
     if (!isToken(token)) return { refusal: 'token_required', reason: 'token_required' }

@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, Hook
 import type { Send } from './answer.js'
 import type { Authenticate, Authentication, NoSecret } from './authenticate.js'
 import { deliveryOf, type Delivery, type Route } from './delivery.js'
-import { deliveryId, namespaceOf, type Identity } from './delivery-id.js'
+import { deliveryId, namespaceOf, type DeliveryId, type Identity } from './delivery-id.js'
 import type { Explain } from './diagnosis/explain.js'
 import {
   describeError, forbidden, HANDLER_FAILED, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, VERIFICATION_FAILED,
@@ -94,8 +94,7 @@ export function addVerifiedRoute<Event, Question = unknown> (
     }
     delivery.route = about
     delivery.secretIndex = outcome.secretIndex
-    delivery.tenant = outcome.tenant
-    delivery.mac = outcome.mac
+    delivery.signers = outcome.signers
     delivery.id = outcome.id
     const payload = body && parseJsonObject(body)
     if (payload === undefined) return send(reply, INVALID_JSON)
@@ -135,20 +134,27 @@ export function addVerifiedRoute<Event, Question = unknown> (
       sent = true
       end?.()
     }
-    let id
+    let ids: DeliveryId[]
     try {
-      const identity = route.identify?.(event, delivery.mac!, delivery.id)
-      id = identity && deliveryId(namespaceFor(delivery.tenant!), identity)
+      ids = route.identify === undefined ? [] : idsOf(event, delivery, route.identify)
     } catch (error) {
       return fail(reply, HANDLER_FAILED, error)
     }
-    if (id !== undefined) {
-      delivery.key = id.key
-      handleOnce!(id, event, request, answered)
+    if (ids.length > 0) {
+      delivery.key = ids[0]!.key
+      handleOnce!({ ids, tenant: delivery.signers![0]!.tenant }, event, request, answered)
     } else {
       runHandler(event, request, (answer, late) => { if (!late) answered(answer) }, answered)
     }
     if (!sent) return new Promise((resolve) => { end = () => resolve(reply) })
+  }
+
+  /** One for each secret that the delivery is known by; none for one that is handled as often as it comes. */
+  function idsOf (event: Event, { signers, id }: Delivery, identify: NonNullable<typeof route.identify>): DeliveryId[] {
+    return signers!.flatMap((signer) => {
+      const identity = identify(event, signer.mac, id)
+      return identity === undefined ? [] : [deliveryId(namespaceFor(signer.tenant), identity)]
+    })
   }
 
   function namespaceFor (owner: string): string {

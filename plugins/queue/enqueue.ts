@@ -88,10 +88,11 @@ export function enqueue<Delivery = KnownDelivery> (
 }
 
 function jobOf (event: unknown, request: FastifyRequest) {
-  const { route, key, mac, tenant, keyId } = deliveryOf(request) ?? {}
-  if (route === undefined || mac === undefined) throw new TypeError('enqueue: this is no delivery with a signature')
+  const { route, key, signers, keyId } = deliveryOf(request) ?? {}
+  if (route === undefined || signers === undefined) throw new TypeError('enqueue: this is no delivery with a signature')
   const { provider, path, kindOf, exactly } = route
-  const copies = key ?? deliveryId(namespaceOf(provider, path, tenant!), { id: ['mac', mac.toString('hex')] }).key
+  const { tenant, mac } = signers[0]!
+  const copies = key ?? deliveryId(namespaceOf(provider, path, tenant), { id: ['mac', mac.toString('hex')] }).key
   const now = new Date()
   // Nothing tells a copy from the same thing happening again, but that copies come soon.
   const mayRecur = key === undefined || exactly

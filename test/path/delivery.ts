@@ -7,7 +7,7 @@ import { connect, type AddressInfo } from 'node:net'
 import t from 'tap'
 import {
   aghanimOptions, aghanimPlugin, altdentifierPlugin, identityValidationPlugin, signAghanim, signAltdentifier,
-  type AghanimOptions, type RejectedDelivery
+  signIdentityValidation, type AghanimOptions, type RejectedDelivery
 } from '../../plugins/index.js'
 import { API_KEY, API_SECRET, bodyOf, NOW, now, PLAYER, PROVIDERS, SECRET, SESSIONS } from '../support/deliveries.js'
 import { createHost, exchange, listen, portOf, rawRequest, statusOf, type Line, type Test } from '../support/host.js'
@@ -453,8 +453,10 @@ t.test('a resolver finds the secret of the tenant that the request is for', asyn
     t.equal((await deliver(game, secret)).statusCode, status)
   }
   t.strictSame(asked, ['a', 'b', 'a', 'b', 'c'])
-  const stale = signAghanim({ secret: SECRET, body: BODY, timestamp: NOW - 301 })
-  t.equal((await deliver('a', SECRET, stale)).statusCode, 403)
+  const signed = signAghanim({ secret: SECRET, body: BODY, timestamp: NOW })
+  for (const wrong of [{ 'x-aghanim-signature': 'x' }, { 'x-aghanim-signature-timestamp': `${NOW}0` }]) {
+    t.equal((await deliver('a', SECRET, { ...signed, ...wrong })).statusCode, 403)
+  }
   t.equal(asked.length, 5, 'headers that cannot be right cost no look-up')
 })
 
@@ -486,7 +488,9 @@ t.test('onRejected is told what happened, and cannot change it', quiet(async (t)
     app.inject({ method: 'POST', url: `/v1${SESSIONS}`, headers, payload: body })
   const signed = { ...provider.sign(body), 'x-endpoint': `/v1${SESSIONS}` }
   await send(signed)
-  await send({ ...provider.sign(body, NOW - 1000), 'x-endpoint': `/v1${SESSIONS}` })
+  await send(signIdentityValidation({
+    apiKey: API_KEY, secret: API_SECRET, endpoint: `/v1${SESSIONS}`, body, timestamp: NOW - 1000
+  }))
   await send({ ...signed, 'x-api-key': 'unknown' })
   const base = { provider: 'identity-validation', path: `/v1${SESSIONS}`, outcome: 'rejected', status: 403, bytes: Buffer.byteLength(body) }
   const told = seen.map(({ duration, ...rest }) => {
@@ -495,7 +499,7 @@ t.test('onRejected is told what happened, and cannot change it', quiet(async (t)
   })
   t.strictSame(told, [
     { ...base, reason: 'mismatch', keyId: API_KEY, requestId: 'req-1' },
-    { ...base, reason: 'stale', ageSeconds: 1000, requestId: 'req-2' },
+    { ...base, reason: 'stale', ageSeconds: 1000, keyId: API_KEY, requestId: 'req-2' },
     { ...base, reason: 'unknown_key', requestId: 'req-3' }
   ])
 

@@ -303,15 +303,15 @@ t.test('secrets as short as they may be, and as many', async (t) => {
   }
   const encoded = four.map((key) => Buffer.from(key).toString('base64'))
   for (const secret of [base64(24), base64(25), base64(26), base64(65), encoded]) {
-    for (const apiKeys of [{ [API_KEY]: secret }, new Map([[API_KEY, secret]]), { a: secret, b: secret }]) {
+    for (const apiKeys of [{ [API_KEY]: secret }, new Map([[API_KEY, secret]])]) {
       t.equal(await refusal(t, identityValidationPlugin, { ...IDENTITY.valid, apiKeys }), undefined, inspect(secret))
     }
   }
 })
 
 t.test('api-keys that no header could name, and rings that are none', async (t) => {
-  const NAME = 'must be named by visible ASCII without commas'
-  for (const name of ['', ' ', 'a,b', `${CANARY} x`, `${CANARY}é`, `${CANARY}\n`, '\0', `${CANARY}\x7f`, 'ключ']) {
+  const NAME = 'must be named by visible ASCII without commas, of up to 256 characters'
+  for (const name of ['k'.repeat(257), '', ' ', 'a,b', `${CANARY} x`, `${CANARY}é`, `${CANARY}\n`, '\0', `${CANARY}\x7f`, 'ключ']) {
     for (const apiKeys of [{ [name]: API_SECRET }, new Map([[API_KEY, BASE64], [name, API_SECRET]])]) {
       await refuses(t, IDENTITY, [`api-key ${inspect(name)}`, { apiKeys }, 'apiKeys', NAME])
     }

@@ -8,6 +8,7 @@ import {
 import {
   API_KEY, API_SECRET, NOW, now, PLAYER, PROVIDERS, SECRET, type ProviderCase
 } from '../support/deliveries.js'
+import { fakeClock } from '../support/clock.js'
 import { createTable } from '../support/table.js'
 import { createHost, exchange, listen, NO_REQUEST_LOG, rawRequest, type Test } from '../support/host.js'
 import { IDENTIFIER, mint, SERVICE_KEY, startService, TOKEN_SECRET } from '../support/humandetect.js'
@@ -468,7 +469,7 @@ t.test('an unknown OP is acknowledged whatever the log does', async (t) => {
 
 const RESOLVERS = SURFACES.filter(({ logged }) => logged === RESOLVER.logged)
 
-/** What a resolver may find that is no secret. Of those that are a mistake, nobody is to be told 403. */
+/** Results of a resolver that are not a secret. The answer is the same for all; those that are mistakes are logged. */
 const FOUND: [value: unknown, none: boolean][] = [
   ...[undefined, null, '', []].map((value): [unknown, boolean] => [value, true]),
   ...[0, 7, NaN, 1n, true, false, {}, { length: 0 }, { secret: SECRET }, () => SECRET, Symbol('x'), new Map(), new Date(0),
@@ -478,12 +479,17 @@ const FOUND: [value: unknown, none: boolean][] = [
 
 for (const surface of RESOLVERS) {
   t.test(`${surface.name}: what is found is no secret`, async (t) => {
-    const { state, inject } = await open(t, surface)
+    const { state, inject, lines } = await open(t, surface)
+    const clock = fakeClock(t)
     const { wrong, same: compare } = createTable()
     for (const [value, none] of FOUND) {
       for (const found of [() => value, async () => value, thenable((resolve) => resolve(value))]) {
         state.fault = found
-        compare(inspect(value), (await inject()).outcome, none ? WATCHER.failed : RESOLVER.failed)
+        lines.length = 0
+        compare(inspect(value), (await inject()).outcome, WATCHER.failed)
+        const errors = lines.filter(({ level, msg }) => level === 50 && msg === 'the secret for a delivery cannot be used')
+        compare(`${inspect(value)}: errors`, errors.length, none ? 0 : 1)
+        await clock.advance(1000) // for so long it is remembered that there was none
       }
     }
     t.strictSame(wrong, [])

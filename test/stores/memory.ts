@@ -31,9 +31,25 @@ function createStore (options: MemoryDeliveriesOptions = {}) {
     complete(key, token, window, exactly)
     return token
   }
+  const takeFor = (tenant: string, key: string): string => {
+    const answer = store.claim(key, 'content', LEASE, tenant) as Claim
+    if (answer.state !== 'claimed') throw new Error(`${key} is ${answer.state}`)
+    return answer.token
+  }
+  let filled = 0
+  /** How many more deliveries of a tenant there is room for. */
+  const fill = (tenant: string): number => {
+    for (let count = 0; ; count++) {
+      try {
+        takeFor(tenant, `number ${++filled}`)
+      } catch {
+        return count
+      }
+    }
+  }
   /** Whether these are known. What is not is claimed by this, so it is asked last. */
   const known = (...keys: string[]) => keys.map((key) => claim(key, LEASE, 'other content').state === 'conflict')
-  return { clock, claim, take, complete, release, handle, known }
+  return { clock, store, claim, take, takeFor, fill, complete, release, handle, known }
 }
 
 t.test('where nothing may be forgotten yet a full store throws, and what it knows stays known', async (t) => {
@@ -55,6 +71,29 @@ t.test('where nothing may be forgotten yet a full store throws, and what it know
   clock.time = WINDOW + 1000
   take('e')
   t.strictSame(known('c', 'd', 'e'), [true, true, true])
+})
+
+t.test('one tenant alone has all the room, and cannot leave the others without any', async (t) => {
+  const { fill } = createStore({ maxEntries: 1000 })
+  t.strictSame(['a', 'b', 'c', 'd'].map(fill), [1000, 250, 63, 16])
+  t.strictSame(['a', 'b', 'c', 'd'].map(fill), [0, 0, 0, 0])
+  const fair = createStore({ maxEntries: 1000 })
+  for (let count = 0; count < 300; count++) for (const tenant of ['a', 'b', 'c', 'd']) fair.takeFor(tenant, `${tenant} ${count}`)
+  t.equal(fair.fill('a'), 25, 'four that come alike had room for 300 each')
+  t.equal(fair.fill('e'), 82)
+})
+
+t.test('what a tenant may have again, once its deliveries are forgotten or given back', async (t) => {
+  const { clock, store, takeFor, fill } = createStore({ maxEntries: 4 })
+  const token = takeFor('a', 'given back')
+  t.equal(fill('a'), 3)
+  t.equal(fill('b'), 1)
+  t.equal(fill('a'), 0)
+  store.release('given back', token)
+  t.equal(fill('a'), 1)
+  clock.time = LEASE
+  t.equal(fill('a'), 4, 'all leases are over')
+  t.equal(fill('b'), 1)
 })
 
 t.test('100,000 deliveries are remembered by default, and no more', async (t) => {

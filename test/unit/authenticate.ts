@@ -1,9 +1,10 @@
 import type { FastifyRequest } from 'fastify'
 import t from 'tap'
-import { createAuthenticate, type PresentedMac } from '../../plugins/lib/authenticate.js'
+import { createAuthenticate, type Authenticated, type PresentedMac } from '../../plugins/lib/authenticate.js'
 import { plainPath, publicEndpoint } from '../../plugins/lib/endpoint.js'
 import { reject } from '../../plugins/lib/rejection.js'
 import { deriveKeys, type NamedKey } from '../../plugins/lib/secrets.js'
+import { freshnessOf } from '../../plugins/lib/timestamp.js'
 import { SECRET } from '../support/deliveries.js'
 import { cpuTime } from '../support/waiting.js'
 
@@ -15,7 +16,7 @@ const LONG = Buffer.alloc(2 ** 25)
 t.test('whose key is not known costs as much work as whose MAC is wrong', async (t) => {
   const cost = async (keys: readonly NamedKey[] | undefined, reason: string) => {
     for (const keysFor of [() => keys, async () => keys]) {
-      const authenticate = createAuthenticate({ algorithm: 'sha256', read: () => PRESENTED, keysFor })
+      const authenticate = createAuthenticate({ algorithm: 'sha256', read: () => PRESENTED, keysFor, freshness: freshnessOf({}) })
       const start = cpuTime()
       t.match(await authenticate(REQUEST, LONG), { ok: false, reason })
       times.push(cpuTime() - start)
@@ -34,34 +35,49 @@ const SEVERAL_KEYS = deriveKeys([SECRET, 'another secret of 24 bytes', 'the last
 })
 const [FIRST, SECOND, LAST] = SEVERAL_KEYS as [NamedKey, NamedKey, NamedKey]
 const sentTwice = { raw: { rawHeaders: ['Mac', 'a', 'mac', 'b'] } } as unknown as FastifyRequest
+const FRESHNESS = freshnessOf({ now: () => 1_700_000_000_000 })
 type Steps = Parameters<typeof createAuthenticate>[0]
 
 /** What becomes of an authentic delivery, but for what is given. */
 async function authenticate (steps: Partial<Steps>, presented: Partial<PresentedMac> = {}, request = REQUEST) {
   const read = () => ({ ok: true as const, macs: [FIRST.sign('p', BODY)], prefix: 'p', ...presented })
-  return createAuthenticate({ algorithm: 'sha256', read, keysFor: () => SEVERAL_KEYS, ...steps })(request, BODY)
+  return createAuthenticate({ algorithm: 'sha256', read, keysFor: () => SEVERAL_KEYS, freshness: FRESHNESS, ...steps })(request, BODY)
 }
 
 t.test('what is authentic comes with who signed it, its MAC and its id', async (t) => {
   const macs = [FIRST.sign('p', BODY)]
   const anonymous = await authenticate({}, { macs, id: 'i' })
-  t.strictSame(anonymous, { ok: true, secretIndex: 0, keyId: undefined, tenant: FIRST.name, mac: macs[0], id: 'i' })
-  t.equal('mac' in anonymous && anonymous.mac, macs[0], 'it is not made twice')
-  t.match(await authenticate({}, { keyId: 'k' }), { ok: true, keyId: 'k', tenant: 'k' })
+  const signers = [{ tenant: FIRST.name, mac: macs[0] }]
+  t.strictSame(anonymous, { ok: true, secretIndex: 0, keyId: undefined, signers, id: 'i' })
+  t.equal('signers' in anonymous && anonymous.signers![0]!.mac, macs[0], 'it is not made twice')
+  t.match(await authenticate({}, { keyId: 'k' }), { ok: true, keyId: 'k', signers: [{ tenant: FIRST.name }] },
+    'the id that was sent is not who signed')
 })
 
-t.test('what several keys may sign is known by the last of them, whichever matched', async (t) => {
-  const [byFirst, bySecond, mac] = [FIRST.sign('p', BODY), SECOND.sign('p', BODY), LAST.sign('p', BODY)]
+t.test('a delivery that may carry several MACs is known by all secrets of the list, whichever matched', async (t) => {
+  const [byFirst, bySecond, byLast] = [FIRST.sign('p', BODY), SECOND.sign('p', BODY), LAST.sign('p', BODY)]
   const other = Buffer.alloc(32)
-  for (const macs of [[byFirst], [bySecond], [mac], [byFirst, mac], [mac, byFirst], [other, byFirst]]) {
-    t.match(await authenticate({ severalKeys: true }, { macs }), { ok: true, mac, tenant: LAST.name })
+  const signers = [
+    { tenant: FIRST.name, mac: byFirst }, { tenant: SECOND.name, mac: bySecond }, { tenant: LAST.name, mac: byLast }
+  ]
+  for (const macs of [[byFirst], [bySecond], [byLast], [byFirst, byLast], [byLast, byFirst], [other, byFirst]]) {
+    t.match(await authenticate({}, { macs, several: true }), { ok: true, signers })
   }
-  t.match(await authenticate({}, { macs: [other, byFirst] }), { ok: true, mac: byFirst, tenant: FIRST.name })
-  t.match(await authenticate({}, { macs: [bySecond] }), { mac: bySecond, tenant: SECOND.name, secretIndex: 1 })
+  t.strictSame((await authenticate({}, { macs: [bySecond] }) as Authenticated).signers, [signers[1]])
+})
+
+t.test('the time is looked at once the MAC holds', async (t) => {
+  const stale = { timestamp: 1_700_000_000 - 301 }
+  t.strictSame(await authenticate({}, stale), { ok: false, reason: 'stale', ageSeconds: 301, keyId: undefined })
+  t.match(await authenticate({}, { timestamp: 1_700_000_061, keyId: 'k' }),
+    { ok: false, reason: 'future', ageSeconds: -61, keyId: 'k' })
+  t.strictSame(await authenticate({}, { ...stale, macs: [Buffer.alloc(32)] }), { ok: false, reason: 'mismatch', keyId: undefined })
+  t.strictSame(await authenticate({ keysFor: () => undefined }, stale), { ok: false, reason: 'unknown_key' })
+  t.match(await authenticate({}, { timestamp: 1_700_000_000 - 300 }), { ok: true })
 })
 
 t.test('without a body, or where no key can be had, it is not authentic', async (t) => {
-  t.strictSame(await createAuthenticate({ algorithm: 'sha256', read: () => PRESENTED, keysFor: () => KEYS })(REQUEST, undefined),
+  t.strictSame(await createAuthenticate({ algorithm: 'sha256', read: () => PRESENTED, keysFor: () => KEYS, freshness: FRESHNESS })(REQUEST, undefined),
     { ok: false, reason: 'no_body' })
   const cause = new Error('no keys today')
   t.strictSame(await authenticate({ keysFor: () => Promise.reject(cause) }), { ok: null, cause })

@@ -4,6 +4,7 @@ import t from 'tap'
 import { checkApiKey, createKeyCheck } from '../../plugins/lib/api-keys.js'
 import { cacheKeys, createKeyLookup, createKeyRingLookup, findSecret } from '../../plugins/lib/keys.js'
 import type { SecretRules } from '../../plugins/lib/secrets.js'
+import { fakeClock } from '../support/clock.js'
 import { SECRET } from '../support/deliveries.js'
 
 const RULES: SecretRules = { plugin: 'somePlugin', option: 'secret', algorithm: 'sha256', encoding: 'utf8' }
@@ -80,9 +81,101 @@ t.test('the first weak secret of a resolver is warned of, and no other', async (
     t.strictSame(counts, [0, 0, 1, 1, 1, 1])
     t.strictSame(warnings.splice(0), [[{ plugin: 'somePlugin', option: 'secret' }, 'a secret is weak']])
   }
-  await t.rejects((async () => createKeyLookup(() => 'weak', RULES, log)(request))(), {
-    code: 'FST_VERIFICATION_INVALID_OPTION'
-  })
+})
+
+t.test('what a resolver returns that is no secret is none, and the log says why at error', async (t) => {
+  const lines: unknown[] = []
+  const log = { error: (...line: unknown[]) => { lines.push(line) } } as unknown as FastifyBaseLogger
+  const request = { host: 'h', originalUrl: '/' } as FastifyRequest
+  const throws = () => { throw new Error('canary') }
+  const hostile = [Object.defineProperty({}, 'length', { get: throws }), Object.assign([5], { every: throws })]
+  for (const found of ['weak', 5, ['a'.repeat(24), ' '], ...hostile]) {
+    for (const resolve of [() => found as never, async () => found as never]) {
+      t.equal(await createKeyLookup(resolve, RULES, log)(request), undefined, inspect(found))
+    }
+    t.equal(await createKeyRingLookup(() => found as never, RULES, log)(request, 'id'), undefined)
+  }
+  t.strictSame(lines.splice(0, 3), Array(3).fill([
+    { plugin: 'somePlugin', option: 'secret', problem: 'somePlugin: option "secret" must be at least 24 bytes long' },
+    'the secret for a delivery cannot be used'
+  ]))
+  t.equal(lines.length, 12)
+  t.notMatch(inspect(lines, { depth: 9 }), /canary/)
+  t.match(lines.at(-1), [{ problem: 'the secret cannot be read' }])
+})
+
+t.test('a resolver of ids is asked once at a time for one id, and not again at once where there is none', async (t) => {
+  const clock = fakeClock(t)
+  const asked: string[] = []
+  const waiting: (() => void)[] = []
+  const known = new Map([['a', SECRET]])
+  const request = (originalUrl = '/', host = 'h') => ({ host, originalUrl }) as FastifyRequest
+  const resolve = async (id: string) => {
+    asked.push(id)
+    await new Promise<void>((resolve) => { waiting.push(resolve) })
+    if (id === 'broken') throw new Error('no database')
+    return known.get(id)
+  }
+  const answer = () => { for (const go of waiting.splice(0)) go() }
+  const byId = createKeyRingLookup((id) => resolve(id), RULES, LOG)
+  const both = [byId(request(), 'a'), byId(request('/other'), 'a'), byId(request(), 'b'), byId(request(), 'b')]
+  t.strictSame(asked.splice(0), ['a', 'b'])
+  answer()
+  const [first, second, ...none] = await Promise.all(both)
+  t.equal(first![0]!.name, second![0]!.name)
+  t.strictSame(none, [undefined, undefined])
+  byId(request(), 'a')
+  t.strictSame(asked.splice(0), ['a'], 'what was found is asked for again')
+  answer()
+  for (let times = 0; times < 100; times++) t.equal(await byId(request(), 'b'), undefined)
+  t.strictSame(asked, [], 'what was not found is not')
+  await clock.advance(999)
+  t.equal(byId(request(), 'b'), undefined)
+  await clock.advance(1)
+  known.set('b', ANOTHER)
+  const found = byId(request(), 'b')
+  answer()
+  t.equal((await found)!.length, 1, 'until a second later')
+  const failing = [byId(request(), 'broken'), byId(request(), 'broken')]
+  answer()
+  for (const one of failing) await t.rejects(Promise.resolve(one), { message: 'no database' })
+  t.strictSame(asked.splice(0), ['b', 'broken'], 'an error is shared')
+  const last = byId(request(), 'broken')
+  t.strictSame(asked.splice(0), ['broken'], 'and not remembered')
+  answer()
+  await t.rejects(Promise.resolve(last))
+
+  const byRequest = createKeyRingLookup((id, _request) => resolve(id), RULES, LOG)
+  for (const from of [request(), request('/other'), request('/', 'other'), request()]) byRequest(from, 'a')
+  t.strictSame(asked, ['a', 'a', 'a'], 'one that looks at the request is asked for each URL')
+  answer()
+})
+
+t.test('of ids without a secret a thousand are remembered', async (t) => {
+  let asked = 0
+  const lookUp = createKeyRingLookup((_id) => { asked++; return undefined }, RULES, LOG)
+  const none = { host: 'h', originalUrl: '/' } as FastifyRequest
+  for (let index = 0; index <= 1000; index++) await lookUp(none, `id-${index}`)
+  t.equal(asked, 1001)
+  await lookUp(none, 'id-1')
+  await lookUp(none, 'id-1000')
+  t.equal(asked, 1001)
+  await lookUp(none, 'id-0')
+  t.equal(asked, 1002, 'the oldest was forgotten')
+})
+
+t.test('the keys of a ring belong to their id, and no secret has two', async (t) => {
+  const { known } = createKeyRingLookup({ a: [SECRET, ANOTHER], b: secretOf(1) }, RULES, LOG)
+  t.strictSame([...known!.values()].flat().map(({ tenant }) => tenant), ['a', 'a', 'b'])
+  const [key] = createKeyLookup(SECRET, RULES, LOG).known!.get('')!
+  t.equal(key!.tenant, key!.name)
+  for (const ring of [{ a: SECRET, b: SECRET }, { a: SECRET, b: [ANOTHER, SECRET] }, new Map([['a', SECRET], ['A', SECRET]])]) {
+    t.throws(() => createKeyRingLookup(ring, RULES, LOG), {
+      message: 'somePlugin: option "secret" must not have one secret under two ids'
+    })
+  }
+  for (const length of [1, 256]) t.ok(createKeyRingLookup({ ['k'.repeat(length)]: SECRET }, RULES, LOG).known)
+  for (const id of ['', 'k'.repeat(257), 'a,b']) t.throws(() => createKeyRingLookup({ [id]: SECRET }, RULES, LOG), /256/)
 })
 
 t.test('the secret of an id is found in an object or a Map, and nowhere else', async (t) => {
