@@ -97,7 +97,7 @@ const GROUPS: Record<string, Group> = {
     further: ['path/options', 'providers/altdentifier', 'providers/aghanim']
   },
   queue: {
-    files: ['queue', 'queue/*', 'lib/queue-unavailable'],
+    files: ['queue', 'queue/*', 'lib/queue-errors'],
     suites: ['integration/queue', 'integration/queue-worker'],
     further: ['path/delivery']
   },

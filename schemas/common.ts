@@ -73,6 +73,7 @@ export const RouteErrors = {
 /** The same for deliveries that are signed, and handled once. */
 export const WebhookErrors = {
   ...RouteErrors,
+  400: { ...RouteErrors[400], FST_VERIFICATION_NOT_SERIALIZABLE: 'The event is nested too deep to be kept' },
   403: { FST_VERIFICATION_FORBIDDEN: 'The delivery is not authentic' },
   500: { ...RouteErrors[500], FST_VERIFICATION_FAILED: 'The delivery could not be verified' },
   503: {

@@ -80,7 +80,7 @@ export function identityValidationRouteSchema (kind: Kind, schema: TSchema): Rou
     consumes: ['application/json'],
     headers: Type.Object({
       'X-Api-Key': Type.String({
-        pattern: KEY_PATTERN, description: 'Which secret signed', examples: ['demo-api-key']
+        pattern: KEY_PATTERN, maxLength: 256, description: 'Which secret signed', examples: ['demo-api-key']
       }),
       'X-Signature': Type.String({
         pattern: '^hmac-sha256 [A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$',

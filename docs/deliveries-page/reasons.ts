@@ -23,6 +23,7 @@ export const REASONS: Readonly<Record<Reason, string>> = {
   invalid_payload: 'It is authentic, but its body is not what this provider sends. The answer to the sender names the field and the rule.',
   unknown_event: 'It is authentic, but no handler takes events of this type. Give the plugin a `handleEvent`, or switch the event off at the provider.',
   id_reused: 'Its id was used before, for other content. Every delivery needs an id of its own.',
+  not_serializable: 'The event is nested too deep for the queue to keep it as JSON. It will be as deep the next time.',
   unsupported_media_type: 'The body is not sent as plain JSON. Send `Content-Type: application/json` and no `Content-Encoding`.',
   body_too_large: 'The body is longer than `bodyLimit`.',
   body_timeout: 'The body did not arrive within `bodyTimeout`. The sender, or something on the way, is too slow.',

@@ -67,6 +67,8 @@ export const UNKNOWN_EVENT = rejected(400, 'unknown_event', 'UNKNOWN_EVENT', 'No
 export const ID_REUSED: Answer = {
   ...rejected(422, 'id_reused', 'ID_REUSED', 'The id of this delivery was used for other content'), level: 'warn'
 }
+export const NOT_SERIALIZABLE =
+  rejected(400, 'not_serializable', 'NOT_SERIALIZABLE', 'The event is nested too deep to be kept')
 export const IN_PROGRESS = duplicate(503, 'in_progress', 'IN_PROGRESS', 'This delivery is being handled')
 export const HANDLER_FAILED = failed(500, 'handler_failed', 'HANDLER_FAILED', 'The handler failed')
 export const INVALID_REPLY = failed(500, 'invalid_reply', 'INVALID_REPLY', 'The handler returned an invalid reply')

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { describeError, HANDLER_FAILED, INVALID_REPLY, TIMEOUT, type Answer } from './errors.js'
 import { tell } from './log.js'
-import { QueueUnavailable } from './queue-unavailable.js'
+import { readQueueError } from './queue-errors.js'
 import type { InvalidResult } from './reply.js'
 import { isThenable, outcomeOf } from './thenable.js'
 import { createTimeLimit } from './time-limit.js'
@@ -42,7 +42,7 @@ export function createHandlerRunner<Event, Question> (
   }
 
   function failed (thrown: unknown): Answer {
-    return work.denial?.(thrown) ?? QueueUnavailable.answerOf(thrown) ??
+    return work.denial?.(thrown) ?? readQueueError(thrown) ??
       { ...HANDLER_FAILED, details: { failure: describeError(thrown) }, thrown: { value: thrown } }
   }
 

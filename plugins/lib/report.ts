@@ -16,7 +16,7 @@ export type Reason =
   'denied' | // denied
   RejectionReason | // rejected, as all up to `used`
   'unsupported_media_type' | 'body_too_large' | 'body_timeout' | 'bad_request' |
-  'invalid_json' | 'invalid_payload' | 'unknown_event' | 'id_reused' |
+  'invalid_json' | 'invalid_payload' | 'unknown_event' | 'id_reused' | 'not_serializable' |
   'token_required' | 'no_identifier' | 'malformed_token' | 'bot' | 'other_identifier' | 'used' |
   'handler_failed' | 'handler_timeout' | 'invalid_reply' | 'store_unavailable' | 'secret_unavailable' | // failed
   'queue_unavailable' | 'verification_failed' | 'service_unavailable' | 'internal_error'

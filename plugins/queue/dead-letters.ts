@@ -1,6 +1,6 @@
 import type { Job, Queue } from 'bullmq'
 import { checkOptions, whole } from '../lib/options.js'
-import { listOf, oneOrMore, type QueuedDelivery } from './queued.js'
+import { isQueue, listOf, oneOrMore, type QueuedDelivery } from './queued.js'
 
 /** A job that has failed for good. */
 export interface DeadLetter extends Pick<QueuedDelivery, 'id' | 'provider' | 'kind' | 'receivedAt'> {
@@ -15,7 +15,7 @@ export interface DeadLetter extends Pick<QueuedDelivery, 'id' | 'provider' | 'ki
 
 type Queues = Queue | readonly Queue[]
 
-const queues = oneOrMore((queue) => typeof queue?.getFailed === 'function', 'must be a Queue of BullMQ, or a list of them')
+const queues = oneOrMore(isQueue, 'must be a Queue of BullMQ, or a list of them')
 
 /**
  * The jobs that have failed for good, the last one first, up to `limit`. They are kept for 14 days, unless the queue's

@@ -4,10 +4,12 @@ import { hash } from 'node:crypto'
 import { deliveryOf } from '../lib/delivery.js'
 import { deliveryId, namespaceOf } from '../lib/delivery-id.js'
 import { callback, checkOptions, milliseconds } from '../lib/options.js'
-import { QueueUnavailable } from '../lib/queue-unavailable.js'
+import { NotSerializable, QueueUnavailable } from '../lib/queue-errors.js'
 import { outcomeOf } from '../lib/thenable.js'
 import { createTimeLimit, TimedOut } from '../lib/time-limit.js'
-import { listOf, oneOrMore, VERSION, type DeliveryQueue, type KnownDelivery, type QueuedDelivery } from './queued.js'
+import {
+  isQueue, listOf, oneOrMore, VERSION, type DeliveryQueue, type KnownDelivery, type QueuedDelivery
+} from './queued.js'
 
 export interface EnqueueOptions<Delivery = KnownDelivery> {
   /** How long the queue may take to have the job, in milliseconds; less than `handlerTimeout`. Default 1,000. */
@@ -37,7 +39,8 @@ const MOST_ABANDONED = 1000
 /**
  * A handler that has deliveries worked on later: each becomes one job, which is in the queue before the 2xx. A queue
  * that cannot take it within `timeout` is a 503 with `FST_VERIFICATION_QUEUE_UNAVAILABLE`, and the sender comes again.
- * Given a list of queues, deliveries with the same `orderBy` go to the same one, for workers that keep the order.
+ * Given a list of queues, deliveries with the same `orderBy` go to the same one, for workers that keep the order. An
+ * event that is nested too deep for JSON to be written is a 400 with `FST_VERIFICATION_NOT_SERIALIZABLE`.
  *
  * @throws `FST_VERIFICATION_INVALID_OPTION` for what is no queue, or an option it cannot work with.
  * @example app.register(altdentifierPlugin, { secret, handleEvent: enqueue(queue) })
@@ -46,7 +49,7 @@ export function enqueue<Delivery = KnownDelivery> (
   queue: DeliveryQueue | readonly DeliveryQueue[], options: EnqueueOptions<Delivery> = {}
 ): Enqueue {
   checkOptions('enqueue', { ...options, queue }, {
-    queue: oneOrMore((one) => typeof one?.add === 'function', 'must be a Queue of BullMQ, or a list of different ones'),
+    queue: oneOrMore(isQueue, 'must be a Queue of BullMQ, or a list of different ones'),
     timeout: milliseconds,
     orderBy: callback
   })
@@ -82,13 +85,24 @@ export function enqueue<Delivery = KnownDelivery> (
     try {
       await add(name, data, jobOptions)
     } catch (error) {
+      assertSerializable(data)
       throw new QueueUnavailable(error)
     }
   }
 }
 
+/** JSON is parsed at any depth, and written only as deep as calls can go. Asked once a queue has failed. */
+function assertSerializable (data: QueuedDelivery): void {
+  try {
+    JSON.stringify(data)
+  } catch (error) {
+    throw new NotSerializable(error)
+  }
+}
+
 function jobOf (event: unknown, request: FastifyRequest) {
-  const { route, key, signers, keyId } = deliveryOf(request) ?? {}
+  const { route, key, signers, keyId, secretIndex } = deliveryOf(request) ?? {}
+  const params = { ...request.params as Record<string, string> }
   if (route === undefined || signers === undefined) throw new TypeError('enqueue: this is no delivery with a signature')
   const { provider, path, kindOf, exactly } = route
   const { tenant, mac } = signers[0]!
@@ -105,6 +119,8 @@ function jobOf (event: unknown, request: FastifyRequest) {
     path,
     id,
     ...(keyId !== undefined && { keyId }),
+    ...(Object.keys(params).length > 0 && { params }),
+    ...(secretIndex !== undefined && { secretIndex }),
     receivedAt: now.toISOString(),
     event
   }

@@ -1,7 +1,12 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { Backoffs, Queue, RateLimitError, UnrecoverableError, Worker, type Job, type WorkerOptions } from 'bullmq'
+import {
+  Backoffs, Queue, RateLimitError, UnrecoverableError, Worker, type ConnectionOptions, type Job, type WorkerOptions
+} from 'bullmq'
+import { setTimeout as delay } from 'node:timers/promises'
 import { describeError } from '../lib/errors.js'
 import { tell } from '../lib/log.js'
+
+const RETRY_DELAY = 1000 // ms
 
 /**
  * A worker that keeps a queue's order: one job at a time of all workers. One that fails goes back to the head, where it
@@ -10,8 +15,14 @@ import { tell } from '../lib/log.js'
  */
 export function inOrder (
   name: string, run: (job: Job) => Promise<void>, options: WorkerOptions, log: FastifyBaseLogger | undefined
-): Worker {
-  let queue: Queue
+): { worker: Worker, queue: Queue } {
+  const { connection, prefix, telemetry } = options
+  const queue = new Queue(name, {
+    connection: patient(connection),
+    skipMetasUpdate: true,
+    ...(prefix !== undefined && { prefix }),
+    ...(telemetry !== undefined && { telemetry })
+  })
 
   async function attempt (job: Job): Promise<void> {
     try {
@@ -36,12 +47,32 @@ export function inOrder (
   })
 
   async function start (): Promise<void> {
-    queue = new Queue(name, { ...options, connection: await worker.client, skipMetasUpdate: true })
-    await queue.setGlobalConcurrency(1)
-    await worker.run()
+    while (!await limitConcurrency()) await delay(RETRY_DELAY, undefined, { ref: false })
+    if (!worker.closing) await worker.run()
   }
+
+  /** Whether it is done, or need not be any more. */
+  async function limitConcurrency (): Promise<boolean> {
+    if (worker.closing) return true
+    try {
+      await queue.waitUntilReady()
+      await queue.setGlobalConcurrency(1)
+      return true
+    } catch (error) {
+      worker.emit('error', error as Error)
+      return false
+    }
+  }
+
+  queue.on('error', (error) => worker.emit('error', error))
   start().catch((error: unknown) => worker.emit('error', error as Error))
-  return worker
+  return { worker, queue }
+}
+
+/** The same connection, whose commands wait for as long as Redis is away. A client is used as it is. */
+function patient (connection: ConnectionOptions): ConnectionOptions {
+  if (Object.getPrototypeOf(connection) !== Object.prototype) return connection
+  return { ...connection, maxRetriesPerRequest: null } as ConnectionOptions
 }
 
 /** How long until the next attempt, in milliseconds; at least one, for Redis takes no other. */

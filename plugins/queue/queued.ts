@@ -20,6 +20,10 @@ export interface QueuedDelivery<Provider extends string = string, Kind extends s
   readonly id: string
   /** The api-key it came with. */
   readonly keyId?: string
+  /** The parameters of the route's path, where it has some: with a secret for each path, they say whose it was. */
+  readonly params?: Readonly<Record<string, string>>
+  /** Which of the secrets of that tenant signed it, counted from 0. */
+  readonly secretIndex?: number
   /** When it was taken, in ISO 8601. */
   readonly receivedAt: string
   /** What the handler of its plugin is given: verified, and checked against its schema. */
@@ -45,8 +49,16 @@ export type KnownDelivery = QueuedAltDentifier | QueuedAghanim | QueuedIdentityV
 
 /** What is used of a `Queue` of BullMQ to add to it. */
 export interface DeliveryQueue {
+  readonly qualifiedName: string
   readonly defaultJobOptions?: JobsOptions
   add (name: string, data: any, options: JobsOptions): Promise<unknown>
+  waitUntilReady (): Promise<unknown>
+}
+
+/** Tells a `Queue` from BullMQ's other classes, from Bull's, and from whatever else has an `add`. */
+export function isQueue (value: Partial<DeliveryQueue> | null | undefined): boolean {
+  return typeof value?.qualifiedName === 'string' &&
+    typeof value.add === 'function' && typeof value.waitUntilReady === 'function'
 }
 
 export const listOf = <T>(value: T | readonly T[]): readonly T[] => Array.isArray(value) ? value : [value as T]

@@ -1,5 +1,7 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
-import { UnrecoverableError, Worker, type ConnectionOptions, type Job } from 'bullmq'
+import {
+  UnrecoverableError, Worker, type ConnectionOptions, type Job, type Queue, type WorkerOptions as BullOptions
+} from 'bullmq'
 import { describeError } from '../lib/errors.js'
 import { tell } from '../lib/log.js'
 import { callback, checkOptions, milliseconds, required, schema, text, whole, type Rule } from '../lib/options.js'
@@ -8,7 +10,7 @@ import { inOrder } from './in-order.js'
 import { listOf, oneOrMore, VERSION, type KnownDelivery } from './queued.js'
 
 export interface WorkerOptions {
-  /** BullMQ's own: where Redis is. */
+  /** BullMQ's own: where Redis is. It has to be said: there is no default. */
   connection: ConnectionOptions
   /** BullMQ's own: what its keys begin with, as in the queue. Default `bull`. */
   prefix?: string | undefined
@@ -18,6 +20,10 @@ export interface WorkerOptions {
   lockDuration?: number | undefined
   /** How long `close()` waits for jobs that run, in milliseconds. Default 25,000. */
   drainTimeout?: number | undefined
+  /** BullMQ's own: traces and metrics of the jobs, as by `bullmq-otel`. */
+  telemetry?: BullOptions['telemetry']
+  /** BullMQ's own: how many minutes of counts `worker.getMetrics()` and dashboards have. */
+  metrics?: BullOptions['metrics']
   /** Its log is written to, and its `close()` closes the worker. */
   app?: FastifyInstance | undefined
 }
@@ -37,6 +43,20 @@ const MOST_CRASHES = 20
 // For a connection that is being made, in milliseconds: if it is closed meanwhile, BullMQ rejects what nobody handles.
 const CONNECTING = 1000
 
+/** A worker, and the queue that one in order has besides. */
+interface Started { readonly worker: Worker, readonly queue?: Queue }
+
+const PLACES = ['url', 'host', 'port', 'path', 'sentinels']
+// BullMQ would take the Redis of this machine for a URL that an environment lacks.
+const CONNECTION: Rule = {
+  accepts (value) {
+    if (typeof value !== 'object' || value === null) return false
+    if (Object.getPrototypeOf(value) !== Object.prototype) return true // a client
+    const places = Object.entries(value).filter(([name]) => PLACES.includes(name))
+    return places.length > 0 && places.every(([, place]) => place !== undefined && place !== '')
+  },
+  expects: 'must say where Redis is'
+}
 const FASTIFY: Rule = {
   accepts: (value) => typeof Object(value).addHook === 'function',
   expects: 'must be an instance of Fastify'
@@ -56,33 +76,41 @@ export function createWorker<Delivery = KnownDelivery> (
     queue: oneOrMore((name) => typeof name === 'string' && /^[^:]+$/.test(name),
       'must be the name of a queue, without ":", or a list of different ones'),
     handle: required(callback),
-    connection: required(schema),
+    connection: required(CONNECTION),
     prefix: text,
     concurrency: whole(10_000),
     lockDuration: milliseconds,
     drainTimeout: milliseconds,
+    telemetry: schema,
+    metrics: schema,
     app: FASTIFY
   })
   const { connection, prefix = 'bull', concurrency = 10, lockDuration = 30_000, drainTimeout = 25_000, app } = options
+  const { telemetry, metrics } = options
   const ordered = Array.isArray(queue)
   const common = {
     connection,
     prefix,
     lockDuration,
     stalledInterval: Math.max(1, lockDuration >> 1), // found by the second look, since the first one marks
-    maxStalledCount: MOST_CRASHES
+    maxStalledCount: MOST_CRASHES,
+    ...(telemetry !== undefined && { telemetry }),
+    ...(metrics !== undefined && { metrics })
   }
   const run = async (job: Job): Promise<void> => { await handle(readDelivery(job.data) as Delivery, job) }
-  const workers = listOf(queue).map((name) => {
-    const worker = ordered ? inOrder(name, run, common, app?.log) : new Worker(name, run, { ...common, concurrency })
-    report(worker, app?.log)
-    return worker
+  const started = listOf(queue).map((name): Started => {
+    const one = ordered
+      ? inOrder(name, run, common, app?.log)
+      : { worker: new Worker(name, run, { ...common, concurrency }) }
+    report(one.worker, app?.log)
+    return one
   })
+  const workers = started.map(({ worker }) => worker)
   const inTime = createTimeLimit(drainTimeout)
   const soon = createTimeLimit(CONNECTING)
   let closing: Promise<unknown> | undefined
 
-  async function drain (worker: Worker): Promise<void> {
+  async function drain ({ worker, queue }: Started): Promise<void> {
     let over = false
     await Promise.allSettled([soon(worker.waitUntilReady())]) // or there is no Redis
     try {
@@ -92,10 +120,11 @@ export function createWorker<Delivery = KnownDelivery> (
       if (app) tell(app.log, 'warn', { queue: worker.name }, 'worker was closed before its jobs had ended')
     }
     await worker.close(over)
+    if (queue !== undefined) await Promise.allSettled([soon(queue.close())])
   }
 
   async function close (): Promise<void> {
-    closing ??= Promise.all(workers.map(drain))
+    closing ??= Promise.all(started.map(drain))
     await closing
   }
 

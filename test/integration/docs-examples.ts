@@ -272,7 +272,7 @@ t.test('signing and verifying come out as its comments say', async (t) => {
 const TENANTS = 'docs/multi-tenant.md'
 
 t.test(`${TENANTS}: each Discord server has its secret, and may speak of itself only`, async (t) => {
-  const { app, guilds } = await importBlock(t, example(TENANTS, 'altdentifierPlugin'))
+  const { app, guilds } = await importBlock(t, example(TENANTS, 'verified: Set'))
   const [[one, { secret, verified }], [another, other]] = [...guilds] as [[string, any], [string, any]]
   t.equal(one, GUILD.id)
   const body = JSON.stringify({ OP: 1, member: MEMBER, guild: GUILD })
@@ -287,6 +287,22 @@ t.test(`${TENANTS}: each Discord server has its secret, and may speak of itself 
   t.strictSame([...other.verified], [], 'about another server')
   const test = '{"OP":5}'
   t.equal((await send(app, `/altdentifier/${one}`, test, signAltdentifier({ secret, body: test }))).statusCode, 204)
+})
+
+t.test(`${TENANTS}: with a queue, a Discord server may speak of itself only, too`, { skip: noRedis }, async (t) => {
+  process.env['REDIS_URL'] = (await startRedis(t)).url
+  const { app, queue } = await importBlock(t, example(TENANTS, 'enqueue(queue)'))
+  t.teardown(() => queue.close())
+  await queue.waitUntilReady()
+  const secret = 'the signature of one server'
+  for (const guild of [GUILD, { ...GUILD, id: '81384788765712384' }]) {
+    const body = JSON.stringify({ OP: 1, member: MEMBER, guild })
+    const sent = await send(app, `/altdentifier/${GUILD.id}`, body, signAltdentifier({ secret, body }))
+    t.equal(sent.statusCode, 204)
+  }
+  const jobs = await queue.getWaiting()
+  const found = jobs.map(({ data: { params, event } }: any) => [params, event.guild.id])
+  t.strictSame(found, [[{ guild: GUILD.id }, GUILD.id]])
 })
 
 t.test(`${TENANTS}: each game has its secret, players and path`, async (t) => {

@@ -10,6 +10,7 @@ import { GUILD, MEMBER } from '../support/deliveries.js'
 import { createHost, type Test } from '../support/host.js'
 import { AGHANIM, ALTDENTIFIER, createQueueingHost, openQueue, QUEUEABLE, SESSION } from '../support/queue.js'
 import { freePort, noRedis, startRedis, type RedisServer } from '../support/redis.js'
+import { queueThat } from '../support/scripted-queue.js'
 import { gateOf, until, watchRejections } from '../support/waiting.js'
 
 t.jobs = 4 // at a time: most of them wait for Redis, or for a lock to run out
@@ -89,7 +90,7 @@ t.test('types tell deliveries apart', async () => {
   const own: HandleDelivery<KnownDelivery | Own> = (delivery) => {
     if (delivery.provider === 'own') is<string>(delivery.event.id)
   }
-  const connection = {}
+  const connection = { host: 'redis' }
   const never = () => {
     createWorker('a', handle, { connection })
     createWorker<KnownDelivery | Own>('a', own, { connection })
@@ -189,8 +190,8 @@ t.test('close() lets those that run end, takes no others and loses none of 500',
   await closed
   t.equal(begun.size, 20)
   t.strictSame([...done.keys()].sort(), [...begun].sort())
-  t.strictSame(await queue.getJobCounts('active', 'completed', 'waiting', 'failed'), {
-    active: 0, completed: 20, waiting: 500, failed: 0, paused: 0
+  t.match(await queue.getJobCounts('active', 'completed', 'waiting', 'failed'), {
+    active: 0, completed: 20, waiting: 500, failed: 0
   })
   startWorker(t, redis, 'verification', ({ id }) => { count(id) }, { concurrency: 50 })
   await until(() => done.size === 520)
@@ -368,13 +369,64 @@ t.test('a job that is gone by the time it fails is told of, too', { skip: noRedi
   t.match(lines.at(-1), { level: 40, queue: 'verification', failure: { type: 'Error' } })
 })
 
+t.test('telemetry and metrics are BullMQ\'s own, in order or not', { skip: noRedis }, async (t) => {
+  const redis = await startRedis(t)
+  for (const names of ['any', ['in-order']] as const) {
+    const name = [names].flat()[0]!
+    const queue = openQueue(t, redis, name)
+    const spans: string[] = []
+    const ignore = () => {}
+    const span = {
+      setAttribute: ignore,
+      setAttributes: ignore,
+      addEvent: ignore,
+      recordException: ignore,
+      end: ignore,
+      setSpanOnContext: () => ({})
+    }
+    const telemetry = {
+      tracer: { startSpan (text: string) { spans.push(text); return span } },
+      contextManager: {
+        with: (_context: unknown, run: () => unknown) => run(),
+        active: () => ({}),
+        getMetadata: () => '',
+        fromMetadata: () => ({})
+      }
+    }
+    const options = { telemetry: telemetry as never, metrics: { maxDataPoints: 60 } }
+    const { workers } = startWorker(t, redis, names, () => {}, options)
+    await createQueueingHost(t, typeof names === 'string' ? queue : [queue]).deliver(SESSION, 'a')
+    while ((await queue.getMetrics('completed')).meta.count < 1) await sleep(10)
+    t.ok(spans.some((text) => text === `process ${name}`), `${spans}`)
+    t.equal(workers[0]!.opts.metrics?.maxDataPoints, 60)
+  }
+})
+
+t.test('a client that is given is used, and left open; a queue in order has no other Redis', { skip: noRedis }, async (t) => {
+  const redis = await startRedis(t)
+  const client = redis.connect({ maxRetriesPerRequest: null })
+  const queue = openQueue(t, redis, 'one')
+  let runs = 0
+  const worker = startWorker(t, redis, ['one'], () => { runs++ }, { connection: client as never })
+  await createQueueingHost(t, [queue]).deliver(SESSION, 'a')
+  await until(() => runs === 1)
+  t.equal(await queue.getGlobalConcurrency(), 1)
+  await worker.close()
+  t.equal(await client.ping(), 'PONG')
+})
+
 t.test('what cannot be worked with is an error that names it', async (t) => {
   const connection = { url: `redis://127.0.0.1:${await freePort()}` }
   const handle = () => {}
   const wrong: [unknown, unknown, object, string][] = [
     [undefined, handle, { connection }, 'queue'], ['', handle, { connection }, 'queue'], ['a:b', handle, { connection }, 'queue'],
     [[], handle, { connection }, 'queue'], [['a', 'a'], handle, { connection }, 'queue'], ['a', undefined, { connection }, 'handle'],
-    ['a', handle, {}, 'connection'], ['a', handle, { connection, prefix: 1 }, 'prefix'],
+    ['a', handle, {}, 'connection'], ['a', handle, { connection: null }, 'connection'],
+    ['a', handle, { connection: 'redis://localhost' }, 'connection'], ['a', handle, { connection: {} }, 'connection'],
+    ['a', handle, { connection: { url: undefined } }, 'connection'], ['a', handle, { connection: { url: '' } }, 'connection'],
+    ['a', handle, { connection: { db: 1 } }, 'connection'],
+    ['a', handle, { connection: { host: 'redis', url: undefined } }, 'connection'],
+    ['a', handle, { connection, telemetry: true }, 'telemetry'], ['a', handle, { connection, metrics: 60 }, 'metrics'], ['a', handle, { connection, prefix: 1 }, 'prefix'],
     ['a', handle, { connection, concurrency: 0 }, 'concurrency'], ['a', handle, { connection, lockDuration: 0 }, 'lockDuration'],
     ['a', handle, { connection, drainTimeout: '1' }, 'drainTimeout'], ['a', handle, { connection, app: {} }, 'app'],
     ['a', handle, { connection, retries: 1 }, 'retries']
@@ -384,7 +436,7 @@ t.test('what cannot be worked with is an error that names it', async (t) => {
       code: 'FST_VERIFICATION_INVALID_OPTION', message: new RegExp(`^createWorker: option "${option}" `)
     })
   }
-  const queue = { getFailed () {} }
+  const queue = queueThat(async () => {})
   for (const [call, option] of [
     [() => listDeadLetters({} as never), 'queue" must be a Queue of BullMQ, or a list of them'], [() => listDeadLetters(queue as never, { limit: 0 }), 'limit'],
     [() => retryDeadLetters([] as never), 'queue']

@@ -1,5 +1,6 @@
+import type { FastifyRequest } from 'fastify'
 import t from 'tap'
-import { aghanimPlugin, altdentifierPlugin, memoryDeliveries } from '../../plugins/index.js'
+import { aghanimPlugin, altdentifierPlugin, memoryDeliveries, signAltdentifier } from '../../plugins/index.js'
 import { QUEUE_UNAVAILABLE } from '../../plugins/lib/errors.js'
 import { enqueue, type KnownDelivery } from '../../plugins/queue.js'
 import { API_KEY, GUILD, MEMBER, now, PLAYER, SECRET, VERIFY_EVENT } from '../support/deliveries.js'
@@ -9,6 +10,7 @@ import {
   AGHANIM, ALTDENTIFIER, createQueueingHost, jobsOf, openQueue, QUEUEABLE, SESSION, type Queueable
 } from '../support/queue.js'
 import { noRedis, startRedis } from '../support/redis.js'
+import { queueThat } from '../support/scripted-queue.js'
 import { gateOf, until } from '../support/waiting.js'
 import { watch } from '../support/watch.js'
 
@@ -20,7 +22,7 @@ const UNAVAILABLE = { statusCode: 503, code: 'FST_VERIFICATION_QUEUE_UNAVAILABLE
 function scriptedQueue (act: (count: number) => unknown = () => undefined) {
   const added: { name: string, data: any, options: any }[] = []
   const add = async (name: string, data: unknown, options: object) => act(added.push({ name, data, options }))
-  return { queue: { add }, added }
+  return { queue: queueThat(add), added }
 }
 
 t.test('every kind of delivery becomes one job that says all of it, and may be told apart', { skip: noRedis }, async (t) => {
@@ -42,10 +44,10 @@ t.test('every kind of delivery becomes one job that says all of it, and may be t
     const { id, data, opts } = jobs.find(({ name }) => name === `${provider} ${kind}`)!
     const { receivedAt, ...rest } = data
     const keyId = provider === 'identity-validation' ? { keyId: API_KEY } : {}
-    t.strictSame(rest, { version: 1, provider, kind, path, id, ...keyId, event: event('id-1') })
+    t.strictSame(rest, { version: 1, provider, kind, path, id, ...keyId, secretIndex: 0, event: event('id-1') })
     t.ok(Date.parse(receivedAt) >= before && Date.parse(receivedAt) <= Date.now())
     t.match(id, recurs ? /^[\w-]{43}-\w{8}$/ : /^[\w-]{43}$/)
-    const { delivery } = reports.find((report) => report.path === path)!
+    const { delivery } = reports.find((report) => report.path === path && report.outcome === 'accepted')!
     t.equal(delivery, recurs ? undefined : id, 'log and channel call it by the same name')
     t.match(opts, {
       attempts: 12,
@@ -90,6 +92,51 @@ t.test('a redelivery adds nothing, whoever takes it, for as long as the job is k
   const before = (await jobsOf(queue)).length
   await paths.post(`/other${path}`, body, sign(body))
   t.equal((await jobsOf(queue)).length, before + 1, 'another path is another delivery')
+})
+
+t.test('a job says whose secret signed it; compared as the page does, nobody signs for another', async (t) => {
+  const { queue, added } = scriptedQueue()
+  const later = enqueue(queue)
+  const secrets: Record<string, string> = { 1: SECRET, 2: 'the secret of the other guild' }
+  const guildOf = (request: FastifyRequest) => (request.params as { guild: string }).guild
+  for (const compares of [true, false]) {
+    const { app } = createHost(t)
+    app.register(altdentifierPlugin, {
+      path: '/altdentifier/:guild',
+      secret: (request) => [secrets[guildOf(request)]!, 'the next secret of all guilds'],
+      async handleEvent (event, request) {
+        if (compares && 'guild' in event && event.guild.id !== guildOf(request)) return
+        await later(event, request)
+      }
+    })
+    const send = async (path: string, guild: string, secret: string) => {
+      const body = JSON.stringify({ OP: 1, member: MEMBER, guild: { ...GUILD, id: guild }, method: `${added.length}` })
+      const reply = await app.inject({
+        method: 'POST', url: `/altdentifier/${path}`, headers: signAltdentifier({ secret, body }), payload: body
+      })
+      const jobs = added.splice(0).map(({ data }) => [data.params, data.secretIndex, data.event.guild.id])
+      return [reply.statusCode, jobs]
+    }
+    t.strictSame(await send('1', '1', SECRET), [204, [[{ guild: '1' }, 0, '1']]])
+    t.strictSame(await send('2', '2', 'the next secret of all guilds'), [204, [[{ guild: '2' }, 1, '2']]])
+    t.strictSame(await send('2', '2', SECRET), [403, []])
+    t.strictSame(await send('1', '2', SECRET), [204, compares ? [] : [[{ guild: '1' }, 0, '2']]],
+      'forged as one for the other: without the comparison the worker can still tell')
+  }
+})
+
+t.test('an event that is nested too deep is final, whichever way the queue fails', async (t) => {
+  const deep = `{"event_type":"item.add","event_data":{},"event_id":"e","deep":${'['.repeat(25_000)}${']'.repeat(25_000)}}`
+  for (const act of [(data: unknown) => JSON.stringify(data), () => { throw new Error('down') }]) {
+    const { store, verbs } = scriptedStore()
+    const { app } = createHost(t)
+    const queue = queueThat(async (_name, data) => act(data))
+    const handleEvent = enqueue(queue)
+    app.register(aghanimPlugin, { secret: SECRET, now, deliveries: store, verifyPlayer: () => null, handleEvent })
+    const reply = await app.inject({ method: 'POST', url: '/aghanim', headers: AGHANIM.sign(deep), payload: deep })
+    t.match(reply.json(), { statusCode: 400, code: 'FST_VERIFICATION_NOT_SERIALIZABLE', error: 'Bad Request' })
+    t.strictSame(verbs(), ['claim', 'release'])
+  }
 })
 
 t.test('what may look the same when it happens again is a job of its own once copies have ceased', { skip: noRedis }, async (t) => {
@@ -155,7 +202,7 @@ t.test('a job that comes late is no other one', { skip: noRedis }, async (t) => 
   const redis = await startRedis(t)
   const queue = openQueue(t, redis)
   const gate = gateOf<void>()
-  const slow = { add: (...args: Parameters<typeof queue.add>) => gate.promise.then(() => queue.add(...args)) }
+  const slow = queueThat((...args) => gate.promise.then(() => queue.add(...args)))
   const { deliver } = createQueueingHost(t, slow, { timeout: 20 })
   for (const kind of QUEUEABLE) t.match((await deliver(kind, 'id-1')).json(), UNAVAILABLE)
   gate.resolve()
@@ -296,7 +343,9 @@ t.test('a queue that has never been reached takes nothing either', { skip: noRed
 t.test('what is no queue, or no option, is an error that names it', async (t) => {
   const { queue } = scriptedQueue()
   const wrong: [unknown, object, string][] = [
-    [undefined, {}, 'queue'], [{}, {}, 'queue'], [[], {}, 'queue'], [[queue, queue], {}, 'queue'], [[queue, null], {}, 'queue'],
+    [undefined, {}, 'queue'], [{}, {}, 'queue'], [[], {}, 'queue'], [new Set(), {}, 'queue'],
+    [{ add: queue.add }, {}, 'queue'], [{ ...queue, qualifiedName: undefined }, {}, 'queue'],
+    [{ ...queue, waitUntilReady: undefined }, {}, 'queue'], [{ ...queue, add: undefined }, {}, 'queue'], [[queue, queue], {}, 'queue'], [[queue, null], {}, 'queue'],
     [queue, { timeout: 0 }, 'timeout'], [queue, { timeout: '1s' }, 'timeout'], [queue, { orderBy: 'member' }, 'orderBy'],
     [queue, { attempts: 3 }, 'attempts']
   ]

@@ -9,6 +9,7 @@ import { enqueue } from '../../plugins/queue.js'
 import { API_KEY, NOW, now, PROVIDERS, SECRET, VERIFY_EVENT, bodyOf, type ProviderCase } from '../support/deliveries.js'
 import { tableOf } from '../support/docs.js'
 import { read } from '../support/project.js'
+import { queueThat } from '../support/scripted-queue.js'
 import { createHost, exchange, listen, NO_REQUEST_LOG, portOf, rawRequest, type Line, type Test } from '../support/host.js'
 import { createGuardedHost, IDENTIFIER, mint, startService, TOKEN_SECRET } from '../support/humandetect.js'
 import { createReceiver, ITEM, MEMBER_EVENT, SESSION, VERIFY } from '../support/life-cycle.js'
@@ -254,7 +255,14 @@ const WEBHOOKS: readonly Case[] = [
   {
     name: 'a queue that fails',
     ...failure('queue_unavailable', 503),
-    cause: aghanim({ handleEvent: enqueue({ add: fail }) }, { ...VERIFY_EVENT, event_type: 'item.add' })
+    cause: aghanim({ handleEvent: enqueue(queueThat(fail)) }, { ...VERIFY_EVENT, event_type: 'item.add' })
+  },
+  {
+    name: 'an event that is nested too deep for a queue',
+    ...rejection('not_serializable', { status: 400 }),
+    cause: sent(AGHANIM, { handleEvent: enqueue(queueThat(async (_name, data) => JSON.stringify(data))) },
+      JSON.stringify({ ...VERIFY_EVENT, event_type: 'item.add', deep: 0 })
+        .replace('"deep":0', `"deep":${'['.repeat(25_000)}${']'.repeat(25_000)}`))
   },
   { name: 'a clock that fails', ...failure('verification_failed', 500), cause: aghanim({ now: fail }) },
   {
@@ -376,6 +384,7 @@ const REASONS: Readonly<Record<Reason, true>> = {
   invalid_payload: true,
   unknown_event: true,
   id_reused: true,
+  not_serializable: true,
   token_required: true,
   no_identifier: true,
   malformed_token: true,

@@ -2,6 +2,7 @@ import { build } from 'esbuild'
 import { existsSync, symlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { bullmqUrl } from './bullmq.js'
 import { pathOf } from './project.js'
 
 /**
@@ -27,7 +28,12 @@ export function plainProgram (path: string): string[] {
  * since they read files of their own, and found by a link beside it.
  */
 export async function bundle (program: string, outfile: string, external: string[] = []): Promise<void> {
+  const bullmq = bullmqUrl()
   await build({
+    plugins: [{
+      name: 'bullmq',
+      setup: ({ onResolve }) => { if (bullmq) onResolve({ filter: /^bullmq$/ }, () => ({ path: bullmq, external: true })) }
+    }],
     entryPoints: [pathOf(program)],
     outfile,
     bundle: true,

@@ -124,6 +124,10 @@ t.test('the answers that are the same for everyone', async (t) => {
     [errors.UNKNOWN_EVENT, 400, 'rejected', 'unknown_event', 'UNKNOWN_EVENT', 'No handler takes this type of event'],
     [invalidPayload(problem), 400, 'rejected', 'invalid_payload', 'INVALID_PAYLOAD', problem],
     [errors.ID_REUSED, 422, 'rejected', 'id_reused', 'ID_REUSED', 'The id of this delivery was used for other content'],
+    [
+      errors.NOT_SERIALIZABLE, 400, 'rejected', 'not_serializable', 'NOT_SERIALIZABLE',
+      'The event is nested too deep to be kept'
+    ],
     [errors.IN_PROGRESS, 503, 'duplicate', 'in_progress', 'IN_PROGRESS', 'This delivery is being handled'],
     [errors.HANDLER_FAILED, 500, 'failed', 'handler_failed', 'HANDLER_FAILED', 'The handler failed'],
     [errors.INVALID_REPLY, 500, 'failed', 'invalid_reply', 'INVALID_REPLY', 'The handler returned an invalid reply'],

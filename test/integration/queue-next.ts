@@ -1,0 +1,16 @@
+import t from 'tap'
+import { noNextBullmq, useNextBullmq } from '../support/bullmq.js'
+
+// The suites of the queue once more, on the next major version of BullMQ that the peer range admits.
+if (noNextBullmq) {
+  t.test('the queue on BullMQ 6', { skip: noNextBullmq }, async () => {})
+} else {
+  useNextBullmq()
+  const { Queue } = await import('bullmq')
+  t.test('this is BullMQ 6', async (t) => {
+    t.ok('getBackend' in Queue.prototype)
+  })
+  await import('./queue.js')
+  await import('./queue-worker.js')
+  await import('./queue-crash.js')
+}
