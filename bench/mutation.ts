@@ -49,7 +49,7 @@ const GROUPS: Record<string, Group> = {
   once: {
     files: ['lib/once', 'lib/handler', 'lib/deliveries', 'lib/delivery-store', 'lib/store-report'],
     suites: ['unit/errors', 'path/delivery-id', 'path/once'],
-    further: ['path/delivery', 'path/rotation', 'path/store-faults', 'path/compose', 'path/outcomes']
+    further: ['path/delivery', 'path/rotation', 'path/results', 'path/store-faults', 'path/compose', 'path/outcomes']
   },
   keys: {
     files: ['lib/keys', 'lib/secrets', 'lib/api-keys'],

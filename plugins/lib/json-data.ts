@@ -4,13 +4,6 @@ export interface JsonData {
   readonly unwritable: readonly string[]
 }
 
-/** The members that are left out of an object where they are null, and the same for objects inside it. */
-export interface NullRules {
-  readonly omitted: ReadonlySet<string>
-  readonly members: ReadonlyMap<string, NullRules>
-  readonly elements: NullRules | undefined
-}
-
 type Members = Record<string, unknown>
 
 const MAX_PATH_LENGTH = 300
@@ -18,51 +11,49 @@ const MAX_PATH_LENGTH = 300
 /**
  * Copies a value into plain data as JSON.stringify would write it, so that what a check sees is what is sent: each
  * getter is read and each `toJSON` is called once. Of an object at the top only `keys` are read, after its `toJSON`;
- * all members where `keys` is empty. Members that are null are left out by `rules`. BigInts and numbers that are not
- * finite are kept, for a schema to refuse.
+ * all members where `keys` is empty. BigInts and numbers that are not finite are kept, for a schema to refuse.
  */
-export function jsonDataOf (value: unknown, keys: readonly string[] = [], rules?: NullRules): JsonData {
+export function jsonDataOf (value: unknown, keys: readonly string[] = []): JsonData {
   const trail: string[] = []
   const ancestors: object[] = []
   const unwritable: string[] = []
   const reportHere = (): void => { unwritable.push(`/${trail.join('/')}`.slice(0, MAX_PATH_LENGTH)) }
 
-  function copy (given: unknown, key: string, rules: NullRules | undefined): unknown {
+  function copy (given: unknown, key: string): unknown {
     const value = replacementOf(given, key)
-    if (typeof value === 'object' && value !== null) return copyObject(value as Members, rules)
+    if (typeof value === 'object' && value !== null) return copyObject(value as Members)
     if (typeof value === 'bigint') reportHere()
     return typeof value === 'function' || typeof value === 'symbol' ? undefined : value
   }
 
-  function copyObject (value: Members, rules: NullRules | undefined): unknown {
+  function copyObject (value: Members): unknown {
     if (ancestors.includes(value)) return reportHere()
     ancestors.push(value)
     const copied = Array.isArray(value)
-      ? Array.from(value, (_element, index) => copyMember(value, String(index), rules?.elements) ?? null)
-      : copyMembers(value, ancestors.length === 1 && keys.length > 0 ? keys : Object.keys(value), rules)
+      ? Array.from(value, (_element, index) => copyMember(value, String(index)) ?? null)
+      : copyMembers(value, ancestors.length === 1 && keys.length > 0 ? keys : Object.keys(value))
     ancestors.pop()
     return copied
   }
 
-  function copyMembers (value: Members, names: readonly string[], rules: NullRules | undefined): Members {
+  function copyMembers (value: Members, names: readonly string[]): Members {
     const copied: Members = {}
     for (const name of names) {
-      const member = copyMember(value, name, rules?.members.get(name))
-      if (member === undefined || name === '__proto__' || (member === null && rules?.omitted.has(name))) continue
-      copied[name] = member
+      const member = copyMember(value, name)
+      if (member !== undefined && name !== '__proto__') copied[name] = member
     }
     return copied
   }
 
-  function copyMember (holder: Members, key: string, rules: NullRules | undefined): unknown {
+  function copyMember (holder: Members, key: string): unknown {
     trail.push(key)
-    const copied = copy(holder[key], key, rules)
+    const copied = copy(holder[key], key)
     trail.pop()
     return copied
   }
 
   try {
-    return { data: copy(value, '', rules), unwritable }
+    return { data: copy(value, ''), unwritable }
   } catch { // thrown by a getter, a `toJSON` or a proxy
     reportHere()
     return { data: undefined, unwritable }

@@ -1,6 +1,6 @@
-import { OptionalKind, type Static, type TSchema } from '@sinclair/typebox'
+import type { Static, TSchema } from '@sinclair/typebox'
 import type { Answer } from './errors.js'
-import { jsonDataOf, type NullRules } from './json-data.js'
+import { jsonDataOf } from './json-data.js'
 import { compileCheck } from './schema-check.js'
 
 /** A value of a reply's type, in which each optional member may also be null, which leaves it out. */
@@ -23,9 +23,8 @@ export function compileReply<Event, Schema extends TSchema> (
   schema: Schema, fits?: (reply: Static<Schema>, event: Event) => string | undefined, check = compileCheck(schema)
 ): ReplyWriter<Event> {
   const keys = Object.keys(schema['properties'] ?? {})
-  const rules = nullRulesOf(schema)
   return (value, event) => {
-    const { data, unwritable } = jsonDataOf(value, keys, rules)
+    const { data, unwritable } = jsonDataOf(value, keys)
     const problems = problemsOf(data, unwritable)
     if (problems.length > 0) return { problems }
     const problem = data === undefined ? '/: Expected a value' : fits?.(data as Static<Schema>, event)
@@ -36,42 +35,19 @@ export function compileReply<Event, Schema extends TSchema> (
   function problemsOf (data: unknown, unwritable: readonly string[]): readonly string[] {
     const unwritten = unwritable.map((path) => `${path}: cannot be written as JSON`)
     if (data === undefined && unwritten.length > 0) return unwritten
-    // What the rules do not reach, such as the members of a union, is found by the errors of the check.
     if (check(data) === undefined || (check.dropNulls(data) && check(data) === undefined)) return unwritten
     return check.problems(data)
   }
 }
 
-/** Reads from a schema which members may be left out where they are null, inside objects and arrays. */
-function nullRulesOf (schema: TSchema | undefined): NullRules | undefined {
-  if (schema?.['type'] === 'array') {
-    const elements = nullRulesOf(schema['items'])
-    return elements && { omitted: new Set(), members: new Map(), elements }
-  }
-  if (schema?.['type'] !== 'object') return undefined
-  const omitted = new Set<string>()
-  const members = new Map<string, NullRules>()
-  for (const [name, member] of Object.entries<TSchema>(schema['properties'] ?? {})) {
-    if (OptionalKind in member && !mayBeNull(member)) omitted.add(name)
-    const rules = nullRulesOf(member)
-    if (rules !== undefined) members.set(name, rules)
-  }
-  return { omitted, members, elements: undefined }
-}
-
-function mayBeNull ({ type, anyOf }: TSchema): boolean {
-  return type === undefined ? anyOf?.some(mayBeNull) ?? true : type === 'null'
-}
-
 /** The JSON of a plain object, undefined for anything else: an instance of a class, a list, a primitive, nothing. */
 export function plainObjectJson (value: unknown): string | undefined {
   try {
-    if (typeof value !== 'object' || value === null) return undefined
     const prototype: unknown = Object.getPrototypeOf(value)
     if (prototype !== Object.prototype && prototype !== null) return undefined
     const { data, unwritable } = jsonDataOf(value)
     return unwritable.length === 0 && typeof data === 'object' && !Array.isArray(data) ? JSON.stringify(data) : undefined
-  } catch { // thrown by a proxy
+  } catch { // null and undefined have no prototype, and a proxy may throw
     return undefined
   }
 }

@@ -106,6 +106,9 @@ t.test('a plain object is told from instances, lists and primitives', async (t) 
   const others = [undefined, null, true, 0, 5n, 'OK', [], [{ a: 1 }], new Map(), new Date(), new Decimal('1'), () => {}, hostile,
     { a: 5n }, { toJSON: () => 'text' }, { get a () { throw new Error('x') } }]
   for (const [index, value] of others.entries()) t.equal(plainObjectJson(value), undefined, `value ${index}`)
+  const circular = { a: {} as object }
+  circular.a = { circular }
+  t.equal(plainObjectJson(circular), undefined, 'nothing is sent of what cannot be sent as a whole')
 })
 
 t.test('a schema without properties takes values as they are; nothing is no value', async (t) => {
