@@ -9,7 +9,7 @@ import {
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
 import { decodeHex } from './lib/decode.js'
 import type { Identity } from './lib/delivery-id.js'
-import { deny, readDenial } from './lib/deny.js'
+import { createDenialReader, deny } from './lib/deny.js'
 import { createExplain } from './lib/diagnosis/explain.js'
 import type { Scheme } from './lib/diagnosis/scheme.js'
 import { NO_CONTENT, UNKNOWN_EVENT, type Answer } from './lib/errors.js'
@@ -65,6 +65,7 @@ const PROVIDER = 'aghanim'
 const SIGNATURE = 'x-aghanim-signature'
 const TIMESTAMP = 'x-aghanim-signature-timestamp'
 const TAKEN: Answer = { ...NO_CONTENT, statusCode: 200, body: JSON.stringify({ status: 'ok' }) }
+const readDenial = createDenialReader({ code: 'not_found', message: 'Player verification failed' })
 const DENIED: Answer = readDenial(deny())!
 const SECRET_RULES = { plugin: 'aghanimPlugin', option: 'secret', algorithm: 'sha256', encoding: 'utf8' } as const
 

@@ -69,7 +69,7 @@ async function humandetectApi (scope: FastifyInstance, options: HumanDetectApiOp
   const writeResult = compileReply(HumanDetectResultSchema, ({ timestamp }: HumanDetectResult) =>
     parseDateTime(timestamp) === undefined ? '/timestamp: Expected a date and time with an offset' : undefined)
 
-  const send = prepareScope(scope, PROVIDER, settings, rephrase)
+  const send = prepareScope(scope, PROVIDER, settings, { rephrase })
   const verifyToken = decorateHandler(scope, 'verifyToken', options.verifyToken)
 
   addVerifiedRoute<{ token: string }>(scope, send, settings, {

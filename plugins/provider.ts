@@ -4,20 +4,20 @@ import fp from 'fastify-plugin'
 import { providerRouteSchema } from '../schemas/provider.js'
 import { createAuthenticate } from './lib/authenticate.js'
 import { decodeBase64, decodeHex } from './lib/decode.js'
+import { CALLER, checkDefinition, parserOf, rephraseOf, type Refusal } from './lib/definition.js'
 import { checkIdentity, type Identity } from './lib/delivery-id.js'
 import { deny, readDenial } from './lib/deny.js'
 import { createExplain } from './lib/diagnosis/explain.js'
 import type { Scheme } from './lib/diagnosis/scheme.js'
-import { InvalidOption, NO_CONTENT } from './lib/errors.js'
+import { InvalidOption, NO_CONTENT, UNREADABLE } from './lib/errors.js'
 import type { Texts } from './lib/headers.js'
 import { createKeyLookup, type SecretResolver } from './lib/keys.js'
 import { assertAlgorithm, type MacAlgorithm } from './lib/mac.js'
-import {
-  anything, anyText, callback, checkOptions, oneOf, path, required, schema, text, type Awaitable, type Rule
-} from './lib/options.js'
+import { anything, callback, path, required, type Awaitable } from './lib/options.js'
+import { JSON_TYPE } from './lib/raw-body.js'
 import { createReader, type Reading } from './lib/reading.js'
 import { compileReply, type Reply as ReplyOf } from './lib/reply.js'
-import { compileOptionCheck } from './lib/schema-check.js'
+import { compileOptionCheck, typesOf } from './lib/schema-check.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import type { Secret, SecretEncoding } from './lib/secrets.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/settings.js'
@@ -43,7 +43,7 @@ export interface ProviderDefinition<
   algorithm: MacAlgorithm
   /** How the text of a secret stands for the bytes of the key; a function gives undefined for a text that is none. */
   secretEncoding: SecretEncoding
-  /** The TypeBox schema of the events. */
+  /** The TypeBox schema of the events: objects or, where it says so, arrays. */
   body: Body
   /** The TypeBox schema of what `handleEvent` returns, which is answered 200. Without it: 204, whatever it returns. */
   reply?: Reply | undefined
@@ -53,6 +53,17 @@ export interface ProviderDefinition<
    * else the MAC, in hex.
    */
   identify?: ((event: Static<Body>, signed: Signed) => Identity | undefined) | undefined
+  /**
+   * The media types of its bodies: `application/json` and others that end with `+json`, or
+   * `application/x-www-form-urlencoded`, whose fields become strings, or lists of strings where they are repeated.
+   * Default `['application/json']`.
+   */
+  contentTypes?: readonly string[] | undefined
+  /**
+   * How every delivery that is not authentic is answered, one and the same for all reasons. Default: 403 and an error
+   * with the code `FST_VERIFICATION_FORBIDDEN`. `body` is sent as JSON.
+   */
+  refusal?: Refusal | undefined
   /** For `diagnose`: how the signature is written, where it is one MAC over, at most, a timestamp and the body. */
   scheme?: Pick<Scheme, 'signature' | 'prefix' | 'encoding' | 'timestamp' | 'separator'> | undefined
 }
@@ -73,43 +84,6 @@ export interface ProviderOptions<
   path?: string | undefined
 }
 
-const CALLER = 'createProvider'
-const NAME = /^[a-z][a-z0-9]*(?:-[a-z0-9]+)*$/
-const HEADER = /^[a-z0-9_-]+$/
-
-const nameRule: Rule = {
-  accepts: (value) => typeof value === 'string' && NAME.test(value),
-  expects: 'must be of small letters, digits and hyphens'
-}
-const headersRule: Rule = {
-  accepts: (value) => Array.isArray(value) && value.length > 0 && new Set(value).size === value.length &&
-    Array.from(value).every((name) => typeof name === 'string' && HEADER.test(name)),
-  expects: 'must be a list of different header names in small letters'
-}
-const encodingRule: Rule = {
-  accepts: (value) => value === 'utf8' || value === 'base64' || typeof value === 'function',
-  expects: 'must be "utf8", "base64" or a function'
-}
-const DEFINITION = {
-  name: required(nameRule),
-  summary: required(text),
-  headers: required(headersRule),
-  read: required(callback),
-  algorithm: required(oneOf('md5', 'sha256')),
-  secretEncoding: required(encodingRule),
-  body: required(schema),
-  reply: schema,
-  identify: callback,
-  scheme: anything
-}
-const SCHEME = {
-  signature: required(text),
-  prefix: required(anyText),
-  encoding: required(oneOf('hex', 'base64')),
-  timestamp: text,
-  separator: required(oneOf('', '.'))
-}
-
 function identifyBySigned (event: unknown, { id, mac }: Signed): Identity {
   return id ? { id: ['id', id], content: event } : { id: ['mac', mac] }
 }
@@ -123,12 +97,13 @@ function identifyBySigned (event: unknown, { id, mac }: Signed): Identity {
 export function createProvider<
   const Headers extends readonly string[], Body extends TSchema, Reply extends TSchema | undefined = undefined
 > (definition: ProviderDefinition<Headers, Body, Reply>): FastifyPluginAsync<ProviderOptions<Body, Reply>> {
-  checkOptions(CALLER, definition, DEFINITION)
+  checkDefinition(definition)
   const { name, headers, read, algorithm, secretEncoding, body, reply, scheme } = definition
-  const { identify = identifyBySigned } = definition
-  if (scheme !== undefined) checkOptions(`${CALLER}: scheme`, scheme, SCHEME)
+  const { identify = identifyBySigned, contentTypes = [JSON_TYPE], refusal } = definition
   const secretText = secretEncoding === 'base64' ? 'base64' : 'utf8'
   const check = compileOptionCheck(CALLER, 'body', body)
+  const parse = parserOf(contentTypes, typesOf(body))
+  const rephrase = refusal && rephraseOf(refusal)
   const writeReply = reply && compileReply(reply, undefined, compileOptionCheck(CALLER, 'reply', reply))
 
   async function provider (scope: FastifyInstance, options: ProviderOptions<Body, Reply>): Promise<void> {
@@ -139,13 +114,13 @@ export function createProvider<
     const { secret, allowWeakSecret } = options
     const rules = { plugin: name, option: 'secret', algorithm, encoding: secretEncoding, allowWeakSecret }
     const keysFor = createKeyLookup(secret, rules, scope.log)
-    const send = prepareScope(scope, name, settings)
+    const send = prepareScope(scope, name, settings, { rephrase, contentTypes })
     const url = options.path ?? `/${name}`
 
     addVerifiedRoute<Static<Body>>(scope, send, settings, {
       provider: name,
       url,
-      schema: providerRouteSchema({ ...definition, headers }),
+      schema: providerRouteSchema({ ...definition, headers, contentTypes }),
       authenticate: createAuthenticate({
         algorithm,
         read: createReader(headers, (texts) => read(texts as Texts<Headers>)),
@@ -155,6 +130,8 @@ export function createProvider<
       explain: scheme && createExplain(scope, settings, {
         path: scope.prefix + url, scheme: { ...scheme, algorithm, secret: secretText }, keysFor
       }),
+      parse,
+      ...(definition.contentTypes !== undefined && { unreadable: UNREADABLE }),
       check,
       handle: decorateHandler(scope, 'handleEvent', options.handleEvent),
       denial: readDenial,

@@ -1,6 +1,7 @@
 import { Type, type TSchema } from '@sinclair/typebox'
 import {
-  IdReused, invalidPayload, InvalidReply, NoContentSchema, once, WebhookErrors, webhookResponses, type RouteSchema
+  ErrorSchema, IdReused, invalidPayload, InvalidReply, NoContentSchema, once, WebhookErrors, webhookResponses,
+  type RouteSchema
 } from './common.js'
 
 /** What is shown of a provider of the user's own. */
@@ -11,6 +12,8 @@ interface About {
   readonly algorithm: string
   readonly body: TSchema
   readonly reply?: TSchema | undefined
+  readonly contentTypes: readonly string[]
+  readonly refusal?: { readonly statusCode: 400 | 401 | 403, readonly body?: object | undefined } | undefined
 }
 
 const errors = {
@@ -21,19 +24,32 @@ const errors = {
 }
 
 /** The route on API pages. */
-export function providerRouteSchema ({ name, summary, headers, algorithm, body, reply }: About): RouteSchema {
+export function providerRouteSchema (
+  { name, summary, headers, algorithm, body, reply, contentTypes, refusal }: About
+): RouteSchema {
   const success = reply === undefined ? { 204: once(NoContentSchema) } : { 200: once({ description: 'Taken', ...reply }) }
   return {
     tags: [name],
     summary,
     description: `Before the body is parsed, its bytes must be signed with HMAC-${algorithm.toUpperCase()}, as ` +
       `${headers.map((header) => `\`${header}\``).join(', ')} must say. A delivery is handled once, however often it comes.`,
-    consumes: ['application/json'],
+    consumes: [...contentTypes],
     headers: Type.Object(Object.fromEntries(headers.map((header) => [header, Type.String({ minLength: 1 })]))),
     body,
     response: {
       ...success,
-      ...webhookResponses(errors)
+      ...withRefusal(webhookResponses(errors), refusal)
     }
   }
+}
+
+/** The same responses, where what is not authentic is not answered 403. */
+function withRefusal (responses: Record<string, TSchema>, refusal: About['refusal']): Record<string, TSchema> {
+  if (refusal === undefined) return responses
+  const { 403: forbidden, ...others } = responses
+  const { statusCode, body } = refusal
+  const answer = body === undefined ? ErrorSchema : Type.Object({}, { examples: [body] })
+  const other = others[statusCode]
+  const description = [other?.['description'], forbidden!['description']].filter(Boolean).join('. ')
+  return { ...others, [statusCode]: { ...(other === undefined ? answer : Type.Union([other, answer])), description } }
 }

@@ -65,7 +65,8 @@ export function ownAnswers (
       return sendNow(reply, failure)
     }
     const { statusCode, code } = readError(error)
-    sendNow(reply, { ...errorAnswer(statusCode, code), details: { failure: describeError(error) } })
+    const details = { failure: describeError(error), ...(statusCode === 415 && contentOf(request)) }
+    sendNow(reply, { ...errorAnswer(statusCode, code), details })
   }
 
   // Reached only where a host's onSend hook keeps throwing: Fastify would then print the error itself.
@@ -74,6 +75,22 @@ export function ownAnswers (
   scope.setErrorHandler<FastifyError>(handleError)
   scope.addHook('onRoute', (route) => { route.errorHandler = handleError })
   return send
+}
+
+// RFC 9110 sections 8.3.1 and 8.4: what senders use in place of application/json, without parameters, and codings.
+const MEDIA_TYPE = new RegExp('^[ \\t]*(' + [
+  'application/(?:json|xml|octet-stream|x-www-form-urlencoded)', 'application/[a-z0-9.-]{1,60}\\+json',
+  'text/(?:plain|html|xml|csv|json)', 'multipart/form-data'
+].join('|') + ')(?![^ \\t;])', 'i')
+const CODING = /^(?:gzip|br|deflate|zstd|compress|identity)$/i
+
+/** The content type and coding that came, for the log: known names, not whatever a stranger has put there. */
+function contentOf ({ headers }: FastifyRequest): object {
+  const { 'content-type': type, 'content-encoding': coding } = headers
+  return {
+    contentType: type === undefined ? 'none' : MEDIA_TYPE.exec(type)?.[1] ?? 'another',
+    ...(coding !== undefined && { contentEncoding: CODING.exec(coding)?.[0] ?? 'another' })
+  }
 }
 
 function errorAnswer (statusCode: number, code?: string): Answer {

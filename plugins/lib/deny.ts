@@ -4,29 +4,41 @@ import { InvalidOption, type Answer } from './errors.js'
 export interface DenialOptions {
   /** Any 4xx. Default 401. */
   statusCode?: number | undefined
-  /** For the other company's programs. Default `not_found`. */
+  /** For the other company's programs. Default `denied`; `not_found` for Aghanim. */
   code?: string | undefined
-  /** For people. Default `Player verification failed`. */
+  /** For people. Default `The delivery was refused`; `Player verification failed` for Aghanim. */
   message?: string | undefined
 }
 
-class Denial {
-  readonly #answer: Answer
+/** The texts of a denial that has none of its own. */
+export interface DenialTexts { readonly code: string, readonly message: string }
 
-  constructor (answer: Answer) {
-    this.#answer = answer
+const TEXTS: DenialTexts = { code: 'denied', message: 'The delivery was refused' }
+
+class Denial {
+  readonly #options: DenialOptions
+
+  constructor (options: DenialOptions) {
+    this.#options = options
   }
 
   /** Asks no getter and no proxy of what a handler has thrown. */
-  static answerOf (thrown: unknown): Answer | undefined {
-    return typeof thrown === 'object' && thrown !== null && #answer in thrown ? thrown.#answer : undefined
+  static optionsOf (thrown: unknown): DenialOptions | undefined {
+    return typeof thrown === 'object' && thrown !== null && #options in thrown ? thrown.#options : undefined
   }
 }
 
-/** The answer to a thrown value that is a decision to refuse: a `deny()`, or a 4xx of http-errors. */
-export function readDenial (thrown: unknown): Answer | undefined {
-  return Denial.answerOf(thrown) ?? readHttpError(thrown)
+/** Makes a reader of thrown values that are a decision to refuse: a `deny()`, or a 4xx of http-errors. */
+export function createDenialReader (texts = TEXTS): (thrown: unknown) => Answer | undefined {
+  return (thrown) => {
+    const options = Denial.optionsOf(thrown)
+    if (options === undefined) return readHttpError(thrown)
+    const { statusCode = 401, code = texts.code, message = texts.message } = options
+    return denied(statusCode, code, message)
+  }
 }
+
+export const readDenial = createDenialReader()
 
 /** Reads an error of http-errors or @fastify/sensible whose message is meant for the client. */
 function readHttpError (thrown: unknown): Answer | undefined {
@@ -57,11 +69,11 @@ function denied (statusCode: number, code: string, message: string): Answer {
  * @example throw deny({ statusCode: 403, code: 'banned', message: 'This player may not buy' })
  */
 export function deny (options: DenialOptions = {}): Denial {
-  const { statusCode = 401, code = 'not_found', message = 'Player verification failed' } = options
+  const { statusCode = 401, code = '', message = '' } = options
   if (!isClientError(statusCode)) {
     throw new InvalidOption('deny', 'statusCode', 'must be a 4xx status')
   }
   if (typeof code !== 'string') throw new InvalidOption('deny', 'code', 'must be a string')
   if (typeof message !== 'string') throw new InvalidOption('deny', 'message', 'must be a string')
-  return new Denial(denied(statusCode, code, message))
+  return new Denial({ statusCode: options.statusCode, code: options.code, message: options.message })
 }

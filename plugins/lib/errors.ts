@@ -63,6 +63,7 @@ export const NO_CONTENT: Answer = { statusCode: 204, outcome: 'accepted', reason
 
 const FORBIDDEN = rejected(403, 'mismatch', 'FORBIDDEN', 'The delivery is not authentic')
 export const INVALID_JSON = rejected(400, 'invalid_json', 'INVALID_JSON', 'The body is not a JSON object in UTF-8')
+export const UNREADABLE = rejected(400, 'invalid_json', 'INVALID_JSON', 'The body is not what its content type says')
 export const UNKNOWN_EVENT = rejected(400, 'unknown_event', 'UNKNOWN_EVENT', 'No handler takes this type of event')
 export const ID_REUSED: Answer = {
   ...rejected(422, 'id_reused', 'ID_REUSED', 'The id of this delivery was used for other content'), level: 'warn'

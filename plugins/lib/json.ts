@@ -3,18 +3,54 @@ import secureJson from 'secure-json-parse'
 
 const BYTE_ORDER_MARK = 0xFEFF
 
-/**
- * The JSON object in `bytes`, or undefined if they are not one: other roots, invalid UTF-8 (which lenient decoding
- * would turn into characters nobody signed), a byte order mark, `__proto__` and `constructor.prototype` keys.
- */
+/** As `parseJson`, for an object. */
 export function parseJsonObject (bytes: Buffer): object | undefined {
-  if (!isUtf8(bytes)) return undefined
-  const text = bytes.toString()
-  if (text.charCodeAt(0) === BYTE_ORDER_MARK) return undefined
+  const value = parseJson(bytes)
+  return Array.isArray(value) ? undefined : value
+}
+
+/**
+ * The JSON object or array in `bytes`, or undefined if they are neither: other roots, invalid UTF-8 (which lenient
+ * decoding would turn into characters nobody signed), a byte order mark, `__proto__` and `constructor.prototype` keys.
+ */
+export function parseJson (bytes: Buffer): object | undefined {
+  const text = textOf(bytes)
+  if (text === undefined) return undefined
   try {
     const value: unknown = secureJson.parse(text, { protoAction: 'error', constructorAction: 'error' })
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined
+    return typeof value === 'object' && value !== null ? value : undefined
   } catch {
     return undefined // the parser's own message quotes the body
   }
+}
+
+/**
+ * The members of a form (application/x-www-form-urlencoded), each a string, or a list of strings where its name comes
+ * more than once; undefined for invalid UTF-8, a `%` that no two hex digits follow, and a member named `__proto__`.
+ */
+export function parseForm (bytes: Buffer): object | undefined {
+  const text = textOf(bytes)
+  if (text === undefined) return undefined
+  const members = new Map<string, string | string[]>()
+  try {
+    for (const pair of text.split('&')) {
+      if (pair === '') continue
+      const at = pair.indexOf('=')
+      const name = decodePart(at === -1 ? pair : pair.slice(0, at))
+      const value = at === -1 ? '' : decodePart(pair.slice(at + 1))
+      const others = members.get(name)
+      members.set(name, others === undefined ? value : [others, value].flat())
+    }
+  } catch {
+    return undefined // thrown by decodeURIComponent
+  }
+  return members.has('__proto__') ? undefined : Object.fromEntries(members)
+}
+
+const decodePart = (text: string): string => decodeURIComponent(text.replaceAll('+', ' '))
+
+function textOf (bytes: Buffer): string | undefined {
+  if (!isUtf8(bytes)) return undefined
+  const text = bytes.toString()
+  return text.charCodeAt(0) === BYTE_ORDER_MARK ? undefined : text
 }

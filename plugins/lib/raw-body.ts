@@ -5,18 +5,30 @@ import { createDeadlines } from './deadlines.js'
 import { beginDelivery, deliveryOf, kDelivery, type Arriving } from './delivery.js'
 import { BodyTimeout } from './errors.js'
 
-// RFC 9110 sections 8.3.1 and 5.6.6: application/json with any parameters, but no charset other than utf-8.
+export const JSON_TYPE = 'application/json'
+export const FORM_TYPE = 'application/x-www-form-urlencoded'
+
 const TOKEN = "[\\w!#$%&'*+.^`|~-]+"
 const CHARSET = 'charset=(?:utf-8|"utf-8")'
 const PARAMETER = `(?!charset=)${TOKEN}=(?:${TOKEN}|"(?:[^"\\\\]|\\\\.)*")`
-const JSON_TYPE = new RegExp(`^[ \\t]*application/json[ \\t]*(?:;[ \\t]*(?:(?:${CHARSET}|${PARAMETER})[ \\t]*)?)*$`, 'i')
+
+/** RFC 9110 sections 8.3.1 and 5.6.6: one of the types with any parameters, but no charset other than utf-8. */
+export function contentTypePattern (types: readonly string[]): RegExp {
+  const names = types.map((type) => type.replaceAll(/[.+]/g, '\\$&')).join('|')
+  const parameters = `(?:;[ \\t]*(?:(?:${CHARSET}|${PARAMETER})[ \\t]*)?)*`
+  return new RegExp(`^[ \\t]*(?:${names})[ \\t]*${parameters}$`, 'i')
+}
 
 /**
  * The scope's only content type parser: it keeps the bytes and parses nothing. Refuses, before any byte is read,
- * what could not be JSON as it was signed, and ends bodies that take longer than `bodyTimeout` (ms) to arrive. Returns
- * what ends that time: the body is here, or the answer is given without it.
+ * what has none of the content types, or could not be in UTF-8 as it was signed, and ends bodies that take longer than
+ * `bodyTimeout` (ms) to arrive. Returns what ends that time: the body is here, or the answer is given without it.
  */
-export function captureRawBody (scope: FastifyInstance, bodyTimeout: number): (request: FastifyRequest) => void {
+export function captureRawBody (
+  scope: FastifyInstance, bodyTimeout: number, contentTypes: readonly string[] = [JSON_TYPE]
+): (request: FastifyRequest) => void {
+  const pattern = contentTypePattern(contentTypes)
+  const isAccepted = (type: string): boolean => contentTypes.includes(type) || pattern.test(type)
   const deadlines = createDeadlines<Arriving>(bodyTimeout, ({ reply, payload }) => {
     if (reply.sent) return
     // While Fastify reads the body, its reader must take the error, or it would answer once more when the client goes.
@@ -40,7 +52,7 @@ export function captureRawBody (scope: FastifyInstance, bodyTimeout: number): (r
 
   scope.addHook('preParsing', (request, reply, payload, done) => {
     const delivery = beginDelivery(request)
-    const refusal = refuseFraming(request)
+    const refusal = refuseFraming(request, isAccepted)
     if (refusal !== undefined) return done(refusal)
     if (bodyArrives(request)) {
       delivery.deadline = deadlines.start({ reply, payload: payload as Readable }, delivery.since)
@@ -49,7 +61,7 @@ export function captureRawBody (scope: FastifyInstance, bodyTimeout: number): (r
   })
 
   scope.removeAllContentTypeParsers()
-  scope.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+  scope.addContentTypeParser([...contentTypes], { parseAs: 'buffer' }, (request, body, done) => {
     deliveryOf(request)!.rawBody = body as Buffer
     endDeadline(request)
     if (taken) Reflect.set(request, 'rawBody', body) // unless the host's own is read-only
@@ -74,13 +86,13 @@ function headersAreMissing ({ raw, server: { server } }: FastifyRequest): boolea
 }
 
 /** A body without a content type is left to Fastify, which has no parser for it. */
-function refuseFraming ({ headers }: FastifyRequest): Error | undefined {
+function refuseFraming ({ headers }: FastifyRequest, isAccepted: (type: string) => boolean): Error | undefined {
   const { 'content-type': type, 'content-encoding': encoding, 'transfer-encoding': transfer } = headers
   if (transfer !== undefined && transfer.toLowerCase() !== 'chunked') {
     // Node passes the body on undecoded for `gzip, chunked`.
     return httpErrors.badRequest()
   }
   const plain = encoding === undefined || encoding.toLowerCase() === 'identity'
-  if (plain && (type === undefined || type === 'application/json' || JSON_TYPE.test(type))) return undefined
+  if (plain && (type === undefined || isAccepted(type))) return undefined
   return httpErrors.createError(415, { code: 'FST_ERR_CTP_INVALID_MEDIA_TYPE' })
 }

@@ -68,11 +68,50 @@ export function compileOptionCheck (plugin: string, option: string, schema: TSch
   if (usesUnknownFormat(schema)) {
     throw new InvalidOption(plugin, option, "uses a format that is not in TypeBox's FormatRegistry")
   }
+  let check
   try {
-    return compileCheck(schema)
+    check = compileCheck(schema)
   } catch {
     throw new InvalidOption(plugin, option, 'must be a TypeBox schema')
   }
+  if (typesOf(schema).size === 0) throw new InvalidOption(plugin, option, 'can never match')
+  return check
+}
+
+const TYPES = ['object', 'array', 'string', 'number', 'boolean', 'null'] as const
+type JsonType = typeof TYPES[number]
+const NOT_JSON: ReadonlySet<unknown> = new Set([
+  'AsyncIterator', 'bigint', 'Constructor', 'Date', 'Function', 'Iterator', 'Promise', 'symbol', 'Uint8Array', 'undefined',
+  'void'
+])
+const BOUNDS = [
+  ['minimum', 'maximum'], ['minLength', 'maxLength'], ['minItems', 'maxItems'], ['minProperties', 'maxProperties']
+] as const
+
+/**
+ * Lists the types of JSON of which a schema may match a value; none for a schema that can never match, as far as its
+ * types, bounds and required members tell.
+ */
+export function typesOf (schema: TSchema): ReadonlySet<JsonType> {
+  const { type, anyOf, allOf = [], not, required = [], properties = {}, items, minItems = 0 } = schema
+  const impossible = isNever(not) || BOUNDS.some(([least, most]) => schema[least] > schema[most]) ||
+    required.some((name: string) => properties[name] !== undefined && typesOf(properties[name]).size === 0) ||
+    (minItems > 0 && !Array.isArray(items) && items !== undefined && typesOf(items).size === 0)
+  if (impossible) return new Set()
+  const others = anyOf === undefined ? allOf : [...allOf, { type: [...new Set(anyOf.flatMap(namesOf))] }]
+  return new Set(TYPES.filter((name) => mayBe(type, name) && others.every((one: TSchema) => typesOf(one).has(name))))
+}
+
+const namesOf = (schema: TSchema): JsonType[] => [...typesOf(schema)]
+
+/** Type.Never is the opposite of a schema without a rule. */
+const isNever = (not: unknown): boolean => typeof not === 'object' && not !== null && Object.keys(not).length === 0
+
+/** A type that is not known, as one that a user has registered with TypeBox, may be anything. */
+function mayBe (type: unknown, name: JsonType): boolean {
+  if (type === undefined) return true
+  return [type].flat().some((one) => one === name || (one === 'integer' && name === 'number') ||
+    (one !== 'integer' && !NOT_JSON.has(one) && !TYPES.includes(one as JsonType)))
 }
 
 /** TypeBox refuses every value where it does not know the format. */

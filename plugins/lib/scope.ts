@@ -10,10 +10,10 @@ import type { RouteSettings, WatchOptions } from './settings.js'
 /** Makes a plugin's scope one of this collection's: raw bodies, answers of its own, sensible's helpers for handlers. */
 export function prepareScope (
   scope: FastifyInstance, provider: string, settings: RouteSettings & WatchOptions,
-  rephrase?: Rephrase
+  { rephrase, contentTypes }: { rephrase?: Rephrase | undefined, contentTypes?: readonly string[] } = {}
 ): Send {
   if (!scope.hasDecorator('httpErrors')) registerSensible(scope)
-  const endBodyDeadline = captureRawBody(scope, settings.bodyTimeout)
+  const endBodyDeadline = captureRawBody(scope, settings.bodyTimeout, contentTypes)
   return ownAnswers(scope, createReport(provider, settings), endBodyDeadline, rephrase)
 }
 

@@ -2,7 +2,7 @@ import type { TSchema } from '@sinclair/typebox'
 import { plainPath, publicEndpoint } from './endpoint.js'
 import { InvalidOption } from './errors.js'
 import { checkGroup, path, schema } from './options.js'
-import { compileOptionCheck, type Check } from './schema-check.js'
+import { compileOptionCheck, typesOf, type Check } from './schema-check.js'
 
 /** What a plugin with several routes has for each of them. */
 export interface RouteKind<Kind extends string> {
@@ -43,13 +43,9 @@ export function readKinds<K extends RouteKind<string>> (
     const kind: K['kind'] = one.kind
     const url = paths?.[kind] ?? one.path
     const body = schemas?.[kind] ?? one.schema
-    return {
-      ...one,
-      url,
-      endpoint: endpoints?.[kind] ?? plainPath(prefix, url),
-      schema: body,
-      check: compileOptionCheck(plugin, `schemas.${kind}`, body)
-    }
+    const check = compileOptionCheck(plugin, `schemas.${kind}`, body)
+    if (!typesOf(body).has('object')) throw new InvalidOption(plugin, `schemas.${kind}`, 'must accept objects')
+    return { ...one, url, endpoint: endpoints?.[kind] ?? plainPath(prefix, url), schema: body, check }
   })
 }
 

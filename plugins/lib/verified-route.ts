@@ -21,6 +21,10 @@ export interface VerifiedRoute<Event, Question = unknown> extends Work<Event, Qu
   readonly authenticate: Authenticate
   /** If not, which mistake would explain it? Not asked unless it is there, so that refusing costs nothing. */
   readonly explain?: Explain | undefined
+  /** The body as an object, undefined for one that is none. Default: that of a JSON object. */
+  readonly parse?: (body: Buffer, request: FastifyRequest) => object | undefined
+  /** How a body is answered that cannot be parsed. Default `INVALID_JSON`. */
+  readonly unreadable?: Answer
   /** Is it what the provider sends? If not, what is wrong with it, or how that is answered. */
   readonly check: (payload: object) => string | Answer | undefined
   /** What an event is, in a word. Default `event`. */
@@ -41,7 +45,7 @@ export function addVerifiedRoute<Event, Question = unknown> (
   const runHandler = createHandlerRunner(route, handlerTimeout)
   const handleOnce = settings.once && createOnce(runHandler, provider, settings.once)
   const path = scope.prefix + route.url
-  const { kindOf = () => 'event' } = route
+  const { kindOf = () => 'event', parse = parseJsonObject, unreadable = INVALID_JSON } = route
   const about: Route = {
     provider, path, kindOf: (event) => kindOf(event as Event), exactly: settings.once?.exactly === true
   }
@@ -96,8 +100,8 @@ export function addVerifiedRoute<Event, Question = unknown> (
     delivery.secretIndex = outcome.secretIndex
     delivery.signers = outcome.signers
     delivery.id = outcome.id
-    const payload = body && parseJsonObject(body)
-    if (payload === undefined) return send(reply, INVALID_JSON)
+    const payload = body && parse(body, request)
+    if (payload === undefined) return send(reply, unreadable)
     const problem = route.check(payload)
     if (problem !== undefined) return send(reply, typeof problem === 'string' ? invalidPayload(problem) : problem)
     if (route.admit === undefined) return accept(request, delivery, payload, next)

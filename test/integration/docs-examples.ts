@@ -459,3 +459,14 @@ t.test("the page about a provider of one's own shows the tested ones as they are
     .replace('../../../plugins/provider.js', 'fastify-verification/provider')
   t.strictSame([blocks[0], blocks[2]], [fileOf('github'), fileOf('stripe')])
 })
+
+t.test("a provider's check of the URL, beside its plugin", async (t) => {
+  process.env['GITHUB_WEBHOOK_SECRET'] = AGHANIM_SECRET
+  const block = blocksOf(read('docs/your-own-provider.md'), 'ts').find((text) => text.includes('app.get('))!
+  const github = import.meta.resolve('../support/own-providers/github.js')
+  const { app } = await importBlock(t, block.replace('./github.js', github))
+  const url = '/webhooks/github'
+  t.strictSame((await app.inject({ method: 'GET', url })).json(), { ok: true })
+  t.equal((await app.inject({ method: 'HEAD', url })).statusCode, 200)
+  t.equal((await app.inject({ method: 'POST', url, payload: {} })).body, FORBIDDEN)
+})

@@ -1,11 +1,11 @@
 import { Kind, Type, TypeRegistry } from '@sinclair/typebox'
 import swagger from '@fastify/swagger'
 import { Validator } from '@seriousme/openapi-schema-validator'
-import Fastify, { type FastifyPluginAsync, type FastifyRequest } from 'fastify'
+import Fastify, { type FastifyRequest } from 'fastify'
 import { createHmac } from 'node:crypto'
 import { inspect } from 'node:util'
 import t, { type Test } from 'tap'
-import { createProvider, decodeHex, deny } from '../../plugins/provider.js'
+import { createProvider, deny } from '../../plugins/provider.js'
 import * as everything from '../../plugins/index.js'
 import * as own from '../../plugins/provider.js'
 import { FORBIDDEN, NOW, now } from '../support/deliveries.js'
@@ -15,6 +15,7 @@ import { outcomeOf, scriptedStore } from '../support/life-cycle.js'
 import {
   GITHUB_PROVIDER, OWN_PROVIDERS, STAMPED_PROVIDERS, type OwnOptions, type OwnProvider
 } from '../support/own-providers/index.js'
+import { createOwn, define, macOf, refusal, refuses, SECRET } from '../support/own-providers/mine.js'
 import { quiet } from '../support/quiet.js'
 import { watchRejections } from '../support/waiting.js'
 import { countsOf, watch } from '../support/watch.js'
@@ -229,37 +230,6 @@ for (const provider of STAMPED_PROVIDERS) {
   })
 }
 
-/** A provider whose header is a MAC in hex, but for what is to be tried. */
-function define (changes: object = {}) {
-  return createProvider({
-    name: 'mine',
-    summary: 'Mine',
-    headers: ['x-mac'],
-    read: ([text]: readonly string[]) => ({ mac: decodeHex(text!, 32), prefix: '', timestamp: null }),
-    algorithm: 'sha256',
-    secretEncoding: 'utf8',
-    body: Type.Object({}),
-    ...changes
-  } as never) as unknown as FastifyPluginAsync<Record<string, unknown>>
-}
-
-const SECRET = GITHUB_PROVIDER.secrets[0]
-const macOf = (text: string) => createHmac('sha256', SECRET).update(text, 'latin1').digest()
-
-function createOwn (t: Test, definition: object = {}, options: object = {}) {
-  const { app, lines } = createHost(t)
-  const events: unknown[] = []
-  const handleEvent = (event: unknown) => { events.push(event) }
-  app.register(define(definition), { secret: SECRET, now, handleEvent, ...options })
-  const deliver = (payload = '{}', signed = payload) => app.inject({
-    method: 'POST',
-    url: '/mine',
-    headers: { 'content-type': 'application/json', 'x-mac': macOf(signed).toString('hex') },
-    payload
-  })
-  return { app, lines, events, deliver }
-}
-
 t.test('a delivery is taken by what read makes of its headers, and by nothing else', quiet(async (t) => {
   const good = { mac: macOf('{}'), prefix: '', timestamp: null }
   const { reports } = watch(t)
@@ -375,26 +345,6 @@ t.test('a handler is found in its scope, sees the bytes, and a body may be too l
   t.equal((await deliver('{"a":1234}')).statusCode, 413)
   t.equal(reports.at(-1)!.reason, 'body_too_large')
 })
-
-/** What a call throws, or what `ready()` rejects with. */
-async function refusal (t: Test, definition: object, options?: object): Promise<unknown> {
-  try {
-    const plugin = define(definition)
-    if (options === undefined) return undefined
-    const { app } = createHost(t)
-    app.register(plugin, { secret: SECRET, handleEvent () {}, ...options })
-    await app.ready()
-    return undefined
-  } catch (error) {
-    return error
-  }
-}
-
-function refuses (t: Test, error: unknown, message: string, what: string): void {
-  const { code, message: said } = Object(error)
-  t.strictSame([code, said], ['FST_VERIFICATION_INVALID_OPTION', message], what)
-  t.notMatch(inspect(error, { depth: 9, showHidden: true }), 'canary', what)
-}
 
 t.test('a definition that cannot work is refused when it is made', quiet(async (t) => {
   const required = 'is required'

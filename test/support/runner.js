@@ -9,7 +9,6 @@ import Reporter from './reporter.js'
 
 const JOBS = 2
 const OPTIONS = ['--enable-source-maps', '--max-optimized-bytecode-size=3000']
-const env = { ...process.env, TAP_TIMEOUT: '600' }
 
 const suites = process.argv.slice(2).flatMap((path) => statSync(path).isDirectory()
   ? readdirSync(path).filter((name) => name.endsWith('.js')).sort().map((name) => join(path, name))
@@ -23,6 +22,7 @@ reporter.write('TAP version 14\n')
 /** Runs a suite to its end and passes its output on as a subtest. */
 async function run (suite) {
   const start = performance.now()
+  const env = { ...process.env, TAP_TIMEOUT: isSerial(suite) ? '300' : '90' } // in seconds
   const child = spawn(process.execPath, [...OPTIONS, suite], { env, stdio: ['ignore', 'pipe', 'inherit'] })
   const chunks = []
   child.stdout.on('data', (chunk) => { chunks.push(chunk) })

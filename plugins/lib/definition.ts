@@ -1,0 +1,98 @@
+import type { FastifyRequest } from 'fastify'
+import type { Rephrase } from './answer.js'
+import { errorBody, forbidden, InvalidOption, isForbidden } from './errors.js'
+import { parseForm, parseJson, parseJsonObject } from './json.js'
+import { anything, anyText, callback, checkOptions, oneOf, required, schema, text, type Rule } from './options.js'
+import { contentTypePattern, FORM_TYPE } from './raw-body.js'
+import { typesOf } from './schema-check.js'
+
+/** The answer to every delivery that is not authentic. */
+export interface Refusal {
+  statusCode: 400 | 401 | 403
+  /** Sent as JSON. Default: an error with the code `FST_VERIFICATION_FORBIDDEN`. */
+  body?: object | undefined
+}
+
+export const CALLER = 'createProvider'
+const NAME = /^[a-z][a-z0-9]*(?:-[a-z0-9]+)*$/
+const HEADER = /^[a-z0-9_-]+$/
+const JSON_TYPES = /^[a-z]+\/(?:json|[a-z0-9.-]+\+json)$/
+
+const listOf = (accepts: (value: string) => boolean): Rule['accepts'] => (value) =>
+  Array.isArray(value) && value.length > 0 && new Set(value).size === value.length &&
+  Array.from(value).every((one) => typeof one === 'string' && accepts(one))
+
+const DEFINITION = {
+  name: required({
+    accepts: (value) => typeof value === 'string' && NAME.test(value),
+    expects: 'must be of small letters, digits and hyphens'
+  }),
+  summary: required(text),
+  headers: required({
+    accepts: listOf((name) => HEADER.test(name)),
+    expects: 'must be a list of different header names in small letters'
+  }),
+  read: required(callback),
+  algorithm: required(oneOf('md5', 'sha256')),
+  secretEncoding: required({
+    accepts: (value) => value === 'utf8' || value === 'base64' || typeof value === 'function',
+    expects: 'must be "utf8", "base64" or a function'
+  }),
+  body: required(schema),
+  contentTypes: {
+    accepts: listOf((type) => type === FORM_TYPE || JSON_TYPES.test(type)),
+    expects: `must be a list of different media types: "${FORM_TYPE}", or of JSON in small letters`
+  },
+  refusal: anything,
+  reply: schema,
+  identify: callback,
+  scheme: anything
+}
+const REFUSAL = {
+  statusCode: required({
+    accepts: (value) => value === 400 || value === 401 || value === 403, expects: 'must be 400, 401 or 403'
+  }),
+  body: { ...schema, expects: 'must be an object' }
+}
+const SCHEME = {
+  signature: required(text),
+  prefix: required(anyText),
+  encoding: required(oneOf('hex', 'base64')),
+  timestamp: text,
+  separator: required(oneOf('', '.'))
+}
+
+/** Throws `FST_VERIFICATION_INVALID_OPTION` for a definition with parts that are missing, unknown or wrong. */
+export function checkDefinition (definition: { refusal?: object | undefined, scheme?: object | undefined }): void {
+  checkOptions(CALLER, definition, DEFINITION)
+  const { refusal, scheme } = definition
+  if (refusal !== undefined) checkOptions(`${CALLER}: refusal`, refusal, REFUSAL)
+  if (scheme !== undefined) checkOptions(`${CALLER}: scheme`, scheme, SCHEME)
+}
+
+/**
+ * Makes the parser of bodies. Arrays are accepted where the schema asks for them, not where it accepts anything.
+ *
+ * @throws `FST_VERIFICATION_INVALID_OPTION` for a schema that accepts nothing of what is sent.
+ */
+export function parserOf (
+  contentTypes: readonly string[], types: ReturnType<typeof typesOf>
+): (body: Buffer, request: FastifyRequest) => object | undefined {
+  const objects = types.has('object')
+  const arrays = types.has('array') && !types.has('string')
+  const forms = contentTypes.includes(FORM_TYPE)
+  if (!objects && (forms || !arrays)) {
+    throw new InvalidOption(CALLER, 'body', forms ? 'must accept objects' : 'must accept objects or arrays')
+  }
+  const parse = arrays ? parseJson : parseJsonObject
+  if (!forms) return parse
+  const isForm = contentTypePattern([FORM_TYPE])
+  return (body, { headers }) => isForm.test(headers['content-type']!) ? parseForm(body) : parse(body)
+}
+
+/** Puts the one answer to what is not authentic into the words of the sender's documents. */
+export function rephraseOf ({ statusCode, body }: Refusal): Rephrase {
+  const { code, message } = JSON.parse(forbidden('mismatch').body!) as { code: string, message: string }
+  const refusal = { statusCode, body: body === undefined ? errorBody(statusCode, code, message) : JSON.stringify(body) }
+  return (answer) => isForbidden(answer) ? refusal : answer
+}
