@@ -133,7 +133,7 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
   })
   const settings = readSettings(scope, PROVIDER, options)
   const { eventData = PlayerVerifyDataSchema } = options
-  const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret }
+  const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret === true }
   const keysFor = createKeyLookup(options.secret, rules, scope.log)
   const checkVerify = compileOptionCheck('aghanimPlugin', 'eventData', playerVerifyEvent(eventData))
   const checkEvent = compileCheck(AghanimEventSchema)

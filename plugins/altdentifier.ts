@@ -92,7 +92,7 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
   const settings = readSettings(scope, PROVIDER, options)
   const { keyId, dedupe = 0 } = options
   const once = { ...settings.once, replayWindow: dedupe * 1000, exactly: true }
-  const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret }
+  const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret === true }
   const keysFor = createKeyLookup(options.secret, rules, scope.log)
   const checkOp = compileCheck(OpSchema)
   const checks = new Map(AltDentifierEventSchema.anyOf.map((schema) => [

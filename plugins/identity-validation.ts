@@ -171,7 +171,7 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
   const routes = readKinds(PLUGIN, scope.prefix, ROUTES, options).filter(({ handler }) => options[handler])
   if (routes.length === 0) throw new InvalidOption(PLUGIN, 'handleSession', 'or "handleRequiredFiles" is required')
   const settings = readSettings(scope, PROVIDER, options, 262_144)
-  const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret }
+  const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret === true }
   const keysFor = createKeyRingLookup(options.apiKeys, rules, scope.log)
   checkEndpoints(PLUGIN, routes)
   const send = prepareScope(scope, PROVIDER, settings)

@@ -111,7 +111,7 @@ export function createProvider<
     if (options.diagnose && scheme === undefined) throw new InvalidOption(name, 'diagnose', 'needs a "scheme"')
     assertAlgorithm(name, algorithm)
     const settings = readSettings(scope, name, options)
-    const { secret, allowWeakSecret } = options
+    const { secret, allowWeakSecret = false } = options
     const rules = { plugin: name, option: 'secret', algorithm, encoding: secretEncoding, allowWeakSecret }
     const keysFor = createKeyLookup(secret, rules, scope.log)
     const send = prepareScope(scope, name, settings, { rephrase, contentTypes })

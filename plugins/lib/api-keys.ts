@@ -3,7 +3,9 @@ import type { Authenticate } from './authenticate.js'
 import { InvalidOption } from './errors.js'
 import { rawHeaderValues, readHeaders } from './headers.js'
 import { reject } from './rejection.js'
+import { problemWithin } from './secrets.js'
 
+const MIN_LENGTH = 3
 // Without the comma, by which Node joins repeated headers.
 const VISIBLE_ASCII = /^[\x21-\x2b\x2d-\x7e]+$/
 
@@ -12,6 +14,8 @@ export function checkApiKey (plugin: string, option: string, key: unknown): stri
   if (typeof key !== 'string' || !VISIBLE_ASCII.test(key)) {
     throw new InvalidOption(plugin, option, 'must be visible ASCII without spaces or commas')
   }
+  const problem = problemWithin(key) ?? (key.length < MIN_LENGTH ? `must be at least ${MIN_LENGTH} characters long` : undefined)
+  if (problem !== undefined) throw new InvalidOption(plugin, option, problem)
   return key
 }
 

@@ -15,6 +15,7 @@ export interface SecretRules {
   readonly option: string
   readonly algorithm: MacAlgorithm
   readonly encoding: SecretEncoding
+  /** Whether a short secret is accepted; undefined where there is no such option. */
   readonly allowWeakSecret?: boolean | undefined
 }
 
@@ -28,18 +29,41 @@ export interface NamedKey extends MacKey {
 const MOST_SECRETS = 4
 const LEAST_BYTES: Readonly<Record<MacAlgorithm, number>> = { md5: 16, sha256: 24 }
 const NOTHING = new Uint8Array()
+// Control and format characters, fillers, separators other than a space, and halves of a surrogate pair.
+const INVISIBLE = /[\p{Cc}\p{Cs}\p{Default_Ignorable_Code_Point}\p{Zl}\p{Zp}\u2800]|(?! )\p{Zs}/u
+/** What becomes of a value that is missing, or of an object, where a program puts it into a text. */
+const MISSING = /^(?:\w+_)?(?:undefined|null|NaN|\[object \w+\])$/
+
+/** Returns why a text has to be trimmed before it can be a secret. */
+function problemAround (text: string): string | undefined {
+  if (text.trim() === '') return 'must not be empty'
+  if (/[\r\n]$/.test(text)) return 'must not end with a line break, as the content of a file does: trim it'
+  return text.trim() === text ? undefined : 'must not begin or end with white space'
+}
+
+/** Returns why a text cannot be a secret or an api-key, however weak; undefined if it can. */
+export function problemWithin (text: string): string | undefined {
+  if (INVISIBLE.test(text)) return 'must not contain invisible characters'
+  if (MISSING.test(text)) return 'must not be the text of a missing value'
+  return /^0+$/.test(text) ? 'must not be all zeros' : undefined
+}
 
 const nameOf = (key: MacKey): string => key.sign('fastify-verification key', NOTHING).toString('hex')
 
 /** The bytes of a secret; throws for one that cannot be a secret, however weak. */
 export function secretBytes (secret: unknown, { plugin, option, encoding }: Omit<SecretRules, 'algorithm'>): Uint8Array {
   if (typeof secret !== 'string') throw new InvalidOption(plugin, option, 'must be a string')
-  if (secret.trim() === '') throw new InvalidOption(plugin, option, 'must not be empty')
-  if (secret.trim() !== secret) throw new InvalidOption(plugin, option, 'must not begin or end with white space')
+  const around = problemAround(secret)
+  if (around !== undefined) throw new InvalidOption(plugin, option, around)
   const bytes = decodeSecret(secret, encoding)
-  if (bytes instanceof Uint8Array) return bytes
-  const expected = encoding === 'base64' ? 'must be canonical base64' : 'is not written as the secrets of this provider are'
-  throw new InvalidOption(plugin, option, expected)
+  if (!(bytes instanceof Uint8Array)) {
+    const expected = encoding === 'base64' ? 'must be canonical base64' : 'is not written as the secrets of this provider are'
+    throw new InvalidOption(plugin, option, expected)
+  }
+  // RFC 2104 pads a key with zeros, so that the empty one is all zeros, too.
+  const problem = bytes.every((byte) => byte === 0) ? 'must not be all zeros' : problemWithin(secret)
+  if (problem !== undefined) throw new InvalidOption(plugin, option, problem)
+  return bytes
 }
 
 function decodeSecret (secret: string, encoding: SecretEncoding): unknown {
@@ -67,16 +91,14 @@ export function deriveKeys (secret: unknown, rules: SecretRules): NamedKey[] {
   const keys = secrets.map((text) => {
     const key = createMacKey(algorithm, secretBytes(text, rules))
     if (isWeak(key) && allowWeakSecret !== true) {
-      throw new InvalidOption(plugin, option, `must be at least ${LEAST_BYTES[algorithm]} bytes long`)
+      const way = allowWeakSecret === false ? '; "allowWeakSecret" accepts a shorter one' : ''
+      throw new InvalidOption(plugin, option, `must be at least ${LEAST_BYTES[algorithm]} bytes long${way}`)
     }
     const name = nameOf(key)
     return { ...key, name, tenant: name }
   })
-  // RFC 2104 pads a key with zeros and hashes a long one: different texts can be one key, and zeros are none.
+  // RFC 2104 pads a key with zeros and hashes a long one: different texts can be one key.
   const names = keys.map(({ name }) => name)
-  if (names.includes(nameOf(createMacKey(algorithm, Buffer.alloc(1))))) {
-    throw new InvalidOption(plugin, option, 'must not be all zeros')
-  }
   if (new Set(names).size !== names.length) throw new InvalidOption(plugin, option, 'must not repeat a secret')
   return keys
 }

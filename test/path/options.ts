@@ -191,10 +191,14 @@ t.test('the ends of every span are in it', async (t) => {
 const EMPTY = 'must not be empty'
 const STRING = 'must be a string'
 const UNTRIMMED = 'must not begin or end with white space'
+const LINE = 'must not end with a line break, as the content of a file does: trim it'
+const ZEROS = 'must not be all zeros'
+const MISSING = 'must not be the text of a missing value'
+const INVISIBLE = 'must not contain invisible characters'
 const HOW_MANY = 'must hold 1 to 4 secrets'
 const REPEATED = 'must not repeat a secret'
 const NOT_BASE64 = 'must be canonical base64'
-const short = (bytes: number) => `must be at least ${bytes} bytes long`
+const short = (bytes: number) => `must be at least ${bytes} bytes long; "allowWeakSecret" accepts a shorter one`
 const filled = (bytes: number) => CANARY.repeat(99).slice(0, bytes)
 const base64 = (bytes: number) => Buffer.from(filled(bytes)).toString('base64')
 const md5 = (text: string) => createHash('md5').update(text).digest()
@@ -207,13 +211,24 @@ const LONG_BYTES = Buffer.from(filled(65))
 /** Wrong in all three plugins; `good` is a secret that is not. */
 const anySecret = (good: string): [value: unknown, expected: string][] => [
   ['', EMPTY], [' ', EMPTY], ['\t\r\n', EMPTY], [['', good], EMPTY], [[good, ' '], EMPTY],
-  [` ${good}`, UNTRIMMED], [`${good} `, UNTRIMMED], [`${good}\n`, UNTRIMMED], [`\r\n${good}`, UNTRIMMED],
-  [`${good}\u00a0`, UNTRIMMED], [`\ufeff${good}`, UNTRIMMED], [[good, `${good}\n`], UNTRIMMED],
+  [` ${good}`, UNTRIMMED], [`${good} `, UNTRIMMED], [`\r\n${good}`, UNTRIMMED], [`${good}\u00a0`, UNTRIMMED],
+  [`\ufeff${good}`, UNTRIMMED], [`${good}\n`, LINE], [`${good}\r\n`, LINE], [` ${good}\n`, LINE], [[good, `${good}\n`], LINE],
   [null, STRING], [123, STRING], [true, STRING], [{}, STRING], [{ secret: CANARY }, STRING], [Object(good), STRING],
   [Buffer.from(good), STRING], [new Set([good]), STRING], [[undefined], STRING], [[good, null], STRING],
   [[[good]], STRING], [[good, 5], STRING],
   [[], HOW_MANY], [Array(5).fill(good), HOW_MANY],
   [[good, good], REPEATED], [[good, BASE64, good], REPEATED]
+]
+
+/** Wrong where the text of a secret is its key, even where a weak one is accepted. */
+const texts: [value: unknown, expected: string][] = [
+  ...['undefined', 'null', 'NaN', '[object Object]', '[object Promise]', 'whsec_undefined', [SECRET, 'undefined']]
+    .map((value): [unknown, string] => [value, MISSING]),
+  ...['\0', '\t', '\x7f', '\x85', '\u00a0', '\u00ad', '\u034f', '\u061c', '\u115f', '\u2003', '\u200b', '\u200d', '\u202e',
+    '\u2028', '\u2060', '\u2066', '\u2800', '\u3000', '\u3164', '\ufe0f', '\ufeff', '\uffa0', '\ud800', '\u{e0041}']
+    .map((one): [unknown, string] => [`${SECRET.slice(0, 9)}${one}${SECRET.slice(9)}`, INVISIBLE]),
+  [[SECRET, `${SECRET}\0`], INVISIBLE], [`${SECRET}\u200b`, INVISIBLE],
+  ['0'.repeat(16), ZEROS], ['0'.repeat(99), ZEROS], ['\0'.repeat(32), ZEROS], ['\0'.repeat(99), ZEROS]
 ]
 
 const SECRETS: { plugin: Plugin, option: string, wrong: [value: unknown, expected: string][] }[] = [
@@ -223,8 +238,7 @@ const SECRETS: { plugin: Plugin, option: string, wrong: [value: unknown, expecte
     wrong: [
       ...anySecret(SECRET),
       [filled(1), short(16)], [filled(15), short(16)], ['ñ'.repeat(7), short(16)], [[SECRET, filled(15)], short(16)],
-      [[SECRET, `${SECRET}\0`], REPEATED], [[`${SECRET}\0\0`, BASE64, SECRET], REPEATED],
-      [[LONG, md5(LONG).toString()], REPEATED]
+      [[LONG, md5(LONG).toString()], REPEATED], ...texts
     ]
   },
   {
@@ -233,7 +247,7 @@ const SECRETS: { plugin: Plugin, option: string, wrong: [value: unknown, expecte
     wrong: [
       ...anySecret(SECRET),
       [filled(1), short(24)], [filled(16), short(24)], [filled(23), short(24)], [[filled(23), SECRET], short(24)],
-      [[SECRET, `${SECRET}\0`], REPEATED]
+      ...texts
     ]
   },
   {
@@ -243,7 +257,8 @@ const SECRETS: { plugin: Plugin, option: string, wrong: [value: unknown, expecte
       ...anySecret(API_SECRET),
       [undefined, STRING],
       [base64(1), short(24)], [base64(16), short(24)], [base64(23), short(24)], [[API_SECRET, base64(23)], short(24)],
-      ['AA==', short(24)],
+      ['AA==', ZEROS], [Buffer.alloc(65).toString('base64'), ZEROS], [[API_SECRET, Buffer.alloc(999).toString('base64')], ZEROS],
+      ['0'.repeat(44), ZEROS],
       [[base64(32), Buffer.concat([Buffer.from(filled(32)), Buffer.alloc(2)]).toString('base64')], REPEATED],
       [[LONG_BYTES.toString('base64'), sha256(LONG_BYTES).toString('base64')], REPEATED],
       [`${CANARY} is no base64!`, NOT_BASE64], [SECRET.slice(1), NOT_BASE64],

@@ -391,6 +391,8 @@ t.test('a definition that cannot work is refused when it is made', quiet(async (
   t.equal(await refusal(t, { name: 'a1-b2', headers: ['x_mac', 'x-mac-2'], reply: Type.Null() }, {}), undefined)
 }))
 
+const WEAK = 'must be at least 24 bytes long; "allowWeakSecret" accepts a shorter one'
+
 t.test('options that cannot work are refused at registration, under the name of the provider', quiet(async (t) => {
   const encoded = { secretEncoding: (text: string) => text.startsWith('x') ? Buffer.from(text) : undefined }
   const cases: [what: string, options: object, option: string, expected: string, definition?: object][] = [
@@ -402,14 +404,14 @@ t.test('options that cannot work are refused at registration, under the name of 
     ['diagnose that is no boolean', { diagnose: 'canary' }, 'diagnose', 'must be true or false'],
     ['a path that is none', { path: 'canary' }, 'path', 'must be a path that starts with "/", without a query'],
     ['a lease that is too short', { lease: 10 }, 'lease', 'must be longer than "handlerTimeout"'],
-    ['a weak secret', { secret: 'canary' }, 'secret', 'must be at least 24 bytes long'],
+    ['a weak secret', { secret: 'canary' }, 'secret', WEAK],
     ['the same secret twice', { secret: [SECRET, SECRET] }, 'secret', 'must not repeat a secret'],
     ['five secrets', { secret: Array(5).fill(SECRET) }, 'secret', 'must hold 1 to 4 secrets'],
     ['an untrimmed secret', { secret: ` ${SECRET}` }, 'secret', 'must not begin or end with white space'],
     ['no base64', { secret: 'canary!' }, 'secret', 'must be canonical base64', { secretEncoding: 'base64' }],
     ['not its secrets', { secret: SECRET }, 'secret', 'is not written as the secrets of this provider are', encoded],
     ['one not of its secrets', { secret: [`x${SECRET}`, SECRET] }, 'secret', 'is not written as the secrets of this provider are', encoded],
-    ['a secret that is weak once it is decoded', { secret: `${SECRET}` }, 'secret', 'must be at least 24 bytes long',
+    ['a secret that is weak once it is decoded', { secret: `${SECRET}` }, 'secret', WEAK,
       { secretEncoding: () => Buffer.from('canary') }],
     ['a secret of no bytes', { secret: SECRET, allowWeakSecret: true }, 'secret', 'must not be all zeros',
       { secretEncoding: () => new Uint8Array() }],

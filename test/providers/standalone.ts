@@ -213,7 +213,7 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
       [[secrets[0], ''], 'must not be empty'], [[[secrets[0]]], 'must be a string'],
       [[secrets[0], secrets[0]], 'must not repeat a secret'],
       [5n, 'must be a string'], [[5n], 'must be a string'], [circular, 'must be a string'],
-      [`${secrets[0]}\n`, 'must not begin or end with white space'],
+      [`${secrets[0]}\n`, 'must not end with a line break, as the content of a file does: trim it'],
       [weak, `must be at least ${least} bytes long`], [[secrets[0], weak], `must be at least ${least} bytes long`]
     ]
     for (const [secret, expected] of cases) {

@@ -357,7 +357,7 @@ const REFUSED: [what: string, claims: object, option: string, expected: string][
   ]),
   ['an empty secret', { secret: '' }, 'secret', 'must not be empty'],
   ['a blank secret', { secret: ' '.repeat(32) }, 'secret', 'must not be empty'],
-  ['a secret with a line feed', { secret: `${SECRET}\n` }, 'secret', 'must not begin or end with white space'],
+  ['a secret with a line feed', { secret: `${SECRET}\n` }, 'secret', 'must not end with a line break, as the content of a file does: trim it'],
   ['a weak secret', { secret: 'canary-of-23-characters' }, 'secret', 'must be at least 24 bytes long'],
   ['a secret of zeros', { secret: '\0'.repeat(32) }, 'secret', 'must not be all zeros'],
   ...[[], [SECRET], [SECRET, OTHER_SECRET], [[SECRET]]].map((secret): [string, object, string, string] => [
