@@ -16,7 +16,10 @@ const NAMES = {
   duration: 'fastify_verification_delivery_duration_seconds',
   store: 'fastify_verification_store_duration_seconds'
 }
-const collecting = new WeakSet<Registry>()
+/** What ends the collection into a registry, and whether its metrics are all there still. */
+interface Collection { readonly stop: () => void, readonly isWhole: () => boolean }
+
+const collections = new WeakMap<Registry, Collection>()
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
 const registryRule: Rule = {
   accepts: (value) => typeof (value as Registry | undefined)?.registerMetric === 'function',
@@ -25,21 +28,25 @@ const registryRule: Rule = {
 
 /**
  * Counts the deliveries of all plugins in this process, for Prometheus. Every label has a bounded set of values: none
- * of them is taken from a request. Returns what ends it.
+ * of them is taken from a request. Returns what ends it. Once a registry was cleared, it may be called again for it.
  *
  * - `fastify_verification_deliveries_total` by `provider`, `outcome` and `reason`
  * - `fastify_verification_secret_matches_total` by `provider` and `secret`, the index of the secret that matched
  * - `fastify_verification_delivery_duration_seconds` by `provider` and `outcome`
  * - `fastify_verification_store_duration_seconds` by `provider`, `verb` and `result`
  *
- * @throws `FST_VERIFICATION_INVALID_OPTION` for a registry that is none, or into which is collected already.
+ * @throws `FST_VERIFICATION_INVALID_OPTION` for a registry that is none, into which is collected already, or that has
+ *   another metric of one of these names.
  * @example const stop = collectMetrics(); app.get('/metrics', () => register.metrics())
  */
 export function collectMetrics (options: MetricsOptions = {}): () => void {
   checkOptions('collectMetrics', options, { registry: registryRule })
   const { registry = register } = options
-  if (collecting.has(registry)) throw new InvalidOption('collectMetrics', 'registry', 'is in use')
-  collecting.add(registry)
+  const previous = collections.get(registry)
+  if (previous?.isWhole()) throw new InvalidOption('collectMetrics', 'registry', 'is in use')
+  previous?.stop()
+  const taken = Object.values(NAMES).find((name) => registry.getSingleMetric(name) !== undefined)
+  if (taken !== undefined) throw new InvalidOption('collectMetrics', 'registry', `has a metric named "${taken}" already`)
   const registers = [registry]
   const deliveries = new Counter({
     name: NAMES.deliveries,
@@ -80,10 +87,19 @@ export function collectMetrics (options: MetricsOptions = {}): () => void {
   }
   subscribe('fastify-verification:delivery', count)
   subscribe('fastify-verification:store', time)
-  return () => {
-    unsubscribe('fastify-verification:delivery', count)
-    unsubscribe('fastify-verification:store', time)
-    for (const name of Object.values(NAMES)) registry.removeSingleMetric(name)
-    collecting.delete(registry)
+  const own = new Map<string, unknown>([
+    [NAMES.deliveries, deliveries], [NAMES.matches, matches], [NAMES.duration, duration], [NAMES.store, store]
+  ])
+  const isThere = (name: string): boolean => registry.getSingleMetric(name) === own.get(name)
+  const collection = {
+    stop () {
+      unsubscribe('fastify-verification:delivery', count)
+      unsubscribe('fastify-verification:store', time)
+      for (const name of own.keys()) if (isThere(name)) registry.removeSingleMetric(name)
+      if (collections.get(registry) === collection) collections.delete(registry)
+    },
+    isWhole: () => [...own.keys()].every(isThere)
   }
+  collections.set(registry, collection)
+  return collection.stop
 }

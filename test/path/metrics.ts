@@ -1,5 +1,5 @@
 import { channel } from 'node:diagnostics_channel'
-import { Registry, register } from 'prom-client'
+import { Counter, Registry, register } from 'prom-client'
 import t from 'tap'
 import { collectMetrics } from '../../plugins/metrics.js'
 import { tableOf } from '../support/docs.js'
@@ -66,6 +66,44 @@ t.test('durations are in seconds', async (t) => {
   t.ok(took >= 0.028 && took < 5, `${took} s`)
   const store = sumOf('fastify_verification_store_duration')
   t.ok(store > 0 && store < 0.5, `${store} s`)
+})
+
+t.test('a registry that was cleared is collected into again, and counts once', async (t) => {
+  const registry = new Registry()
+  const { deliver } = createReceiver(t, VERIFY)
+  const stops = [collectMetrics({ registry })]
+  for (const [index, empty] of [
+    () => registry.clear(), () => registry.removeSingleMetric(NAMES[3]!), () => registry.clear()
+  ].entries()) {
+    empty()
+    await deliver(`nowhere ${index}`)
+    stops.push(collectMetrics({ registry }))
+    t.throws(() => collectMetrics({ registry }), { message: 'collectMetrics: option "registry" is in use' })
+    await deliver(`counted ${index}`)
+    t.strictSame(await countsOf(registry, NAMES[0]!), ['provider=aghanim,outcome=accepted,reason=handled: 1'])
+  }
+  for (const stop of stops.slice(0, -1)) stop()
+  await deliver('once more')
+  t.strictSame(await countsOf(registry, NAMES[0]!), ['provider=aghanim,outcome=accepted,reason=handled: 2'],
+    'one that has ended takes nothing along')
+  stops.at(-1)!()
+  t.notOk(CHANNELS.some((name) => channel(name).hasSubscribers))
+  t.equal(await registry.metrics(), '\n')
+})
+
+t.test('a name that is taken is an error that says so, and leaves nothing behind', async (t) => {
+  for (const name of NAMES) {
+    const registry = new Registry()
+    const counter = new Counter({ name, help: 'of the host', registers: [registry] })
+    t.throws(() => collectMetrics({ registry }), {
+      code: 'FST_VERIFICATION_INVALID_OPTION', message: `collectMetrics: option "registry" has a metric named "${name}" already`
+    })
+    t.equal(registry.getSingleMetric(name), counter as never)
+    t.equal(registry.getMetricsAsArray().length, 1)
+    t.notOk(CHANNELS.some((name) => channel(name).hasSubscribers))
+    registry.clear()
+    collectMetrics({ registry })()
+  }
 })
 
 t.test('what is no registry, or is in use, is an error', async (t) => {
