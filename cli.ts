@@ -3,6 +3,7 @@ import { realpathSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { doctor } from './plugins/tools/doctor.js'
+import { harmless } from './plugins/tools/harmless.js'
 import { UsageError, type Command, type Io } from './plugins/tools/io.js'
 import { list } from './plugins/tools/list.js'
 import { send } from './plugins/tools/send.js'
@@ -39,7 +40,7 @@ export async function main ([name, ...rest]: readonly string[], io: Io): Promise
     return await command.run(rest, io)
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
-    io.stderr.write(`fastify-verification${COMMANDS.has(name ?? '') ? ` ${name}` : ''}: ${error.message}\n`)
+    io.stderr.write(`fastify-verification${COMMANDS.has(name ?? '') ? ` ${name}` : ''}: ${harmless(error.message)}\n`)
     return 2
   }
 }

@@ -13,6 +13,7 @@ import { secretBytes } from '../lib/secrets.js'
 import { parseUnixSeconds } from '../lib/timestamp.js'
 import { oneOf, readArguments } from './arguments.js'
 import { readBytes, readCurl, readMessage, type Captured } from './captured.js'
+import { harmless, jsonLine } from './harmless.js'
 import { UsageError, type Command, type Env } from './io.js'
 import { SENDERS } from './senders.js'
 
@@ -86,7 +87,7 @@ export const doctor: Command = async (argv, { stdout, env }) => {
   const captured = readCaptured(values)
   const { from, ...ours } = readOurs(provider, values, env, captured)
   const findings = examine(PATIENTS[provider], captured, ours, from)
-  const told = values.json ? JSON.stringify({ provider, secret: from, ...findings }) : inWords(findings, from)
+  const told = values.json ? jsonLine({ provider, secret: from, ...findings }) : harmless(inWords(findings, from))
   stdout.write(`${told}\n`)
   return findings.valid ? 0 : 1
 }

@@ -7,7 +7,7 @@ import { oneOf, readArguments, readCount } from './arguments.js'
 import { DEMO } from './demo.js'
 import { UsageError, type Env } from './io.js'
 import { IDENTIFIER, samplesOf, type Provider, type Sample } from './samples.js'
-import { SENDERS, variantsOf, type Delivery } from './senders.js'
+import { SENDERS, variantsOf, type Delivery, type SenderOption } from './senders.js'
 import { changeOf, VARIANTS, type Variant } from './variants.js'
 
 const ORIGIN = 'http://127.0.0.1:3000' // where `npm start` listens
@@ -25,8 +25,7 @@ const OPTIONS = {
   json: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false }
 } as const
-/** The options that mean something to one provider only. */
-const OWN = { 'api-key': 'identity-validation', endpoint: 'identity-validation', identifier: 'humandetect' } as const
+const OWN = ['api-key', 'endpoint', 'identifier'] as const satisfies readonly SenderOption[]
 
 /** What is to be sent, how often, and how that is told. */
 export interface Order {
@@ -51,8 +50,11 @@ export function readOrder (argv: readonly string[], env: Env): Order | undefined
   if (values.help) return undefined
   if (name === undefined || others.length > 0) throw new UsageError('exactly one provider is expected')
   const provider = oneOf('provider', Object.keys(SENDERS) as Provider[], name)
-  for (const option of Object.keys(OWN) as (keyof typeof OWN)[]) {
-    if (values[option] !== undefined && OWN[option] !== provider) throw new UsageError(`--${option} is for ${OWN[option]} only`)
+  const { options } = SENDERS[provider]
+  const foreign = OWN.find((option) => values[option] !== undefined && !options.includes(option))
+  if (foreign !== undefined) {
+    const owners = Object.entries(SENDERS).filter(([, { options }]) => options.includes(foreign)).map(([name]) => name)
+    throw new UsageError(`--${foreign} is for ${owners.join(', ')} only`)
   }
   const samples = samplesOf(provider)
   const event = oneOf(`event of ${provider}`, Object.keys(samples), values.event ?? Object.keys(samples)[0]!)
@@ -82,18 +84,20 @@ interface Wish extends Pick<Order, 'provider' | 'event' | 'variant' | 'url'> {
 
 /** Makes one to see whether one can be made. */
 function prepare ({ provider, event, variant, url, values, env }: Wish): Pick<Order, 'make' | 'secretFrom'> {
-  const { secretName, demoSecret, make: assemble } = SENDERS[provider]
+  const { secretName, demoSecret, options, make: assemble } = SENDERS[provider]
   const { alter = (signed) => signed, shift = 0, otherSecret, otherEndpoint } = changeOf(variant)
   const given = values.secret ?? (env[secretName] || undefined)
   const secretFrom = values.secret !== undefined ? '--secret' : given !== undefined ? secretName : 'the demo secret'
   const apiKey = values['api-key'] ?? (env['IDENTITY_API_KEY'] || DEMO.IDENTITY_API_KEY)
-  if (!KEY_ID.test(apiKey)) throw new UsageError('the api-key must be a text without spaces and commas')
+  if (options.includes('api-key') && !KEY_ID.test(apiKey)) {
+    throw new UsageError('the api-key must be visible ASCII without commas, up to 256 characters')
+  }
   const endpoint = values.endpoint ?? url.pathname + url.search
-  if (provider === 'identity-validation' && !PUBLIC_ENDPOINT.test(endpoint)) {
+  if (options.includes('endpoint') && !PUBLIC_ENDPOINT.test(endpoint)) {
     throw new UsageError('--endpoint must be a path, with its query if it has one')
   }
   const body = values.body === undefined ? undefined : readBody(values.body)
-  const identifier = provider === 'humandetect' ? readIdentifier(values.identifier, body) : undefined
+  const identifier = options.includes('identifier') ? readIdentifier(values.identifier, body) : undefined
   const { payload } = samplesOf(provider)[event]!
 
   function make (secret = given ?? demoSecret): Delivery {

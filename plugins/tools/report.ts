@@ -1,3 +1,4 @@
+import { harmless, jsonLine } from './harmless.js'
 import { paintFor, type Io } from './io.js'
 import type { Order } from './order.js'
 import { createProgress } from './progress.js'
@@ -14,7 +15,7 @@ export interface Report {
 
 /** One JSON object a line. */
 export function jsonReport ({ provider, event, variant, url }: Order, { stdout }: Io): Report {
-  const print = (line: object): void => { stdout.write(`${JSON.stringify(line)}\n`) }
+  const print = (line: object): void => { stdout.write(`${jsonLine(line)}\n`) }
   return {
     sent ({ number, attempt, delivery: { headers, body }, outcome, expectation, expected }) {
       const request = { method: 'POST', url: url.href, headers, body: body.toString() }
@@ -34,7 +35,7 @@ export function fullReport (order: Order, { stdout, stderr, env }: Io): Report {
       const first = attempt === 1 ? requestText(paint, order, result) : '\nThe same once more:'
       const rest = 'status' in outcome ? [replyText(paint, outcome), verdictText(paint, order, result)] : []
       stdout.write(`${[first, ...rest].join('\n\n')}\n`)
-      if ('failure' in outcome) stderr.write(`${outcome.failure}\n`)
+      if ('failure' in outcome) stderr.write(`${harmless(outcome.failure)}\n`)
     },
     end () {}
   }
@@ -59,7 +60,7 @@ export function shortReport (order: Order, { stdout, stderr, env }: Io): Report 
         if (failures.has(outcome.failure)) return
         failures.add(outcome.failure)
         progress.erase()
-        stderr.write(`${outcome.failure}\n`)
+        stderr.write(`${harmless(outcome.failure)}\n`)
       } else if (!expected && !surprised) {
         surprised = true
         progress.erase()

@@ -14,10 +14,10 @@ export interface Ingredients {
   readonly timestamp: number
   /** What becomes of what is signed, afterwards. */
   readonly alter: (signed: Buffer) => Buffer
-  /** Identity validation only. */
+  /** By its options: the public path and query, and whose secret it is. */
   readonly endpoint: string
   readonly apiKey: string
-  /** HumanDetect only: whom the token is about, and whether it shows a human. */
+  /** Whom the token is about, and whether it shows a human. */
   readonly identifier: string
   readonly human: boolean
 }
@@ -28,11 +28,16 @@ export interface Delivery {
   readonly body: Buffer
 }
 
+/** An option of the command line that not every provider has. */
+export type SenderOption = 'api-key' | 'endpoint' | 'identifier'
+
 /** One provider, as seen by its receivers. */
 export interface Sender {
   /** The environment variable of its secret, and what the example server takes for it. */
   readonly secretName: string
   readonly demoSecret: string
+  /** The options of the command line that mean something to it. */
+  readonly options: readonly SenderOption[]
   /** Where the example server receives an event. */
   readonly path: (event: string) => string
   /** The variants it cannot have, and why. */
@@ -46,6 +51,7 @@ export const SENDERS: Readonly<Record<Provider, Sender>> = {
   altdentifier: {
     secretName: 'ALTDENTIFIER_SECRET',
     demoSecret: DEMO.ALTDENTIFIER_SECRET,
+    options: [],
     path: () => '/webhooks/altdentifier',
     without: { expired: 'it signs no time', future: 'it signs no time', ...noEndpoint },
     make: ({ secret, body, alter }) => ({ headers: signAltdentifier({ secret, body }), body: alter(body) })
@@ -53,6 +59,7 @@ export const SENDERS: Readonly<Record<Provider, Sender>> = {
   aghanim: {
     secretName: 'AGHANIM_SECRET',
     demoSecret: DEMO.AGHANIM_SECRET,
+    options: [],
     path: () => '/webhooks/aghanim',
     without: noEndpoint,
     make: ({ secret, body, timestamp, alter }) =>
@@ -61,6 +68,7 @@ export const SENDERS: Readonly<Record<Provider, Sender>> = {
   'identity-validation': {
     secretName: 'IDENTITY_API_SECRET',
     demoSecret: DEMO.IDENTITY_API_SECRET,
+    options: ['api-key', 'endpoint'],
     path: (event) => `/webhooks/identity-validation/${event === 'session' ? 'sessions' : event}`,
     without: {},
     make: ({ apiKey, secret, endpoint, body, timestamp, alter }) =>
@@ -69,6 +77,7 @@ export const SENDERS: Readonly<Record<Provider, Sender>> = {
   humandetect: {
     secretName: 'HUMANDETECT_TOKEN_SECRET',
     demoSecret: DEMO_TOKEN_SECRET,
+    options: ['identifier'],
     path: () => '/humandetect',
     without: noEndpoint,
     make ({ secret, identifier, human, timestamp, body, alter }) {

@@ -1,5 +1,6 @@
 import { STATUS_CODES } from 'node:http'
 import type { Reply } from './connection.js'
+import { harmless } from './harmless.js'
 import type { Paint } from './io.js'
 import type { Order } from './order.js'
 import type { Summary } from './tally.js'
@@ -8,13 +9,6 @@ import { WORDS, type Result } from './verdict.js'
 /** What a sender or its user goes by; the rest of an answer's headers is the same for all. */
 const TOLD_HEADERS = ['content-type', 'retry-after', 'idempotency-replayed', 'location', 'www-authenticate']
 const MOST_CHARACTERS = 4000
-
-// Control characters, but for tabs and line feeds: they could do things to a terminal.
-const CONTROL = /[^\P{Cc}\t\n]/gu
-
-function harmless (text: string): string {
-  return text.replace(CONTROL, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`)
-}
 
 function indent (text: string): string {
   const more = text.length - MOST_CHARACTERS

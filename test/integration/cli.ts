@@ -178,7 +178,7 @@ t.test('bad usage is one clear line, and exit status 2', async (t) => {
     [['send', 'humandetect', '--identifier', 'x'.repeat(6000)], 'fastify-verification send: --identifier is too long'],
     [['send', 'humandetect', '--body', '{}'], 'fastify-verification send: --identifier is needed, since the body has none'],
     [['send', 'humandetect', '--body', '[]'], 'fastify-verification send: --body must be a JSON object, to which the token is added'],
-    [['send', 'identity-validation', '--api-key', 'a b'], 'fastify-verification send: the api-key must be a text without spaces and commas'],
+    [['send', 'identity-validation', '--api-key', 'a b'], 'fastify-verification send: the api-key must be visible ASCII without commas, up to 256 characters'],
     [['send', 'identity-validation', '--endpoint', 'https://x/'], 'fastify-verification send: --endpoint must be a path, with its query if it has one'],
     [['send', 'aghanim', '--body', ''], 'fastify-verification send: --body must not be empty'],
     [['send', 'aghanim', '--body', '@/no/such/file'], 'fastify-verification send: --body: cannot read "/no/such/file" (ENOENT)'],
@@ -253,12 +253,15 @@ t.test('an answer that is not the expected one is told, with where to look, and 
 })
 
 t.test('an answer cannot do anything to a terminal, whatever is in it, nor fill it', async (t) => {
-  const body = `\u001b]0;title\u0007\u009b31m\r\t\nåæø ${'x'.repeat(5000)}`
+  const body = `\u001b]0;title\u0007\u009b31m\r\t\nåæø\u202e\u2066 ${'x'.repeat(5000)}`
   const url = await receive(t, 299, { location: Buffer.from('/\u009b31m', 'latin1').toString('latin1') }, body)
   const { stdout } = await run(['send', 'aghanim', '--url', url])
   const answer = stdout.slice(stdout.indexOf('\n299 in') + 1)
-  t.notMatch(answer, /[^\P{Cc}\t\n]/u)
-  t.match(answer, '\n\n  \\x1b]0;title\\x07\\x9b31m\\x0d\t\n  åæø xxx')
+  t.notMatch(answer, /[^\P{Cc}\t\n]|\p{Cf}/u)
+  t.match(answer, '\n\n  \\x1b]0;title\\x07\\x9b31m\\x0d\t\n  åæø\\u{202e}\\u{2066} xxx')
+  const json = (await run(['send', 'aghanim', '--url', url, '--json'])).stdout
+  t.notMatch(json, /[^\P{Cc}\n]|\p{Cf}/u)
+  t.equal(JSON.parse(json.split('\n')[0]!).body, body)
   t.match(answer, /x\n {2}\.\.\. and 10\d\d characters more\n/)
 })
 

@@ -12,6 +12,7 @@ import { run, serveExample } from '../support/command-line.js'
 import { API_KEY, API_SECRET, NOW, SECRET, SESSIONS } from '../support/deliveries.js'
 import { bundle, PLAIN_NODE } from '../support/programs.js'
 import { read } from '../support/project.js'
+import { cpuTime } from '../support/waiting.js'
 
 const BODY = '{"event_id":"e-1","name":"it\'s"}'
 const AGHANIM = { AGHANIM_SECRET: SECRET }
@@ -231,6 +232,51 @@ t.test('a command that makes no sense is answered in one line, with exit status 
   t.match(await examine(['aghanim', '--headers', `${dir}/empty`, '--body', `${dir}/body`]), {
     status: 1, stdout: `What would explain it: ${say('missing', SIGNATURE)}`
   })
+})
+
+t.test('large captures', async (t) => {
+  stopClock(t, NOW)
+  const long = JSON.stringify({ padding: "it's".repeat(100_000) })
+  const headers = signAghanim({ secret: SECRET, body: long, timestamp: NOW })
+  const quoted = `curl -v -d '${long.replaceAll("'", "'\\''")}' https://example.com`
+  const dir = t.testdir({
+    curl: `${quoted}\n${pasteOf(headers)}`,
+    open: `curl -d '${'x'.repeat(1_000_000)}\n${pasteOf(headers)}`,
+    spaces: `${linesOf(headers)}x-long: ${' '.repeat(1_000_000)}x\n`,
+    body: long,
+    huge: Buffer.alloc(2 ** 24 + 1, 'x'),
+    limit: Buffer.alloc(2 ** 24, 'x')
+  })
+  const since = cpuTime()
+  t.match(await examine(['aghanim', '--curl', `${dir}/curl`]), { status: 0, stdout: 'The signature is valid' })
+  t.match(await examine(['aghanim', '--curl', `${dir}/open`]), { status: 2, stderr: 'the body is not in there' })
+  t.match(await examine(['aghanim', '--headers', `${dir}/spaces`, '--body', `${dir}/body`]), { status: 0 })
+  for (const args of [['--curl', `${dir}/huge`], ['--headers', `${dir}/huge`], ['--headers', `${dir}/spaces`, '--body', `${dir}/huge`]]) {
+    const { status, stderr } = await examine(['aghanim', ...args])
+    t.strictSame([status, stderr.trim()], [2, `fastify-verification doctor: ${args.at(-2)}: ${JSON.stringify(`${dir}/huge`)} is longer than 16 MiB: cut the request out of it`])
+  }
+  t.match(await examine(['aghanim', '--headers', `${dir}/limit`, '--body', `${dir}/body`]), { status: 2, stderr: 'a line is no header' })
+  t.ok(cpuTime() - since < 5000, `${cpuTime() - since} ms`)
+})
+
+t.test('no character of a capture acts on the terminal', async (t) => {
+  stopClock(t, NOW)
+  const acting = '\x1b[31m\u202e\u2066\x9b'
+  const identity = signIdentityValidation({ apiKey: 'k', secret: API_SECRET, endpoint: SESSIONS, body: BODY, timestamp: NOW })
+  const dir = t.testdir({
+    headers: JSON.stringify({ ...signed, 'content-length': acting, [`x-signature-${acting}`]: signed[SIGNATURE] }),
+    identity: JSON.stringify({ ...identity, 'x-api-key': acting }),
+    body: BODY
+  })
+  for (const args of [
+    ['aghanim', '--headers', `${dir}/headers`], ['identity-validation', '--headers', `${dir}/identity`, '--endpoint', SESSIONS],
+    ['aghanim', '--headers', `/no/such/${acting}`]
+  ]) {
+    for (const json of [[], ['--json']]) {
+      const { stdout, stderr } = await examine([...args, '--body', `${dir}/body`, ...json], { ...AGHANIM, ...IDENTITY })
+      t.notMatch(stdout + stderr, /[^\P{Cc}\n]|[\p{Cf}\p{Cs}]/u, args.join(' '))
+    }
+  }
 })
 
 t.test('help', async (t) => {

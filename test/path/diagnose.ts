@@ -148,6 +148,31 @@ t.test('of what is random or broken there is no known mistake', async (t) => {
   }
 })
 
+t.test('other forms of a long body are not tried, and its headers are looked at all the same', async (t) => {
+  const { app, lines } = createServer(t, { diagnose: true })
+  const signedAs = (length: number): Delivery => {
+    const body = JSON.stringify({ padding: 'x'.repeat(length - '{"padding":""}'.length) })
+    return aghanim(hmac(SECRET, `${NOW}.${body}`), `${NOW}`, `${body} `)
+  }
+  t.equal(await diagnosisOf(app, lines, signedAs(8191)), say('body', 'the same without white space around it', 8191))
+  t.equal(await diagnosisOf(app, lines, signedAs(8192)), 'no known mistake')
+  const long = BODY.padEnd(60_000)
+  t.equal(await diagnosisOf(app, lines, aghanim(hmac(SECRET, long), `${NOW}`, long)), say('noTimestamp'))
+})
+
+t.test('one delivery is searched at a time, and of the others it is said', async (t) => {
+  const { app, lines } = createServer(t, { diagnose: true })
+  const [[mistake, planted]] = PLANTED as [[string, Delivery]]
+  for (let round = 0; round < 2; round++) {
+    lines.length = 0
+    await Promise.all(Array.from({ length: 20 }, () => app.inject(requestOf(planted))))
+    const said = lines.filter(({ msg }) => msg === 'delivery rejected').map(({ diagnosis }) => diagnosis)
+    t.equal(said.length, 20)
+    t.strictSame([...new Set(said)].sort(),
+      [mistake, 'not searched for, since another delivery was being searched'].sort())
+  }
+})
+
 t.test('the answer is the same to the byte, with or without it, and without it nothing is said', quiet(async (t) => {
   const answers = async (options: WebhookOptions) => {
     const { app, lines } = createServer(t, options)

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { describeFailure } from '../../plugins/tools/connection.js'
+import { harmless, jsonLine } from '../../plugins/tools/harmless.js'
 import { AT_A_TIME, repeat } from '../../plugins/tools/repeat.js'
 import { SAMPLES, samplesOf, type Provider } from '../../plugins/tools/samples.js'
 import { SENDERS, variantsOf } from '../../plugins/tools/senders.js'
@@ -29,6 +30,16 @@ t.test('what a connection failed of is said in words, with its code', async (t) 
     cases.push([{ code, message: 'long' }, words])
   }
   for (const [error, words] of cases) t.equal(describeFailure(error as Error), words)
+})
+
+t.test('what others wrote shows nothing that could act on a terminal', async (t) => {
+  const acting = '\x1b[31m\x07\x7f\x9b\xad\u061c\u200b\u202e\u2028\u2029\u2066\ufeff\ud800\u{e0041}'
+  const shown = '\\x1b[31m\\x07\\x7f\\x9b\\xad\\u{061c}\\u{200b}\\u{202e}\\u{2028}\\u{2029}\\u{2066}\\u{feff}\\u{d800}\\u{e0041}'
+  t.equal(harmless(`a\tå\n${acting}b`), `a\tå\n${shown}b`)
+  const line = jsonLine({ [acting]: [acting, 'å\n'] })
+  t.notMatch(line, /[^\P{Cc}\n]|[\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u)
+  t.equal(line.split('\n').length, 1)
+  t.strictSame(JSON.parse(line), { [acting]: [acting, 'å\n'] })
 })
 
 t.test('percentiles are durations that were measured, whatever their order', async (t) => {

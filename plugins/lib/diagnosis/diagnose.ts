@@ -3,13 +3,13 @@ import { otherBodies } from './body.js'
 import { endpointMistakes, headersOf, keyIdMistakes, locate, textOf, timestampMistakes } from './headers.js'
 import { otherFrames, rightFrame, type Frame, type Parts } from './message.js'
 import { say } from './mistakes.js'
-import type { Evidence, Scheme, Variant } from './scheme.js'
+import type { Evidence, Scheme, SearchLimits, Variant } from './scheme.js'
 import { otherKeys } from './secret.js'
 import { readSignature, type Presented } from './signature.js'
 
 // Enough for each mistake alone and for the likelier pairs.
-const MOST_MACS = 200
-const MOST_BYTES = 2 ** 26
+const MAX_MACS = 200
+const NO_LIMITS: SearchLimits = { body: Infinity, messages: 2 ** 26 }
 
 interface Attempt {
   readonly make: (algorithm: string) => Buffer
@@ -66,13 +66,14 @@ export function diagnose (scheme: Scheme, evidence: Evidence): string | undefine
 function search (
   scheme: Scheme, evidence: Evidence, parts: Parts, readings: readonly Variant<Presented>[]
 ): readonly string[] | undefined {
+  const { messages } = evidence.limits ?? NO_LIMITS
   let macs = 0
   let bytes = 0
   for (const attempt of attempts(scheme, evidence, parts)) {
     const made = new Map<string, Buffer>()
     for (const { value: { mac, algorithm }, mistakes } of readings) {
       if (!made.has(algorithm)) {
-        if (++macs > MOST_MACS || (bytes += attempt.bytes) > MOST_BYTES) return undefined
+        if (++macs > MAX_MACS || (bytes += attempt.bytes) > messages) return undefined
         made.set(algorithm, attempt.make(algorithm))
       }
       // A signature that was cut short is held against the beginning.
@@ -83,7 +84,9 @@ function search (
 }
 
 /** Ways in which the signature may have come about: the right one, then with one mistake, then with two. */
-function * attempts (scheme: Scheme, { keys, others = [], body }: Evidence, parts: Parts): Generator<Attempt> {
+function * attempts (
+  scheme: Scheme, { keys, others = [], body, limits = NO_LIMITS }: Evidence, parts: Parts
+): Generator<Attempt> {
   const arrived = Buffer.from(body)
   const rightKeys = keys.map((key) => key.export())
   const frame = rightFrame(scheme, parts)
@@ -117,7 +120,7 @@ function * attempts (scheme: Scheme, { keys, others = [], body }: Evidence, part
       yield hmac(text, key, say('swapped'))
     }
   }
-  for (const { value, mistakes } of otherBodies(arrived)) {
+  for (const { value, mistakes } of arrived.length > limits.body ? [] : otherBodies(arrived)) {
     for (const key of rightKeys) yield hmac(key, message(frame, value), ...mistakes)
   }
   // Pairs in the order of how likely both are together.

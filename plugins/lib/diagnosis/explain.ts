@@ -4,7 +4,7 @@ import type { NamedKey } from '../secrets.js'
 import type { Settings } from '../settings.js'
 import { diagnose } from './diagnose.js'
 import { NO_KNOWN_MISTAKE, say } from './mistakes.js'
-import type { Evidence, Scheme } from './scheme.js'
+import type { Evidence, Scheme, SearchLimits } from './scheme.js'
 
 /** What a log says of a delivery that was not authentic. Never rejects. */
 export type Explain = (request: FastifyRequest, body: Buffer | undefined) => Promise<string>
@@ -21,12 +21,18 @@ interface Route {
 }
 
 const NO_SEARCH = 'the search for a mistake failed'
+const NOT_SEARCHED = 'not searched for, since another delivery was being searched'
 const MOST_OTHERS = 50
+/** Keeps a search under some 20 ms, whatever a stranger sends. */
+const LIMITS: SearchLimits = { body: 2 ** 13, messages: 2 ** 21 }
 
 /** The keys of the routes of each server, by the path. */
 const servers = new WeakMap<object, Map<string, KnownKeys>>()
 
-/** Looks for what is wrong with deliveries to a route, if `diagnose` is on. A resolver is asked once more for it. */
+/**
+ * Looks for what is wrong with deliveries to a route, if `diagnose` is on: one at a time, with a turn of the event loop
+ * between two of them. A resolver is asked once more for it.
+ */
 export function createExplain (
   scope: FastifyInstance, { diagnose: wanted, ...freshness }: Settings, { path, scheme, keysFor, endpoint }: Route
 ): Explain | undefined {
@@ -35,7 +41,10 @@ export function createExplain (
   servers.set(scope.server, routes)
   if (keysFor.known !== undefined) routes.set(path, keysFor.known)
 
+  let searching = false
   return async (request, body = Buffer.alloc(0)) => {
+    if (searching) return NOT_SEARCHED
+    searching = true
     try {
       const { headers, originalUrl: url } = request
       const given = scheme.keyId === undefined ? undefined : headers[scheme.keyId]
@@ -50,11 +59,14 @@ export function createExplain (
         freshness,
         keys: own.map(({ key }) => key),
         keyIds: [...keysFor.known?.keys() ?? []],
-        others: othersThan(own, routes, path)
+        others: othersThan(own, routes, path),
+        limits: LIMITS
       })
       return found ?? NO_KNOWN_MISTAKE
     } catch {
       return NO_SEARCH
+    } finally {
+      setImmediate(() => { searching = false })
     }
   }
 }

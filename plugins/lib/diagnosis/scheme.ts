@@ -40,6 +40,16 @@ export interface Evidence {
   readonly keyIds?: readonly string[] | undefined
   /** Without it, no timestamp is too old or ahead of time. */
   readonly freshness?: Freshness | undefined
+  /** How much is tried. Default: no limit for the body, and 64 MiB of messages. */
+  readonly limits?: SearchLimits | undefined
+}
+
+/** Limits of a search, in bytes. */
+export interface SearchLimits {
+  /** The longest body of which other forms are tried. */
+  readonly body: number
+  /** The messages of all MACs together. */
+  readonly messages: number
 }
 
 /** What a sender may have done, and which mistakes that would be: none if it is right. */
