@@ -1,52 +1,115 @@
-/** An array or an object that is being written. */
-interface Level {
-  readonly values: Readonly<Record<string | number, unknown>>
-  /** In order; absent for an array. */
-  readonly keys: readonly string[] | undefined
-  readonly length: number
-  /** How many have been written. */
-  next: number
-  readonly outer: Level | undefined
-}
-
-/** What is the same in JSON as it is, between quotes. */
+/** Strings that are the same in JSON as they are, between quotes. */
 const PLAIN = /^[ !#-[\]-~]*$/
+const SHORT = 32 // characters, which are cheaper to copy one by one
+const INITIAL_BYTES = 2 ** 14
+const MAX_KEPT_BYTES = 2 ** 20
+const [QUOTE, COMMA, ZERO, COLON, OPEN_ARRAY, CLOSE_ARRAY, OPEN_OBJECT, CLOSE_OBJECT] = Buffer.from('",0:[]{}') as unknown as
+  [number, number, number, number, number, number, number, number]
+
+// The text that is being written, kept from one call to the next: to collect it would cost more than to write it.
+let bytes = Buffer.allocUnsafe(INITIAL_BYTES)
+let length = 0
 
 /**
- * The JSON text of a parsed JSON value, the same for every order of its keys and different for every other value. Keeps
- * a stack of its own: a sender may nest deeper than calls can.
+ * Writes a parsed JSON value as the UTF-8 of its canonical text: the same for every order of its keys, different for
+ * every other value. Keeps a stack of its own, since a sender may nest deeper than calls can. The result is valid until
+ * the next call.
+ *
+ * @throws {TypeError} for what JSON has nothing like, as a BigInt
  */
-export function canonicalJson (value: unknown): string {
-  let text = ''
-  for (let level: Level | undefined = levelOf([value]); level !== undefined;) {
-    if (level.next === level.length) {
-      if (level.outer !== undefined) text += level.keys === undefined ? ']' : '}'
-      level = level.outer
+export function canonicalBytes (value: unknown): Buffer {
+  if (bytes.length > MAX_KEPT_BYTES) bytes = Buffer.allocUnsafe(INITIAL_BYTES)
+  length = 0
+  if (typeof value !== 'object' || value === null) {
+    writePrimitive(value)
+    return bytes.subarray(0, length)
+  }
+  // Of each array or object around the one that is being written: itself, its keys unless it is an array, the next one.
+  const outer: (Holder | readonly string[] | number | undefined)[] = []
+  let holder = value as Holder
+  let keys = keysOf(holder)
+  let next = 0
+  writeByte(keys === undefined ? OPEN_ARRAY : OPEN_OBJECT)
+  for (;;) {
+    if (next === (keys ?? holder as unknown as readonly unknown[]).length) {
+      writeByte(keys === undefined ? CLOSE_ARRAY : CLOSE_OBJECT)
+      if (outer.length === 0) return bytes.subarray(0, length)
+      next = outer.pop() as number
+      keys = outer.pop() as readonly string[] | undefined
+      holder = outer.pop() as Holder
       continue
     }
-    if (level.next > 0) text += ','
-    const key: string | number = level.keys === undefined ? level.next : level.keys[level.next]!
-    if (typeof key === 'string') text += `${write(key)}:`
-    const item = level.values[key]
-    level.next++
-    if (typeof item === 'object' && item !== null) {
-      level = levelOf(item, level)
-      text += level.keys === undefined ? '[' : '{'
+    if (next > 0) writeByte(COMMA)
+    let item
+    if (keys === undefined) {
+      item = holder[next++]
     } else {
-      text += write(item)
+      const key = keys[next++]!
+      writeString(key)
+      writeByte(COLON)
+      item = holder[key]
     }
+    if (typeof item !== 'object' || item === null) {
+      writePrimitive(item)
+      continue
+    }
+    outer.push(holder, keys, next)
+    holder = item as Holder
+    keys = keysOf(holder)
+    next = 0
+    writeByte(keys === undefined ? OPEN_ARRAY : OPEN_OBJECT)
   }
-  return text
 }
 
-function levelOf (item: object, outer?: Level): Level {
-  const keys = Array.isArray(item) ? undefined : Object.keys(item).sort()
-  const length = keys?.length ?? (item as unknown[]).length
-  return { values: item as Level['values'], keys, length, next: 0, outer }
+type Holder = Readonly<Record<string | number, unknown>>
+
+function keysOf (holder: Holder): readonly string[] | undefined {
+  return Array.isArray(holder) ? undefined : Object.keys(holder).sort()
 }
 
-/** Throws for what JSON has nothing like, as a BigInt. */
-function write (item: unknown): string {
-  if (typeof item === 'string' && PLAIN.test(item)) return `"${item}"`
-  return typeof item === 'number' ? String(item) : JSON.stringify(item) // numbers of JSON may be infinite: 1e999
+/** The same as a string. */
+export function canonicalJson (value: unknown): string {
+  return canonicalBytes(value).toString()
+}
+
+function writePrimitive (item: unknown): void {
+  if (typeof item === 'string') return writeString(item)
+  if (typeof item !== 'number') return writeText(String(JSON.stringify(item)))
+  if (item >= 0 && item < 10 && Number.isInteger(item)) return writeByte(ZERO + item)
+  writeText(String(item)) // numbers of JSON may be infinite: 1e999
+}
+
+function writeString (text: string): void {
+  if (!PLAIN.test(text)) return writeText(JSON.stringify(text))
+  writeByte(QUOTE)
+  writeText(text)
+  writeByte(QUOTE)
+}
+
+function writeByte (byte: number): void {
+  if (length === bytes.length) grow(1)
+  bytes[length++] = byte
+}
+
+function writeText (text: string): void {
+  const most = text.length * 3 // in UTF-8
+  if (length + most > bytes.length) grow(most)
+  if (text.length > SHORT) {
+    length += bytes.write(text, length)
+    return
+  }
+  for (let index = 0; index < text.length; index++) {
+    const unit = text.charCodeAt(index)
+    if (unit > 127) {
+      length += bytes.write(text.slice(index), length)
+      return
+    }
+    bytes[length++] = unit
+  }
+}
+
+function grow (more: number): void {
+  const larger = Buffer.allocUnsafe(2 * (bytes.length + more))
+  bytes.copy(larger, 0, 0, length)
+  bytes = larger
 }

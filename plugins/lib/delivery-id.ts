@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import { canonicalJson } from './canonical-json.js'
+import { canonicalBytes } from './canonical-json.js'
 
 /** What of a delivery tells it from others. All of it is signed. */
 export interface Identity {
@@ -31,7 +31,7 @@ export interface DeliveryId {
 export function deliveryId (namespace: string, { id, content }: Identity): DeliveryId {
   return {
     key: digest(namespace + JSON.stringify(id)), // lists: however texts are split, no two are the same
-    fingerprint: content === undefined ? '' : digest(canonicalJson(content))
+    fingerprint: content === undefined ? '' : digest(canonicalBytes(content))
   }
 }
 
@@ -40,6 +40,6 @@ export function namespaceOf (...names: string[]): string {
   return JSON.stringify(names)
 }
 
-function digest (text: string): string {
+function digest (text: string | Buffer): string {
   return hash('sha256', text, 'base64url')
 }
