@@ -82,8 +82,8 @@ const GROUPS: Record<string, Group> = {
     further: ['path/delivery-id', 'integration/humandetect-service', 'path/outcomes', 'path/compose']
   },
   routes: {
-    files: ['lib/verified-route', 'lib/answer', 'lib/delivery', 'lib/raw-body', 'lib/report', 'lib/scope'],
-    suites: ['unit/body', 'providers/aghanim', 'providers/altdentifier', 'path/delivery', 'path/outcomes'],
+    files: ['lib/verified-route', 'lib/answer', 'lib/delivery', 'lib/raw-body', 'lib/body-reader', 'lib/report', 'lib/scope'],
+    suites: ['unit/body', 'unit/body-reader', 'path/body', 'providers/aghanim', 'providers/altdentifier', 'path/delivery', 'path/outcomes'],
     further: ['providers/identity-validation', 'providers/humandetect', 'path/compose', 'providers/own', 'path/diagnose', 'integration/queue', 'package/openapi']
   },
   providers: {
@@ -92,8 +92,8 @@ const GROUPS: Record<string, Group> = {
     further: ['unit/mac', 'providers/standalone', 'path/outcomes', 'path/options', 'path/delivery', 'path/compose', 'package/openapi', 'path/diagnose', 'integration/queue']
   },
   own: {
-    files: ['provider', 'lib/reading', 'lib/signed-routes'],
-    suites: ['providers/own', 'providers/identity-validation'],
+    files: ['provider', 'lib/definition', 'lib/reading', 'lib/signed-routes'],
+    suites: ['providers/own', 'providers/own-bodies', 'providers/identity-validation'],
     further: ['path/options', 'providers/altdentifier', 'providers/aghanim']
   },
   queue: {

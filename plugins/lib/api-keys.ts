@@ -1,8 +1,9 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
+import type { FastifyRequest } from 'fastify'
 import type { Authenticate } from './authenticate.js'
 import { InvalidOption } from './errors.js'
 import { rawHeaderValues, readHeaders } from './headers.js'
-import { reject } from './rejection.js'
+import { reject, type Rejection, type Verified } from './rejection.js'
 import { problemWithin } from './secrets.js'
 
 const MIN_LENGTH = 3
@@ -25,7 +26,7 @@ export function createKeyCheck (plugin: string, option: string, header: string, 
   const known = Array.from(keys, (key) => digest(checkApiKey(plugin, option, key))) // holes too
   if (new Set(keys).size !== keys.length) throw new InvalidOption(plugin, option, 'must not repeat a key')
 
-  return ({ headers, raw }) => {
+  const authenticate = ({ headers, raw }: FastifyRequest): Verified | Rejection => {
     const texts = readHeaders(headers, header)
     if (!Array.isArray(texts)) return texts
     if (rawHeaderValues(raw.rawHeaders, header).length > 1) return reject('duplicate_header', header)
@@ -34,6 +35,7 @@ export function createKeyCheck (plugin: string, option: string, header: string, 
     known.forEach((key, index) => { if (timingSafeEqual(key, presented)) secretIndex = index })
     return secretIndex === -1 ? reject('unknown_key', header) : { ok: true, secretIndex }
   }
+  return Object.assign(authenticate, { readHeaders: authenticate })
 }
 
 function digest (text: string): Buffer {

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { randomBytes } from 'node:crypto'
+import { deliveryOf } from './delivery.js'
 import { rawHeaderValues } from './headers.js'
 import type { KeyLookup } from './keys.js'
 import { createMacKey, findKey, type MacAlgorithm, type MacKey } from './mac.js'
@@ -51,9 +52,15 @@ export interface NoSecret {
   readonly cause: unknown
 }
 
+/** What headers alone say: a rejection refuses the delivery whatever its body is. */
+export type Presented = { readonly ok: true } | Rejection
+
 /** Throws, or rejects, where the clock throws. */
-export type Authenticate =
-  (request: FastifyRequest, body: Buffer | undefined) => Authentication | Promise<Authentication | NoSecret>
+export interface Authenticate {
+  (request: FastifyRequest, body: Buffer | undefined): Authentication | Promise<Authentication | NoSecret>
+  /** Reads the headers before the body arrives; the delivery keeps what they say. */
+  readonly readHeaders?: (request: FastifyRequest) => Presented
+}
 
 /**
  * Finds which of the keys made the MAC that a delivery presents, and checks its time after that: only who has a secret
@@ -82,14 +89,21 @@ export function createAuthenticate (
 ): Authenticate {
   const noKeys = [createMacKey(algorithm, randomBytes(32))]
 
-  return (request, body) => {
+  function authenticate (
+    request: FastifyRequest, body: Buffer | undefined
+  ): Authentication | Promise<Authentication | NoSecret> {
     if (body === undefined) return reject('no_body')
-    const presented = read(request)
+    const presented = (deliveryOf(request)?.presented as PresentedMac | Rejection | undefined) ?? read(request)
     if (!presented.ok) return preciseRejection(presented, request)
     const keys = keysFor(request, presented.keyId)
     if (!(keys instanceof Promise)) return decide(request, body, presented, keys)
     return keys.then((found) => decide(request, body, presented, found), (cause: unknown) => ({ ok: null, cause }))
   }
+  const readHeaders = (request: FastifyRequest): Presented => {
+    const presented = read(request)
+    return presented.ok ? presented : preciseRejection(presented, request)
+  }
+  return Object.assign(authenticate, { readHeaders })
 
   function decide (
     request: FastifyRequest, body: Buffer, presented: PresentedMac, keys: readonly NamedKey[] | undefined

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Readable } from 'node:stream'
-import type { Signer } from './authenticate.js'
+import type { Presented, Signer } from './authenticate.js'
 import type { Deadline } from './deadlines.js'
 import type { Answer } from './errors.js'
 
@@ -23,6 +23,12 @@ export interface Delivery {
   /** When it came in, by `performance.now()`. */
   readonly since: number
   rawBody: Buffer | undefined
+  /** How long the body was, once it has been read to its end. */
+  bytes: number | undefined
+  /** What its headers say, as soon as they are there. */
+  presented: Presented | undefined
+  /** Whether its body is not kept, since its headers refuse it. */
+  dropsBody: boolean
   /** Until its body has arrived. */
   deadline: Deadline<Arriving> | undefined
   /** Once it is authentic. */
@@ -57,6 +63,9 @@ export function beginDelivery (request: FastifyRequest): Delivery {
   const delivery = {
     since: performance.now(),
     rawBody: undefined,
+    bytes: undefined,
+    presented: undefined,
+    dropsBody: false,
     deadline: undefined,
     route: undefined,
     secretIndex: undefined,

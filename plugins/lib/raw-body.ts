@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Readable } from 'node:stream'
 import { httpErrors } from '@fastify/sensible'
+import { readBody } from './body-reader.js'
 import { createDeadlines } from './deadlines.js'
 import { beginDelivery, deliveryOf, kDelivery, type Arriving } from './delivery.js'
 import { BodyTimeout } from './errors.js'
@@ -61,18 +62,25 @@ export function captureRawBody (
   })
 
   scope.removeAllContentTypeParsers()
-  scope.addContentTypeParser([...contentTypes], { parseAs: 'buffer' }, (request, body, done) => {
-    deliveryOf(request)!.rawBody = body as Buffer
-    endDeadline(request)
-    if (taken) Reflect.set(request, 'rawBody', body) // unless the host's own is read-only
-    done(null, body)
+  scope.addContentTypeParser([...contentTypes], (request, payload, done) => {
+    const delivery = deliveryOf(request)!
+    const { bodyLimit: limit } = request.routeOptions
+    const length = Number(request.headers['content-length'])
+    readBody(payload, { limit, length, keeps: !delivery.dropsBody }, (error, body, bytes) => {
+      if (error !== null) return done(error)
+      delivery.rawBody = body
+      delivery.bytes = bytes
+      endDeadline(request)
+      if (taken) Reflect.set(request, 'rawBody', body) // unless the host's own is read-only
+      done(null, body)
+    })
   })
   return endDeadline
 }
 
 /** Whether there is a body that has not been read to its end. */
 export function bodyArrives (request: FastifyRequest): boolean {
-  if (deliveryOf(request)?.rawBody !== undefined) return false
+  if (deliveryOf(request)?.bytes !== undefined) return false
   const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers
   if (coding !== undefined || length !== '0') return true
   if (request.raw.httpVersionMajor > 1) return true // whose frames tell, no header

@@ -114,7 +114,7 @@ function reportOf (
     reason,
     status,
     duration: delivery === undefined ? 0 : performance.now() - delivery.since,
-    bytes: delivery?.rawBody?.length ?? 0,
+    bytes: delivery?.bytes ?? 0,
     requestId: request.id
   }
   if (delivery?.secretIndex !== undefined) report.secretIndex = delivery.secretIndex

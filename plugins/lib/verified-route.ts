@@ -1,4 +1,6 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, HookHandlerDoneFunction } from 'fastify'
+import type {
+  FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, HookHandlerDoneFunction, RequestPayload
+} from 'fastify'
 import type { Send } from './answer.js'
 import type { Authenticate, Authentication, NoSecret } from './authenticate.js'
 import { deliveryOf, type Delivery, type Route } from './delivery.js'
@@ -11,6 +13,7 @@ import {
 import { createHandlerRunner, type Work } from './handler.js'
 import { parseJsonObject } from './json.js'
 import { createOnce, type OnceRules } from './once.js'
+import type { Rejection } from './rejection.js'
 import type { RouteSettings } from './settings.js'
 
 /** One provider's part in the way of a delivery. */
@@ -62,13 +65,31 @@ export function addVerifiedRoute<Event, Question = unknown> (
     bodyLimit,
     // The schema serves types and API pages. The check that counts runs after the signature.
     validatorCompiler: () => () => true,
+    ...(route.authenticate.readHeaders !== undefined && { preParsing: [readHeaders] }),
     preHandler: [verify],
     handler: deliver
   })
 
+  /** Looks at the headers while the body is on its way, which is not kept where they refuse it. */
+  function readHeaders (
+    request: FastifyRequest, _reply: FastifyReply, payload: RequestPayload,
+    next: (error: null, payload: RequestPayload) => void
+  ): void {
+    const delivery = deliveryOf(request)!
+    try {
+      delivery.presented = route.authenticate.readHeaders!(request)
+      delivery.dropsBody = !delivery.presented.ok && route.explain === undefined
+    } catch {} // thrown again where the delivery is verified
+    next(null, payload)
+  }
+
   function verify (request: FastifyRequest, reply: FastifyReply, next: HookHandlerDoneFunction): void {
-    const bytes = deliveryOf(request)?.rawBody
+    const delivery = deliveryOf(request)
+    const bytes = delivery?.rawBody
     const body = request.body === bytes ? bytes : undefined // a host's hook may have put anything in their place
+    if (delivery?.dropsBody && delivery.bytes !== undefined) {
+      return validate(request, reply, undefined, delivery.presented as Rejection, next)
+    }
     let outcome
     try {
       outcome = route.authenticate(request, body)
