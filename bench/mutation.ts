@@ -83,7 +83,7 @@ const GROUPS: Record<string, Group> = {
   },
   routes: {
     files: ['lib/verified-route', 'lib/answer', 'lib/delivery', 'lib/raw-body', 'lib/body-reader', 'lib/report', 'lib/scope'],
-    suites: ['unit/body', 'unit/body-reader', 'path/body', 'providers/aghanim', 'providers/altdentifier', 'path/delivery', 'path/outcomes'],
+    suites: ['unit/body', 'unit/body-reader', 'path/body', 'path/results', 'providers/aghanim', 'providers/altdentifier', 'path/delivery', 'path/outcomes'],
     further: ['providers/identity-validation', 'providers/humandetect', 'path/compose', 'providers/own', 'path/diagnose', 'integration/queue', 'package/openapi']
   },
   providers: {
@@ -117,7 +117,8 @@ const RESULTS = 'coverage/mutation' // a file a group
 // They read files that lie beside their own.
 const EXTERNAL = ['tap', '@tapjs/*', 'typescript', 'bullmq', '@fastify/swagger-ui', '@seriousme/*']
 // What a bundle of ESM lacks, without a space: Stryker runs the command without a shell.
-const REQUIRE = 'globalThis.require=process.getBuiltinModule("node:module").createRequire(import.meta.url)'
+const REQUIRE = 'globalThis.require=process.getBuiltinModule("node:module").createRequire(import.meta.url);' +
+  'globalThis.__filename=process.getBuiltinModule("node:url").fileURLToPath(import.meta.url)'
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
