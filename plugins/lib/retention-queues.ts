@@ -34,13 +34,15 @@ export function createRetentionQueues<Item extends Kept> (): RetentionQueues<Ite
       else queue.last.next = item
       queue.last = item
     },
-    take ({ atLeast, previous, next }) {
+    take (item) {
+      const { atLeast, previous, next } = item
       const queue = queues.get(atLeast)!
       if (previous === undefined) queue.first = next as Item | undefined
       else previous.next = next
       if (next === undefined) queue.last = previous as Item | undefined
       else next.previous = previous
       if (queue.first === undefined) queues.delete(atLeast)
+      item.previous = item.next = undefined // one that is held on to must not hold all that came after it
     },
     eachOldest (visit) {
       for (const { first } of queues.values()) visit(first!)

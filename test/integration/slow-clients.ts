@@ -231,7 +231,9 @@ for (const [provider, option, secret] of RESOLVERS) {
     let sent = 0
     const next = () => {
       const body = JSON.stringify({ ...provider.event, count: ++sent, idempotency_key: `key-${sent}` })
-      return { body, headers: provider.sign(body) }
+      const headers = provider.sign(body)
+      // For one api-key there is one look-up at a time.
+      return { body, headers: option === 'apiKeys' ? { ...headers, 'x-api-key': `api-key-${sent}` } : headers }
     }
     const inject = async () => {
       const { body: payload, headers: sent } = next()
