@@ -115,7 +115,7 @@ export function addVerifiedRoute<Event, Question = unknown> (
     delivery.keyId = outcome.keyId
     if (!outcome.ok) {
       delivery.ageSeconds = outcome.ageSeconds
-      return refuse(request, reply, body, forbidden(outcome.reason), next)
+      return refuse(request, reply, body, outcome, next)
     }
     delivery.route = about
     delivery.secretIndex = outcome.secretIndex
@@ -133,11 +133,15 @@ export function addVerifiedRoute<Event, Question = unknown> (
   }
 
   function refuse (
-    request: FastifyRequest, reply: FastifyReply, body: Buffer | undefined, answer: Answer,
+    request: FastifyRequest, reply: FastifyReply, body: Buffer | undefined, { reason, header }: Rejection,
     next: HookHandlerDoneFunction
   ): void {
-    if (route.explain === undefined) return send(reply, answer)
-    route.explain(request, body).then((diagnosis) => send(reply, { ...answer, details: { diagnosis } })).catch(next)
+    const answer = forbidden(reason)
+    const details = header === undefined ? undefined : { header }
+    if (route.explain === undefined) return send(reply, details === undefined ? answer : { ...answer, details })
+    route.explain(request, body).then((diagnosis) => {
+      send(reply, { ...answer, details: { ...details, diagnosis } })
+    }).catch(next)
   }
 
   function accept (request: FastifyRequest, delivery: Delivery, event: object, next: HookHandlerDoneFunction): void {

@@ -475,6 +475,25 @@ t.test('a resolver without a secret is a failed authentication', quiet(async (t)
   }
 }))
 
+t.test('the log names the header at fault, where one is', quiet(async (t) => {
+  for (const provider of PROVIDERS) {
+    const { app, lines } = createHost(t)
+    provider.register(app, [])
+    const body = bodyOf(provider)
+    const headerOf = async (headers: Record<string, string>) => {
+      await app.inject({ method: 'POST', url: provider.url, headers, payload: body })
+      return lines.findLast(({ msg }) => msg === 'delivery rejected')!['header']
+    }
+    const signed = provider.sign(body)
+    for (const header of provider.required) {
+      const { [header]: _, ...others } = signed
+      t.equal(await headerOf(others), header)
+      t.equal(await headerOf({ ...signed, [header]: 'no, such' }), header)
+    }
+    t.equal(await headerOf(provider.sign(`${body} `)), undefined, 'for a MAC that does not match, none')
+  }
+}))
+
 t.test('onRejected is told what happened, and cannot change it', quiet(async (t) => {
   const { app } = createHost(t)
   const seen: RejectedDelivery[] = []
