@@ -16,7 +16,7 @@ const NAMES = {
   duration: 'fastify_verification_delivery_duration_seconds',
   store: 'fastify_verification_store_duration_seconds'
 }
-/** What ends the collection into a registry, and whether its metrics are all there still. */
+/** A collection into a registry: ends it, or tells if all of its metrics are still there. */
 interface Collection { readonly stop: () => void, readonly isWhole: () => boolean }
 
 const collections = new WeakMap<Registry, Collection>()

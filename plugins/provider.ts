@@ -60,7 +60,7 @@ export interface ProviderDefinition<
    */
   contentTypes?: readonly string[] | undefined
   /**
-   * How every delivery that is not authentic is answered, one and the same for all reasons. Default: 403 and an error
+   * The answer to every delivery that is not authentic, the same for all reasons. Default: 403 and an error
    * with the code `FST_VERIFICATION_FORBIDDEN`. `body` is sent as JSON.
    */
   refusal?: Refusal | undefined

@@ -43,7 +43,7 @@ export function providerRouteSchema (
   }
 }
 
-/** The same responses, where what is not authentic is not answered 403. */
+/** Returns the responses with this refusal instead of the 403. */
 function withRefusal (responses: Record<string, TSchema>, refusal: About['refusal']): Record<string, TSchema> {
   if (refusal === undefined) return responses
   const { 403: forbidden, ...others } = responses

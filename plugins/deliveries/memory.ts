@@ -5,7 +5,7 @@ import { createRetentionQueues, type Kept } from '../lib/retention-queues.js'
 
 export interface MemoryDeliveriesOptions {
   /**
-   * How many deliveries of one tenant are remembered at most, up to 8,388,608; of all tenants, a third more. Default
+   * The most deliveries of one tenant that are remembered, up to 8,388,608; of all tenants, a third more. Default
    * 100,000.
    */
   maxEntries?: number | undefined

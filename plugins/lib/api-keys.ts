@@ -7,7 +7,7 @@ import { reject, type Rejection, type Verified } from './rejection.js'
 import { problemWithin } from './secrets.js'
 
 const MIN_LENGTH = 3
-// Without the comma, by which Node joins repeated headers.
+// Excludes the comma, by which Node joins repeated headers.
 const VISIBLE_ASCII = /^[\x21-\x2b\x2d-\x7e]+$/
 
 /** A key as a header carries it; errors never show it. */

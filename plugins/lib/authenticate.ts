@@ -21,7 +21,7 @@ export interface PresentedMac {
   readonly keyId?: string
   /** The id of the delivery, where it is in `prefix`. */
   readonly id?: string | undefined
-  /** Set where a delivery may carry the MACs of several secrets, all of which it then belongs to. */
+  /** True where a delivery may carry the MACs of several secrets, all of which it then belongs to. */
   readonly several?: boolean
 }
 
@@ -40,7 +40,7 @@ export interface Authenticated {
   /** Where there are secrets, which of them matched. */
   readonly secretIndex?: number
   readonly keyId?: string | undefined
-  /** Absent where nothing is signed. At least one otherwise; several only where a delivery may carry several MACs. */
+  /** Undefined where nothing is signed, else at least one; several only where a delivery may carry several MACs. */
   readonly signers?: readonly Signer[]
   /** The id of the delivery, where it is in a header that is signed. */
   readonly id?: string | undefined
@@ -52,7 +52,7 @@ export interface NoSecret {
   readonly cause: unknown
 }
 
-/** What headers alone say: a rejection refuses the delivery whatever its body is. */
+/** The result of reading the headers alone: a rejection refuses the delivery whatever its body is. */
 export type Presented = { readonly ok: true } | Rejection
 
 /** Throws, or rejects, where the clock throws. */

@@ -2,7 +2,7 @@ import { createError } from '@fastify/error'
 import { httpErrors } from '@fastify/sensible'
 import type { Readable } from 'node:stream'
 
-// As Fastify's own parsers answer.
+// Errors with the codes of Fastify's own parsers.
 const BodyTooLarge = createError<[]>('FST_ERR_CTP_BODY_TOO_LARGE', 'Request body is too large', 413, RangeError)
 const InvalidContentLength = createError<[]>(
   'FST_ERR_CTP_INVALID_CONTENT_LENGTH', 'Request body size did not match Content-Length', 400, RangeError)
@@ -13,11 +13,11 @@ const MIN_AVERAGE = 64 // bytes of a piece, of a body in more pieces than that
 const BLOCK = 4096 // bytes; shorter pieces are copied together, since a Buffer takes a hundred bytes of its own
 
 interface Rules {
-  /** In bytes. */
+  /** The longest body, in bytes. */
   readonly limit: number
-  /** What `Content-Length` says; NaN without it. */
+  /** The value of `Content-Length`; NaN if there is none. */
   readonly length: number
-  /** Whether the bytes are wanted: a body that is not kept is read to its end all the same. */
+  /** True if the bytes are wanted. A body that is not kept is read to its end as well. */
   readonly keeps: boolean
 }
 

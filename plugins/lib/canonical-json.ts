@@ -24,7 +24,7 @@ export function canonicalBytes (value: unknown): Buffer {
     writePrimitive(value)
     return bytes.subarray(0, length)
   }
-  // Of each array or object around the one that is being written: itself, its keys unless it is an array, the next one.
+  // Three entries for each enclosing array or object: itself, its keys unless it is an array, its next member.
   const outer: (Holder | readonly string[] | number | undefined)[] = []
   let holder = value as Holder
   let keys = keysOf(holder)
@@ -67,7 +67,7 @@ function keysOf (holder: Holder): readonly string[] | undefined {
   return Array.isArray(holder) ? undefined : Object.keys(holder).sort()
 }
 
-/** The same as a string. */
+/** Returns the canonical text as a string. */
 export function canonicalJson (value: unknown): string {
   return canonicalBytes(value).toString()
 }

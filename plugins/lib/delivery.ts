@@ -23,11 +23,11 @@ export interface Delivery {
   /** When it came in, by `performance.now()`. */
   readonly since: number
   rawBody: Buffer | undefined
-  /** How long the body was, once it has been read to its end. */
+  /** The length of the body, once it has been read to its end. */
   bytes: number | undefined
-  /** What its headers say, as soon as they are there. */
+  /** The result of reading its headers, before its body arrives. */
   presented: Presented | undefined
-  /** Whether its body is not kept, since its headers refuse it. */
+  /** True if its body is not kept, since its headers refuse it. */
   dropsBody: boolean
   /** Until its body has arrived. */
   deadline: Deadline<Arriving> | undefined

@@ -3,7 +3,7 @@ import secureJson from 'secure-json-parse'
 
 const BYTE_ORDER_MARK = 0xFEFF
 
-/** As `parseJson`, for an object. */
+/** Parses a JSON object, as `parseJson` does. */
 export function parseJsonObject (bytes: Buffer): object | undefined {
   const value = parseJson(bytes)
   return Array.isArray(value) ? undefined : value

@@ -106,7 +106,7 @@ export function createKeyRingLookup (
   }
   const names = new Set<string>()
   const keys = new Map([...secrets].map(([keyId, secret]) => [keyId, deriveOptionKeys(secret, rules, log).map((key) => {
-    // One delivery would pass under either id, as a new one.
+    // A delivery would be new under the other id.
     if (names.has(key.name)) throw new InvalidOption(plugin, option, 'must not have one secret under two ids')
     names.add(key.name)
     return { ...key, tenant: keyId }

@@ -17,7 +17,7 @@ export interface OnceRules {
   readonly exactly?: boolean
 }
 
-/** By what a store knows a delivery, and whose it is. */
+/** The keys by which a store knows a delivery, and its tenant. */
 export interface Known {
   /** Several where several secrets may have signed it: it is handled only if it is new under all of them. */
   readonly ids: readonly DeliveryId[]
@@ -111,7 +111,7 @@ function answerTo (claim: Refused): Answer {
   return claim.state === 'done' ? { ...claim.reply, outcome: 'duplicate', reason: 'replayed' } : ANSWERS[claim.state]
 }
 
-/** Whether a verb held for each of the claims; at once where there is one and the store answers at once. */
+/** Calls a verb for each claim and returns if all held: without a promise for one claim of a synchronous store. */
 function each (held: readonly Held[], verb: (one: Held) => Awaitable<boolean>): Awaitable<boolean> {
   if (held.length === 1) return verb(held[0]!)
   return Promise.all(held.map(async (one) => verb(one))).then((all) => all.every(Boolean))

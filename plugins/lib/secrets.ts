@@ -15,14 +15,14 @@ export interface SecretRules {
   readonly option: string
   readonly algorithm: MacAlgorithm
   readonly encoding: SecretEncoding
-  /** Whether a short secret is accepted; undefined where there is no such option. */
+  /** True if a short secret is accepted; undefined where there is no such option. */
   readonly allowWeakSecret?: boolean | undefined
 }
 
 /** A key and what tells it from others, in all processes, without showing it. */
 export interface NamedKey extends MacKey {
   readonly name: string
-  /** Whose deliveries it signs: its name, or the id that a ring has it under. */
+  /** The owner of the deliveries it signs: its name, or its id in a ring. */
   readonly tenant: string
 }
 
@@ -31,7 +31,7 @@ const LEAST_BYTES: Readonly<Record<MacAlgorithm, number>> = { md5: 16, sha256: 2
 const NOTHING = new Uint8Array()
 // Control and format characters, fillers, separators other than a space, and halves of a surrogate pair.
 const INVISIBLE = /[\p{Cc}\p{Cs}\p{Default_Ignorable_Code_Point}\p{Zl}\p{Zp}\u2800]|(?! )\p{Zs}/u
-/** What becomes of a value that is missing, or of an object, where a program puts it into a text. */
+/** Strings that a missing value or an object becomes where a program formats it. */
 const MISSING = /^(?:\w+_)?(?:undefined|null|NaN|\[object \w+\])$/
 
 /** Returns why a text has to be trimmed before it can be a secret. */

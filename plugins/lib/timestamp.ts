@@ -48,7 +48,7 @@ export function parseDateTime (text: string): number | undefined {
   return time + Number(`0${fraction}`) * 1000 - (sign === '-' ? -offset : offset)
 }
 
-/** How far a clock may be set back, or differ from another server's, in seconds, before a handled delivery is new. */
+/** Seconds by which a clock may be set back, or differ from another server's, before a handled delivery is new. */
 export const CLOCK_SLACK = 60
 
 /** For how long a signed timestamp can be fresh, in milliseconds: its seconds are whole, the clock's are not. */

@@ -26,7 +26,7 @@ export interface VerifiedRoute<Event, Question = unknown> extends Work<Event, Qu
   readonly explain?: Explain | undefined
   /** The body as an object, undefined for one that is none. Default: that of a JSON object. */
   readonly parse?: (body: Buffer, request: FastifyRequest) => object | undefined
-  /** How a body is answered that cannot be parsed. Default `INVALID_JSON`. */
+  /** The answer to a body that cannot be parsed. Default `INVALID_JSON`. */
   readonly unreadable?: Answer
   /** Is it what the provider sends? If not, what is wrong with it, or how that is answered. */
   readonly check: (payload: object) => string | Answer | undefined
@@ -178,7 +178,7 @@ export function addVerifiedRoute<Event, Question = unknown> (
     if (!sent) return new Promise((resolve) => { end = () => resolve(reply) })
   }
 
-  /** One for each secret that the delivery is known by; none for one that is handled as often as it comes. */
+  /** Returns an id for each secret that the delivery is known by; none if it is handled as often as it comes. */
   function idsOf (event: Event, { signers, id }: Delivery, identify: NonNullable<typeof route.identify>): DeliveryId[] {
     return signers!.flatMap((signer) => {
       const identity = identify(event, signer.mac, id)

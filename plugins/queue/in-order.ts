@@ -51,7 +51,7 @@ export function inOrder (
     if (!worker.closing) await worker.run()
   }
 
-  /** Whether it is done, or need not be any more. */
+  /** Returns true once it is done, or no longer needed. */
   async function limitConcurrency (): Promise<boolean> {
     if (worker.closing) return true
     try {
@@ -69,7 +69,7 @@ export function inOrder (
   return { worker, queue }
 }
 
-/** The same connection, whose commands wait for as long as Redis is away. A client is used as it is. */
+/** Returns options with which commands wait for Redis. A client is used unchanged. */
 function patient (connection: ConnectionOptions): ConnectionOptions {
   if (Object.getPrototypeOf(connection) !== Object.prototype) return connection
   return { ...connection, maxRetriesPerRequest: null } as ConnectionOptions

@@ -22,7 +22,7 @@ export interface QueuedDelivery<Provider extends string = string, Kind extends s
   readonly keyId?: string
   /** The parameters of the route's path, where it has some: with a secret for each path, they say whose it was. */
   readonly params?: Readonly<Record<string, string>>
-  /** Which of the secrets of that tenant signed it, counted from 0. */
+  /** The index of the secret that signed it, counted from 0. */
   readonly secretIndex?: number
   /** When it was taken, in ISO 8601. */
   readonly receivedAt: string

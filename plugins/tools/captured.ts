@@ -15,7 +15,7 @@ export interface Captured {
 const REQUEST_LINE = /^[A-Z]+ (\S+) HTTP\/\d(?:\.\d)?$/
 const FIELD = /^([!#$%&'*+.^`|~\w-]+):(.*)$/
 const AROUND = /^[ \t]+|(?<![ \t])[ \t]+$/g
-// In single quotes, which a shell takes as they are. With @ it would be the name of a file.
+// Data in single quotes, which a shell passes on unchanged. With @ it would be the name of a file.
 const DATA = /\s(?:-d|--data(?:-raw|-binary|-ascii)?|--json)[ =]?\s{0,9}'(?!@)/
 const QUOTE_IN_QUOTES = "'\\''"
 const MAX_BYTES = 2 ** 24

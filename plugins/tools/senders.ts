@@ -14,10 +14,10 @@ export interface Ingredients {
   readonly timestamp: number
   /** What becomes of what is signed, afterwards. */
   readonly alter: (signed: Buffer) => Buffer
-  /** By its options: the public path and query, and whose secret it is. */
+  /** The public path and query, and the owner of the secret, for senders with these options. */
   readonly endpoint: string
   readonly apiKey: string
-  /** Whom the token is about, and whether it shows a human. */
+  /** The subject of a token, and if it shows a human. */
   readonly identifier: string
   readonly human: boolean
 }

@@ -40,7 +40,7 @@ export interface Evidence {
   readonly keyIds?: readonly string[] | undefined
   /** Without it, no timestamp is too old or ahead of time. */
   readonly freshness?: Freshness | undefined
-  /** How much is tried. Default: no limit for the body, and 64 MiB of messages. */
+  /** Limits of the search. Default: none for the body, and 64 MiB of messages. */
   readonly limits?: SearchLimits | undefined
 }
 
