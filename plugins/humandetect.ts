@@ -15,7 +15,6 @@ import type { DeliveryStore } from './lib/delivery-store.js'
 import { readDenial } from './lib/deny.js'
 import { InvalidOption, NO_CONTENT } from './lib/errors.js'
 import { createGuard, type Guard, type RequireHumanOptions, type VerifyTokenOptions } from './lib/guard.js'
-import { createJsonClient } from './lib/json-client.js'
 import { tell } from './lib/log.js'
 import {
   anything, callback, checkOptions, flag, milliseconds, mostAge, mostLead, path, required, schema
@@ -121,6 +120,9 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
   const { maxAge = 300, skew = 300, now = Date.now } = options
   const headers = { 'x-api-key': checkApiKey(PLUGIN, 'apiKey', options.apiKey) }
   const where = readBaseUrl(PLUGIN, baseUrl, allowHttp)
+  // Node's own fetch gets its dispatcher first: undici, which the client loads, installs itself where there is none.
+  Reflect.get(globalThis, 'Headers')
+  const { createJsonClient } = await import('./lib/json-client.js')
   const service = createJsonClient({ ...where, headers, timeout }, VERIFY_PATH)
   app.addHook('onClose', service.close)
   if (baseUrl === PUBLIC_SERVICE) {

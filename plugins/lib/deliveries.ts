@@ -27,10 +27,12 @@ export function openDeliveries (
   const inTime = createTimeLimit(STORE_TIMEOUT)
   const wait = <T>(result: Awaitable<T>): Awaitable<T> => isThenable(result) ? inTime(result) : result
 
-  scope.addHook('onReady', (done) => {
-    watch(store, scope.log)
-    done()
-  })
+  if (store.watch !== undefined) {
+    scope.addHook('onReady', function watchDeliveries (done) {
+      watch(store, scope.log)
+      done()
+    })
+  }
 
   async function giveBack (key: string, token: string): Promise<void> {
     try {
