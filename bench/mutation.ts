@@ -115,7 +115,7 @@ const GROUPS: Record<string, Group> = {
 
 const RESULTS = 'coverage/mutation' // a file a group
 // They read files that lie beside their own.
-const EXTERNAL = ['tap', '@tapjs/*', 'typescript', 'bullmq', '@fastify/swagger-ui', '@seriousme/*']
+const EXTERNAL = ['tap', '@tapjs/*', 'typescript', 'esbuild', 'bullmq', '@fastify/swagger-ui', '@seriousme/*']
 // What a bundle of ESM lacks, without a space: Stryker runs the command without a shell.
 const REQUIRE = 'globalThis.require=process.getBuiltinModule("node:module").createRequire(import.meta.url);' +
   'globalThis.__filename=process.getBuiltinModule("node:url").fileURLToPath(import.meta.url)'
