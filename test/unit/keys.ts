@@ -9,7 +9,9 @@ import { SECRET } from '../support/deliveries.js'
 
 const RULES: SecretRules = { plugin: 'somePlugin', option: 'secret', algorithm: 'sha256', encoding: 'utf8' }
 const ANOTHER = 'another secret of 24 bytes'
-const LOG = { warn () { throw new Error('nothing to warn of') } } as unknown as FastifyBaseLogger
+const said: unknown[] = []
+const say = (...line: unknown[]) => { said.push(line) }
+const LOG = { warn: say, error: say } as unknown as FastifyBaseLogger
 const secretOf = (index: number) => `a secret of 24 bytes, number ${index}`
 
 t.test('keys are derived once', async (t) => {
@@ -102,6 +104,20 @@ t.test('what a resolver returns that is no secret is none, and the log says why 
   t.equal(lines.length, 12)
   t.notMatch(inspect(lines, { depth: 9 }), /canary/)
   t.match(lines.at(-1), [{ problem: 'the secret cannot be read' }])
+})
+
+t.test('no secret at all is no mistake: the log says nothing', async (t) => {
+  const request = { host: 'h', originalUrl: '/' } as FastifyRequest
+  for (const nothing of [undefined, null, '', []]) {
+    t.equal(await createKeyLookup(() => nothing as never, RULES, LOG)(request), undefined)
+    t.equal(await createKeyRingLookup(async () => nothing as never, RULES, LOG)(request, 'id'), undefined)
+  }
+  t.strictSame(said, [])
+})
+
+t.test('a secret may begin with zeros', async (t) => {
+  t.equal(createKeyLookup(`000${SECRET}`, RULES, LOG).known!.get('')!.length, 1)
+  t.throws(() => createKeyLookup('0'.repeat(30), RULES, LOG), { message: 'somePlugin: option "secret" must not be all zeros' })
 })
 
 t.test('a resolver of ids is asked once at a time for one id, and not again at once where there is none', async (t) => {
