@@ -69,7 +69,7 @@ const GROUPS: Record<string, Group> = {
   replies: {
     files: ['lib/json', 'lib/json-data', 'lib/reply', 'lib/schema-check', 'lib/deny', 'lib/errors', 'lib/log'],
     suites: ['unit/body', 'unit/errors', 'unit/reply', 'path/results', 'providers/aghanim', 'path/delivery'],
-    further: ['providers/altdentifier', 'providers/humandetect', 'path/options', 'path/compose', 'path/outcomes']
+    further: ['providers/own-bodies', 'providers/altdentifier', 'providers/humandetect', 'path/options', 'path/compose', 'path/outcomes']
   },
   tokens: {
     files: ['humandetect-api', 'lib/seal', 'lib/json-client'],

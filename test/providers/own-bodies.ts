@@ -145,7 +145,11 @@ t.test('parts of a definition that cannot work are refused', quiet(async (t) => 
     Type.Object({ n: Type.BigInt() }), Type.Object({ n: Type.Number({ minimum: 2, maximum: 1 }) }),
     Type.Object({ s: Type.String({ minLength: 2, maxLength: 1 }) }),
     Type.Object({}, { minProperties: 1, maxProperties: 0 }),
-    Type.Object({ l: Type.Array(Type.String(), { minItems: 3, maxItems: 2 }) }), Type.Undefined(), Type.Void()
+    Type.Object({ l: Type.Array(Type.String(), { minItems: 3, maxItems: 2 }) }),
+    ...[
+      Type.Undefined(), Type.Void(), Type.Symbol(), Type.Uint8Array(), Type.Promise(Type.Any()),
+      Type.Function([], Type.Any()), Type.Constructor([], Type.Any()), Type.Iterator(Type.Any()), Type.AsyncIterator(Type.Any())
+    ].flatMap((one) => [one, Type.Object({ member: one })])
   ]
   const cases: [changes: object, option: string, expected: string][] = [
     ...badTypes.map((contentTypes): [object, string, string] => [{ contentTypes }, 'option "contentTypes"', types]),
