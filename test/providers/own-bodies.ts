@@ -148,7 +148,8 @@ t.test('parts of a definition that cannot work are refused', quiet(async (t) => 
     Type.Object({ l: Type.Array(Type.String(), { minItems: 3, maxItems: 2 }) }),
     ...[
       Type.Undefined(), Type.Void(), Type.Symbol(), Type.Uint8Array(), Type.Promise(Type.Any()),
-      Type.Function([], Type.Any()), Type.Constructor([], Type.Any()), Type.Iterator(Type.Any()), Type.AsyncIterator(Type.Any())
+      Type.Function([], Type.Any()), Type.Constructor([], Type.Any()), Type.Iterator(Type.Any()),
+      Type.AsyncIterator(Type.Any())
     ].flatMap((one) => [one, Type.Object({ member: one })])
   ]
   const cases: [changes: object, option: string, expected: string][] = [
