@@ -125,6 +125,20 @@ async function sendUntil (host: Host, id: string, wanted: readonly string[]): Pr
   }
 }
 
+/**
+ * Has Redis know each script. A client without patience may lose the answer to a release on a busy machine, so that its
+ * claim stays: another delivery is tried.
+ */
+async function teachScripts (t: TapTest, host: Host): Promise<void> {
+  let answer = FAILED
+  for (let time = 0; time < 5 && answer !== OK; time++) {
+    const id = `fails before the outage ${time}`
+    t.equal(await sendUntil(host, id, [FAILED]), FAILED)
+    answer = await host.send(id)
+  }
+  t.equal(answer, OK)
+}
+
 /** Sends until its handler runs, and says what that one is answered with. */
 async function begin (host: Host, id: string): Promise<{ answered: Promise<string> }> {
   for (;;) {
@@ -182,8 +196,7 @@ function testBetween (t: TapTest, { name, stage, client, after, afterFailure }: 
     t.test(`where ${name} under a handler ${title}`, async (t) => {
       const { port, strike, meanwhile, mend } = await stage(t)
       const host = createScene(t, port, client)
-      t.equal(await sendUntil(host, 'fails before the outage', [FAILED]), FAILED) // so that Redis knows each script
-      t.equal(await sendUntil(host, 'fails before the outage', [OK]), OK)
+      await teachScripts(t, host)
       const open = host.hold()
       const { answered } = await begin(host, id)
       await strike(host)
