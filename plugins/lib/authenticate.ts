@@ -15,7 +15,7 @@ export interface PresentedMac {
   readonly macs: readonly Buffer[]
   /** What the sender put before the body, one byte a character. */
   readonly prefix: string
-  /** When it was signed, in Unix seconds, where that is in `prefix`. */
+  /** Time of signing in Unix seconds, where that is in `prefix`. */
   readonly timestamp?: number
   /** Which secret the sender says it used. */
   readonly keyId?: string

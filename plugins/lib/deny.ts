@@ -4,9 +4,9 @@ import { InvalidOption, type Answer } from './errors.js'
 export interface DenialOptions {
   /** Any 4xx. Default 401. */
   statusCode?: number | undefined
-  /** For the other company's programs. Default `denied`; `not_found` for Aghanim. */
+  /** Read by the sender's programs. Default `denied`, unless the provider documents another. */
   code?: string | undefined
-  /** For people. Default `The delivery was refused`; `Player verification failed` for Aghanim. */
+  /** Read by people. Default `The delivery was refused`, unless the provider documents another. */
   message?: string | undefined
 }
 

@@ -23,7 +23,7 @@ export interface Answer {
   readonly reason: Reason
   /** For the log only. */
   readonly details?: object | undefined
-  /** What was thrown: for the host's onError hooks and `onFailed`, never for a client or a log. */
+  /** The thrown value: for the host's onError hooks and `onFailed`, never for a client or a log. */
   readonly thrown?: { readonly value: unknown }
   /** Of the log, where it is not that of the outcome: nobody expects this of a provider that is set up well. */
   readonly level?: 'warn'

@@ -13,7 +13,7 @@ import { createOwn } from '../support/own-providers/mine.js'
 import { noPostgres, startPostgres } from '../support/postgres.js'
 import { pathOf } from '../support/project.js'
 
-// What the drivers, mappers and tracers of real back ends do to a handler. They are among the packages of long runs.
+// Drivers, mappers and tracers of real back ends in handlers. Their packages are installed for long runs only.
 
 const BENCH = pathOf('bench/package.json')
 const load = createRequire(BENCH)
@@ -28,7 +28,7 @@ const PLAYER_REPLY = Type.Object({
   email: Type.Optional(Type.String())
 })
 
-/** What `player.verify`, and a provider of one's own with the same reply, answer where a handler returns this. */
+/** Answers of `player.verify`, and of a custom provider with the same reply, to what a handler returns. */
 async function answersOf (test: Test, find: () => unknown) {
   const { app, lines } = createHost(test)
   app.register(aghanimPlugin, { secret: SECRET, now, verifyPlayer: find as never })
@@ -144,7 +144,7 @@ t.test('a plain DTO', async (t) => {
   await failsWith(t, () => Object.assign(new PlayerDto(), { attributes: { level: '2' } }), ['/attributes/level'])
 })
 
-/** What is looked at of a span of OpenTelemetry. */
+/** The members of an OpenTelemetry span that the test reads. */
 interface Span {
   readonly name: string
   readonly endTime: [seconds: number, nanoseconds: number]

@@ -330,7 +330,7 @@ t.test(`${TENANTS}: each api-key has its secrets, old and new, and its tenant`, 
 
 const ROWS = 'docs/from-a-row-to-a-player.md'
 
-/** As decimal.js and Prisma have it. */
+/** A decimal like those of decimal.js and Prisma. */
 class Decimal {
   readonly #text: string
   constructor (text: string) { this.#text = text }

@@ -11,7 +11,7 @@ import { createReceiver, ITEM, KEYED, scriptedStore, VERIFY } from '../support/l
 import { GITHUB_PROVIDER } from '../support/own-providers/index.js'
 import { gateOf, until, watchRejections } from '../support/waiting.js'
 
-// What handlers return and throw: rows and results of database drivers, errors of other libraries.
+// Values that handlers return and throw: rows and results of database drivers, errors of other libraries.
 
 const rejections = watchRejections()
 const CANARY = 'canary of an error'
@@ -281,7 +281,7 @@ t.test('the work belongs to the request: the promise of the route ends when the 
   })
   app.addHook('onRoute', (route) => {
     const { handler } = route
-    // As tracing does: the span ends once the handler's promise is settled, or at once where there is none.
+    // Tracing ends the span once the handler's promise is settled, or at once where there is none.
     route.handler = function (request, reply) {
       return storage.run('span', () => {
         const result: unknown = handler.call(this, request, reply)

@@ -37,7 +37,7 @@ function createStore (options: MemoryDeliveriesOptions = {}) {
     return answer.token
   }
   let filled = 0
-  /** How many more deliveries of a tenant there is room for. */
+  /** Claims deliveries of a tenant until there is no room, and returns their number. */
   const fill = (tenant: string): number => {
     for (let count = 0; ; count++) {
       try {

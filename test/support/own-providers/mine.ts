@@ -39,7 +39,7 @@ export function createOwn (t: Test, definition: object = {}, options: object = {
   return { app, lines, events, deliver }
 }
 
-/** What a call throws, or what `ready()` rejects with. */
+/** Returns the error that a call throws, or that `ready()` rejects with. */
 export async function refusal (t: Test, definition: object, options?: object): Promise<unknown> {
   try {
     const plugin = define(definition)
