@@ -18,12 +18,14 @@ for (const provider of PROVIDERS) {
     const { reports } = watch(t)
     const kept: (number | undefined)[] = []
     app.addHook('onSend', async ({ rawBody }: FastifyRequest) => { kept.push(rawBody?.length) })
-    register(app, [], { bodyLimit: 20_000, bodyTimeout: 200 })
+    const calls: unknown[] = []
+    register(app, calls, { bodyLimit: 20_000, bodyTimeout: 200 })
     const body = bodyOf(provider)
     const signed = Object.entries(sign(body))
     const bad = signed.map(([header, text]): [string, string] => [header, header === 'content-type' ? text : '?'])
     const length: [string, string] = ['content-length', String(body.length)]
     const answers: string[] = []
+    let handled = 0
     const refused = [[[...signed.slice(0, 1), length], undefined], [[...bad, length], undefined], [bad, 7]] as const
     for (const [headers, size] of refused) {
       const coding: [string, string][] = size === undefined ? [] : [['transfer-encoding', 'chunked']]
@@ -35,7 +37,10 @@ for (const provider of PROVIDERS) {
       t.match(first, FORBIDDEN)
       t.equal(statusOf(second), success, 'the connection goes on')
       t.strictSame(kept.splice(0), [undefined, body.length])
-      t.strictSame(reports.splice(0).map(({ bytes }) => bytes), [body.length, body.length])
+      const told = reports.splice(0)
+      t.strictSame(told.map(({ bytes }) => bytes), [body.length, body.length])
+      t.equal(told[0]!.outcome, 'rejected')
+      handled += told.filter(({ reason }) => reason === 'handled').length
     }
     const forged = rawRequest(url, [...signed, length, ['connection', 'close']], body.replace(/.$/s, ' '))
     const mismatch = (await exchange(app, [forged])).text.replace(/date: .*\r\n/i, '')
@@ -48,18 +53,24 @@ for (const provider of PROVIDERS) {
       const slow = rawRequest(url, [...headers, ['content-length', '9']], '{')
       t.equal(statusOf((await exchange(app, [slow])).text), 408)
     }
+    t.ok(handled > 0)
+    t.equal(calls.length, handled, 'the handler ran for the good ones alone')
   })
 
   t.test(`${name}: a body in pieces of a byte is ended, and any other chunks are put together`, async (t) => {
     const { app, lines } = createHost(t)
-    register(app, [])
+    const calls: unknown[] = []
+    register(app, calls)
     const body = `${bodyOf(provider)}${' '.repeat(3000)}`
     const send = async (size: number) => {
       const headers: [string, string][] = [...Object.entries(sign(body)), ['transfer-encoding', 'chunked'], ['connection', 'close']]
       return exchange(app, [rawRequest(url, headers, chunks(body, size))])
     }
     for (const size of [4, 64, 999, 4000]) t.equal(statusOf((await send(size)).text), success)
+    const handled = calls.length
+    t.ok(handled > 0)
     const { text, closed } = await send(1)
+    t.equal(calls.length, handled, 'no handler ran')
     t.equal(statusOf(text), 400)
     t.ok(closed)
     t.match(lines.findLast(({ msg }) => msg === 'delivery rejected'), { reason: 'bad_request', statusCode: 400 })
