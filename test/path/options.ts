@@ -144,6 +144,10 @@ const OWN: [Plugin, Case[]][] = [
     ...[null, ...NO_SCHEMAS].flatMap((value) => ['sessions', 'requiredFiles'].map((kind): Case => [
       `schemas.${kind}: ${inspect(value)}`, { schemas: { [kind]: value } }, `schemas.${kind}`, TYPEBOX
     ])),
+    ...['sessions', 'requiredFiles'].map((kind): Case => [
+      `schemas.${kind}: a schema of strings`, { schemas: { [kind]: Type.String() } }, `schemas.${kind}`,
+      'must accept objects'
+    ]),
     ...[
       { endpoints: { sessions: `/${CANARY}`, requiredFiles: `/${CANARY}` } },
       { endpoints: { sessions: '/identity-validation/required-files' } },

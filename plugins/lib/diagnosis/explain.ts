@@ -41,33 +41,33 @@ export function createExplain (
   servers.set(scope.server, routes)
   if (keysFor.known !== undefined) routes.set(path, keysFor.known)
 
+  const search: Explain = async (request, body = Buffer.alloc(0)) => {
+    const { headers, originalUrl: url } = request
+    const given = scheme.keyId === undefined ? undefined : headers[scheme.keyId]
+    const keyId = typeof given === 'string' && KEY_ID.test(given) ? given : undefined
+    const nameless = scheme.keyId !== undefined && keyId === undefined
+    const own = nameless ? [] : await keysFor(request, keyId) ?? []
+    const found = diagnose(scheme, {
+      headers,
+      body,
+      url,
+      endpoint,
+      freshness,
+      keys: own.map(({ key }) => key),
+      keyIds: [...keysFor.known?.keys() ?? []],
+      others: othersThan(own, routes, path),
+      limits: LIMITS
+    })
+    return found ?? NO_KNOWN_MISTAKE
+  }
+
   let searching = false
-  return async (request, body = Buffer.alloc(0)) => {
+  return async (request, body) => {
     if (searching) return NOT_SEARCHED
     searching = true
-    try {
-      const { headers, originalUrl: url } = request
-      const given = scheme.keyId === undefined ? undefined : headers[scheme.keyId]
-      const keyId = typeof given === 'string' && KEY_ID.test(given) ? given : undefined
-      const nameless = scheme.keyId !== undefined && keyId === undefined
-      const own = nameless ? [] : await keysFor(request, keyId) ?? []
-      const found = diagnose(scheme, {
-        headers,
-        body,
-        url,
-        endpoint,
-        freshness,
-        keys: own.map(({ key }) => key),
-        keyIds: [...keysFor.known?.keys() ?? []],
-        others: othersThan(own, routes, path),
-        limits: LIMITS
-      })
-      return found ?? NO_KNOWN_MISTAKE
-    } catch {
-      return NO_SEARCH
-    } finally {
-      setImmediate(() => { searching = false })
-    }
+    const found = await search(request, body).catch(() => NO_SEARCH)
+    setImmediate(() => { searching = false })
+    return found
   }
 }
 
