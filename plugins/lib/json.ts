@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import secureJson from 'secure-json-parse'
 
 const BYTE_ORDER_MARK = 0xFEFF
+const ESCAPED = /[%+]/
 
 /** Parses a JSON object, as `parseJson` does. */
 export function parseJsonObject (bytes: Buffer): object | undefined {
@@ -39,7 +40,8 @@ export function parseForm (bytes: Buffer): object | undefined {
       const name = decodePart(at === -1 ? pair : pair.slice(0, at))
       const value = at === -1 ? '' : decodePart(pair.slice(at + 1))
       const others = members.get(name)
-      members.set(name, others === undefined ? value : [others, value].flat())
+      if (Array.isArray(others)) others.push(value) // a copy per member would take minutes for a long list
+      else members.set(name, others === undefined ? value : [others, value])
     }
   } catch {
     return undefined // thrown by decodeURIComponent
@@ -47,7 +49,8 @@ export function parseForm (bytes: Buffer): object | undefined {
   return members.has('__proto__') ? undefined : Object.fromEntries(members)
 }
 
-const decodePart = (text: string): string => decodeURIComponent(text.replaceAll('+', ' '))
+const decodePart = (text: string): string =>
+  ESCAPED.test(text) ? decodeURIComponent(text.replaceAll('+', ' ')) : text
 
 function textOf (bytes: Buffer): string | undefined {
   if (!isUtf8(bytes)) return undefined

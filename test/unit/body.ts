@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import t from 'tap'
 import { altdentifierPlugin, signAltdentifier } from '../../plugins/index.js'
-import { parseJsonObject } from '../../plugins/lib/json.js'
+import { parseForm, parseJsonObject } from '../../plugins/lib/json.js'
 import { bodyArrives } from '../../plugins/lib/raw-body.js'
 import { SECRET } from '../support/deliveries.js'
 import { createHost } from '../support/host.js'
@@ -227,4 +227,14 @@ t.test('the longest body of texts that could hold up the check for poisonous nam
       t.ok(cpuTime() - start < 1000, JSON.stringify(text.slice(0, 20)))
     }
   }
+})
+
+t.test('a form is parsed in time whatever repeats in it', async (t) => {
+  for (const part of ['a=&', 'a&', '&', '%41=%42&', '+=+&', 'a=1&b=2&']) {
+    const body = Buffer.from(part.repeat(262_144 / part.length))
+    const start = cpuTime()
+    t.equal(typeof parseForm(body), 'object', part)
+    t.ok(cpuTime() - start < 1000, part)
+  }
+  t.strictSame({ ...parseForm(Buffer.from('a=1&b=x%2By+z&a=2&a=3')) }, { a: ['1', '2', '3'], b: 'x+y z' })
 })
