@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compiles everything once, which checks the types, then runs the compiled suites.
-#   test/run.sh            npm test: lint and the fast suites, those of every room but integration
+#   test/run.sh            npm test: lint and the fast suites, those of every room but integration and hosts
 #   test/run.sh ROOM...    npm run test:ROOM: the suites of these rooms; or single ones, such as path/once.ts
 #   test/run.sh all        npm run test:all: lint and every suite, with 100 % coverage
 set -uo pipefail
@@ -10,7 +10,7 @@ fast=(unit providers path stores security package)
 rooms=("$@")
 case "${rooms[*]}" in
   '') rooms=("${fast[@]}") ;;
-  all) rooms=("${fast[@]}" integration) ;;
+  all) rooms=("${fast[@]}" integration hosts) ;;
 esac
 
 case " ${rooms[*]} " in

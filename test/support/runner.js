@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import Reporter from './reporter.js'
 
 // node test/support/runner.js PATH...: runs compiled suites as plain programs, two at a time, and after them those of
-// `integration`, one at a time. It does without the loaders of tap's own runner, which coverage needs: a second of CPU
-// a suite.
+// `integration` and `hosts`, one at a time. It does without the loaders of tap's own runner, which coverage needs: a
+// second of CPU a suite.
 
 const JOBS = 2
 const OPTIONS = ['--enable-source-maps', '--max-optimized-bytecode-size=3000']
@@ -13,7 +13,7 @@ const OPTIONS = ['--enable-source-maps', '--max-optimized-bytecode-size=3000']
 const suites = process.argv.slice(2).flatMap((path) => statSync(path).isDirectory()
   ? readdirSync(path).filter((name) => name.endsWith('.js')).sort().map((name) => join(path, name))
   : [path])
-const isSerial = (suite) => suite.includes('/integration/')
+const isSerial = (suite) => /\/(?:integration|hosts)\//.test(suite)
 
 const reporter = new Reporter()
 reporter.pipe(process.stdout)
