@@ -1,5 +1,6 @@
 import type {
-  FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest, RouteGenericInterface
+  FastifyInstance, FastifyPluginAsync, FastifyRequest, RawServerBase, RawServerDefault,
+  RouteGenericInterface
 } from 'fastify'
 import { createError } from '@fastify/error'
 import { Type, type TSchema } from '@sinclair/typebox'
@@ -14,7 +15,7 @@ import { deliveryStore, openDeliveries } from './lib/deliveries.js'
 import type { DeliveryStore } from './lib/delivery-store.js'
 import { readDenial } from './lib/deny.js'
 import { InvalidOption, NO_CONTENT } from './lib/errors.js'
-import { createGuard, type Guard, type RequireHumanOptions, type VerifyTokenOptions } from './lib/guard.js'
+import { createGuard, type Guard, type HasHeader, type RequireHumanOptions, type VerifyTokenOptions } from './lib/guard.js'
 import { tell } from './lib/log.js'
 import {
   anything, callback, checkOptions, flag, milliseconds, mostAge, mostLead, path, required, schema
@@ -78,15 +79,17 @@ export interface HumanDetect {
    *
    * @example app.post('/signup', { preHandler: app.humandetect.requireHuman({ identifier }) }, handler)
    */
-  requireHuman: <Route extends RouteGenericInterface = RouteGenericInterface>(options: RequireHumanOptions<Route>) =>
-  (request: FastifyRequest<Route>, reply: Pick<FastifyReply, 'header'>) => Promise<void>
+  requireHuman: <
+    Route extends RouteGenericInterface = RouteGenericInterface, Server extends RawServerBase = RawServerDefault
+  >(options: RequireHumanOptions<Route, Server>) =>
+  (request: FastifyRequest<Route, Server>, reply: HasHeader) => Promise<void>
 }
 
 const PLUGIN = 'humandetectPlugin'
 const PROVIDER = 'humandetect'
 const PUBLIC_SERVICE = 'https://api.unify.id'
 const VERIFY_PATH = '/v1/humandetect/verify'
-const ROUTE_OPTIONS = ['reply', 'path', 'bodyLimit', 'bodyTimeout', 'handlerTimeout'] as const
+const ROUTE_OPTIONS = ['reply', 'path', 'bodyLimit', 'bodyTimeout', 'handlerTimeout', 'routeOptions'] as const
 
 // Without a stack: they are answers, and anyone can cause them.
 const coded = (statusCode: number, code: string, message: string) =>

@@ -17,7 +17,7 @@ import { PUBLIC_ENDPOINT, publicEndpoint } from './lib/endpoint.js'
 import { InvalidOption, NO_CONTENT } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { cacheKeys, createKeyRingLookup, findSecret, KEY_ID, type KeyRing } from './lib/keys.js'
-import { anything, callback, checkOption, required } from './lib/options.js'
+import { anything, callback, checkOption, group, path, required, schema, type Rule } from './lib/options.js'
 import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
 import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
@@ -159,12 +159,14 @@ export function signIdentityValidation (
   }
 }
 
+const perRoute = (rule: Rule): Rule => group({ sessions: rule, requiredFiles: rule })
+
 async function identityValidation (scope: FastifyInstance, options: IdentityValidationOptions): Promise<void> {
   checkWebhookOptions(PLUGIN, options, {
     apiKeys: required(anything),
-    paths: anything,
-    endpoints: anything,
-    schemas: anything,
+    paths: perRoute(path),
+    endpoints: perRoute(publicEndpoint),
+    schemas: perRoute(schema),
     handleSession: callback,
     handleRequiredFiles: callback
   })

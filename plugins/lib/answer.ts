@@ -1,5 +1,6 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { STATUS_CODES } from 'node:http'
+import { constants, type Http2ServerResponse } from 'node:http2'
 import { deliveryOf } from './delivery.js'
 import { describeError, errorBody, errorOf, type Answer } from './errors.js'
 import { bodyArrives } from './raw-body.js'
@@ -48,8 +49,12 @@ export function ownAnswers (
     const { statusCode, body } = rephrase(answer)
     report(request, answer, statusCode)
     reply.code(statusCode)
-    const closes = shuttingDown || CLOSING.has(statusCode) || bodyArrives(request)
-    if (closes && request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
+    const isUnread = CLOSING.has(statusCode) || bodyArrives(request)
+    if (request.raw.httpVersionMajor > 1) {
+      if (isUnread) closeStream(reply)
+    } else if (isUnread || shuttingDown) {
+      reply.header('connection', 'close')
+    }
     endBodyDeadline(request)
     if (statusCode === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
     if (answer.reason === 'replayed') reply.header('idempotency-replayed', 'true')
@@ -69,12 +74,22 @@ export function ownAnswers (
     sendNow(reply, { ...errorAnswer(statusCode, code), details })
   }
 
-  // Reached only where a host's onSend hook keeps throwing: Fastify would then print the error itself.
-  scope.setSerializerCompiler(() => (error: { statusCode: number }) => rephrase(errorAnswer(error.statusCode)).body!)
+  // Hooks of the host answer as they like. Where its onSend hook keeps throwing, Fastify would print the error.
+  scope.setSerializerCompiler(() => (body: unknown) => {
+    const status = Object.getOwnPropertyDescriptor(Object(body), 'statusCode')
+    const isError = status?.enumerable === false // as Fastify defines it on errors, and nobody on answers
+    return isError ? rephrase(errorAnswer(status.value)).body! : JSON.stringify(body)
+  })
   // Twice, since a failure that is sent has used up the first one, and an onSend hook may throw after that.
   scope.setErrorHandler<FastifyError>(handleError)
   scope.addHook('onRoute', (route) => { route.errorHandler = handleError })
   return send
+}
+
+/** Closes the stream of HTTP/2 after the answer, so that the rest of a body is not sent (RFC 9113 section 8.1). */
+function closeStream (reply: FastifyReply): void {
+  const { stream } = reply.raw as unknown as Http2ServerResponse
+  stream.once('finish', () => stream.close(constants.NGHTTP2_NO_ERROR))
 }
 
 // RFC 9110 sections 8.3.1 and 8.4: what senders use in place of application/json, without parameters, and codings.

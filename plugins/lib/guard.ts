@@ -1,4 +1,6 @@
-import type { FastifyBaseLogger, FastifyReply, FastifyRequest, RouteGenericInterface } from 'fastify'
+import type {
+  FastifyBaseLogger, FastifyRequest, RawServerBase, RawServerDefault, RouteGenericInterface
+} from 'fastify'
 import { RETRY_AFTER_SECONDS } from './answer.js'
 import { errorBody, type Answer } from './errors.js'
 import { anything, callback, checkOptions, oneOf, required, text, type Awaitable, type Rule } from './options.js'
@@ -12,13 +14,17 @@ export interface VerifyTokenOptions {
   onBot?: 'deny' | 'flag' | undefined
 }
 
-export interface RequireHumanOptions<Route extends RouteGenericInterface = RouteGenericInterface>
-  extends Pick<VerifyTokenOptions, 'onBot'> {
+export interface RequireHumanOptions<
+  Route extends RouteGenericInterface = RouteGenericInterface, Server extends RawServerBase = RawServerDefault
+> extends Pick<VerifyTokenOptions, 'onBot'> {
   /** What the SDK was given, or how to tell for a request. A token about anything else is refused. */
-  identifier: string | ((request: FastifyRequest<Route>) => Awaitable<string>)
+  identifier: string | ((request: FastifyRequest<Route, Server>) => Awaitable<string>)
   /** Where the token is. Default: the body's `token`. */
-  token?: ((request: FastifyRequest<Route>) => unknown) | undefined
+  token?: ((request: FastifyRequest<Route, Server>) => unknown) | undefined
 }
+
+/** A reply of a host, whether it speaks HTTP/1.1 or HTTP/2. */
+export interface HasHeader { header: (name: string, value: string) => unknown }
 
 /** The errors by which a guard refuses, in a host's own routes. */
 export type Refusals = Readonly<Record<Refusal, new () => Error & { statusCode?: number, code: string }>>
@@ -27,8 +33,10 @@ export interface Guard<V extends Verdict> {
   /** Asks about a token in code; what comes of it is told to `log`. Rejects with one of the refusals. */
   verifier: (log: FastifyBaseLogger) => (token: string, options: VerifyTokenOptions) => Promise<V>
   /** A preHandler for routes of the host. */
-  requireHuman: <Route extends RouteGenericInterface = RouteGenericInterface>(options: RequireHumanOptions<Route>) =>
-  (request: FastifyRequest<Route>, reply: Pick<FastifyReply, 'header'>) => Promise<void>
+  requireHuman: <
+    Route extends RouteGenericInterface = RouteGenericInterface, Server extends RawServerBase = RawServerDefault
+  >(options: RequireHumanOptions<Route, Server>) =>
+  (request: FastifyRequest<Route, Server>, reply: HasHeader) => Promise<void>
   /** The same for a route of the plugin's own, which answers by itself and throws nothing. */
   admit: (body: { token: string, identifier: string }, request: FastifyRequest) => Promise<Answer | undefined>
   readonly tokenRequired: Answer

@@ -7,6 +7,8 @@ export interface Rule {
   readonly accepts: (value: unknown) => boolean
   readonly expects: string
   readonly required?: true
+  /** The rules of its members, where it is an object. */
+  readonly members?: Rules
 }
 
 /** What a plugin's options are held to, by name. */
@@ -44,6 +46,12 @@ export const schema: Rule = {
 }
 /** Checked further by what reads it. */
 export const anything: Rule = { accepts: () => true, expects: '' }
+export const object: Rule = {
+  accepts: (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+  expects: 'must be an object'
+}
+/** An object whose members have rules of their own. */
+export const group = (members: Rules): Rule => ({ ...object, members })
 export const required = (rule: Rule): Rule => ({ ...rule, required: true })
 export const oneOf = (...values: string[]): Rule => ({
   accepts: (value) => values.includes(value as string),
@@ -68,27 +76,20 @@ export function checkOption (plugin: string, name: string, value: unknown, { acc
 /** Throws `FST_VERIFICATION_INVALID_OPTION` for an option that is unknown, missing or of the wrong kind. */
 export function checkOptions (plugin: string, options: object, known: Rules): void {
   if (typeof options !== 'object' || options === null) throw new InvalidOption(plugin, 'options', 'must be an object')
+  checkMembers(plugin, '', options as Record<string, unknown>, known)
+}
+
+function checkMembers (plugin: string, holder: string, given: Record<string, unknown>, known: Rules): void {
   const rules = new Map(Object.entries(known))
-  const given = options as Record<string, unknown>
   for (const name in given) { // inherited ones count, for they are read
-    if (!rules.has(name)) throw new InvalidOption(plugin, name, 'is not known')
+    if (!rules.has(name)) throw new InvalidOption(plugin, holder + name, 'is not known')
   }
   for (const [name, rule] of rules) {
     const value = given[name]
-    if (rule.required && value === undefined) throw new InvalidOption(plugin, name, 'is required')
-    checkOption(plugin, name, value, rule)
+    if (rule.required && value === undefined) throw new InvalidOption(plugin, holder + name, 'is required')
+    checkOption(plugin, holder + name, value, rule)
+    if (rule.members !== undefined && value !== undefined) {
+      checkMembers(plugin, `${holder}${name}.`, value as Record<string, unknown>, rule.members)
+    }
   }
-}
-
-/** The same for an object among the options whose members, all optional, are held to one rule. */
-export function checkGroup (
-  plugin: string, option: string, group: unknown, members: readonly string[], rule: Rule
-): void {
-  if (group === undefined) return
-  if (typeof group !== 'object' || group === null || Array.isArray(group)) {
-    throw new InvalidOption(plugin, option, 'must be an object')
-  }
-  const rules = members.map((member) => [`${option}.${member}`, rule])
-  const named = Object.entries(group).map(([member, value]) => [`${option}.${member}`, value])
-  checkOptions(plugin, Object.fromEntries(named), Object.fromEntries(rules))
 }

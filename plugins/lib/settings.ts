@@ -1,9 +1,10 @@
-import type { FastifyInstance, LogLevel, RegisterOptions } from 'fastify'
+import type { FastifyInstance, LogLevel, RegisterOptions, RouteShorthandOptions } from 'fastify'
 import { deliveryStore, openDeliveries } from './deliveries.js'
 import type { DeliveryStore } from './delivery-store.js'
 import { InvalidOption } from './errors.js'
 import {
-  anyText, callback, checkOptions, flag, FRESHNESS_RULES, milliseconds, text, whole, type Rules
+  anyText, callback, checkOptions, flag, FRESHNESS_RULES, group, milliseconds, object, oneOf, text, whole, type Rule,
+  type Rules
 } from './options.js'
 import type { OnceRules } from './once.js'
 import type { DeliveryReport, RejectedDelivery } from './report.js'
@@ -57,6 +58,15 @@ export interface WebhookOptions extends RouteOptions, WatchOptions, FreshnessInp
   diagnose?: boolean | undefined
 }
 
+const HOOKS = [
+  'onRequest', 'preValidation', 'preHandler', 'onTimeout', 'onError', 'onResponse', 'onRequestAbort'
+] as const
+
+/** The options of Fastify's routes that change neither what is verified nor what is answered. */
+export type HostRouteOptions = Pick<
+  RouteShorthandOptions, typeof HOOKS[number] | 'config' | 'constraints' | 'childLoggerFactory' | 'prefixTrailingSlash'
+>
+
 /** The options of a route once their defaults are in. */
 export interface RouteSettings {
   /** The longest body, in bytes. Default 65,536, unless the plugin names another. */
@@ -65,6 +75,11 @@ export interface RouteSettings {
   bodyTimeout: number
   /** How long a handler may take before the sender is told to come again, in milliseconds. Default 10,000. */
   handlerTimeout: number
+  /**
+   * Fastify's own, for the plugin's routes: hooks, `config`, `constraints`. Its hooks run before the delivery is
+   * verified, so they see bytes that nobody may have signed. Default: none.
+   */
+  routeOptions: HostRouteOptions
 }
 
 /** The options of a webhook once their defaults are in. */
@@ -73,7 +88,19 @@ export interface Settings extends RouteSettings, WatchOptions, Freshness {
   readonly diagnose: boolean
 }
 
+const hook: Rule = {
+  accepts: (value) => [value].flat().every((one) => typeof one === 'function'),
+  expects: 'must be a function or an array of functions'
+}
+
 export const ROUTE_RULES: Rules = {
+  routeOptions: group({
+    ...Object.fromEntries(HOOKS.map((name) => [name, hook])),
+    config: object,
+    constraints: object,
+    childLoggerFactory: callback,
+    prefixTrailingSlash: oneOf('both', 'slash', 'no-slash')
+  }),
   bodyLimit: whole(2 ** 30),
   bodyTimeout: milliseconds,
   handlerTimeout: milliseconds,
@@ -114,7 +141,8 @@ export function readRouteSettings (options: RouteOptions, bodyLimit = 65_536): R
   return {
     bodyLimit: options.bodyLimit ?? bodyLimit,
     bodyTimeout: options.bodyTimeout ?? 5_000,
-    handlerTimeout: options.handlerTimeout ?? 10_000
+    handlerTimeout: options.handlerTimeout ?? 10_000,
+    routeOptions: options.routeOptions ?? {}
   }
 }
 

@@ -1,7 +1,6 @@
 import type { TSchema } from '@sinclair/typebox'
-import { plainPath, publicEndpoint } from './endpoint.js'
+import { plainPath } from './endpoint.js'
 import { InvalidOption } from './errors.js'
-import { checkGroup, path, schema } from './options.js'
 import { compileOptionCheck, typesOf, type Check } from './schema-check.js'
 
 /** What a plugin with several routes has for each of them. */
@@ -31,14 +30,10 @@ export type SignedRoute<K> = K & {
   readonly check: Check
 }
 
-/** Throws `FST_VERIFICATION_INVALID_OPTION` for options of a kind that is none, or that are not what they should be. */
+/** Throws `FST_VERIFICATION_INVALID_OPTION` for a schema that cannot be compiled, or accepts no objects. */
 export function readKinds<K extends RouteKind<string>> (
   plugin: string, prefix: string, kinds: readonly K[], { paths, endpoints, schemas }: KindOptions<K['kind']>
 ): SignedRoute<K>[] {
-  const names = kinds.map(({ kind }) => kind)
-  checkGroup(plugin, 'paths', paths, names, path)
-  checkGroup(plugin, 'endpoints', endpoints, names, publicEndpoint)
-  checkGroup(plugin, 'schemas', schemas, names, schema)
   return kinds.map((one) => {
     const kind: K['kind'] = one.kind
     const url = paths?.[kind] ?? one.path

@@ -45,6 +45,10 @@ export function addVerifiedRoute<Event, Question = unknown> (
 ): void {
   const { provider } = route
   const { bodyLimit, handlerTimeout } = settings
+  const { config, preHandler = [], ...others } = settings.routeOptions
+  // Lists of hooks are copied, since other plugins add theirs to those of a route.
+  const routeOptions = Object.fromEntries(Object.entries(others)
+    .map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]))
   const runHandler = createHandlerRunner(route, handlerTimeout)
   const handleOnce = settings.once && createOnce(runHandler, provider, settings.once)
   const path = scope.prefix + route.url
@@ -57,16 +61,17 @@ export function addVerifiedRoute<Event, Question = unknown> (
   let namespace = namespaceOf(provider, path, tenant)
 
   scope.route({
+    ...routeOptions,
     method: 'POST',
     url: route.url,
     schema: route.schema,
     // A host's `transform` for @fastify/swagger may know no other schemas than its own, as zod's does.
-    config: { swaggerTransform: false },
+    config: { swaggerTransform: false, ...config },
     bodyLimit,
     // The schema serves types and API pages. The check that counts runs after the signature.
     validatorCompiler: () => () => true,
     ...(route.authenticate.readHeaders !== undefined && { preParsing: [readHeaders] }),
-    preHandler: [verify],
+    preHandler: [...[preHandler].flat(), verify],
     handler: deliver
   })
 

@@ -1,5 +1,8 @@
 import { Type } from '@sinclair/typebox'
-import Fastify, { type FastifyInstance, type FastifyPluginAsync, type FastifyPluginCallback } from 'fastify'
+import Fastify, {
+  type FastifyInstance, type FastifyPluginAsync, type FastifyPluginCallback, type FastifyRequest
+} from 'fastify'
+import type { Http2Server } from 'node:http2'
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import t from 'tap'
 import { z } from 'zod'
@@ -528,6 +531,12 @@ t.test('a host of HTTP/2 compiles and starts', async (t) => {
   app.register(altdentifierPlugin, { secret, handleEvent })
   app.register(aghanimPlugin, aghanimOptions({ secret, verifyPlayer, eventData: Login }))
   app.register(identityValidationPlugin, identityValidationOptions({ apiKeys, handleSession, schemas }))
+  await app.register(humandetectPlugin, { apiKey: 'key-of-the-backend', baseUrl: 'https://localhost:1' })
+  app.post<{ Body: { email: string } }>('/signup', {
+    preHandler: [app.humandetect.requireHuman({ identifier: 'somebody' }), app.humandetect.requireHuman({
+      identifier: (request: FastifyRequest<{ Body: { email: string } }, Http2Server>) => request.body.email
+    })]
+  }, async (request) => request.humandetect?.valid)
   await t.resolves(async () => { await app.ready() })
 })
 

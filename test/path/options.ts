@@ -84,6 +84,20 @@ const COMMON: Case[] = [
   ...numbers('bodyTimeout', whole(2 ** 31 - 1), [0, -1, 0.5, 2 ** 31]),
   ...numbers('handlerTimeout', whole(2 ** 31 - 1), [0, -1, 0.5, 2 ** 31]),
   ...noFunctions('now', 'onRejected'),
+  ...[null, CANARY, 5, () => {}, []].map((value): Case =>
+    [`routeOptions: ${inspect(value)}`, { routeOptions: value }, 'routeOptions', 'must be an object']),
+  ...['url', 'method', 'schema', 'handler', 'preParsing', 'preSerialization', 'onSend', 'bodyLimit', 'errorHandler', 'prehandler']
+    .map((name): Case => [
+      `routeOptions.${name}`, { routeOptions: { [name]: () => CANARY } }, `routeOptions.${name}`, 'is not known'
+    ]),
+  ...[null, CANARY, 5, {}, [null], [() => {}, CANARY]].flatMap((value) => ['onRequest', 'preHandler'].map((name): Case => [
+    `routeOptions.${name}: ${inspect(value)}`, { routeOptions: { [name]: value } }, `routeOptions.${name}`,
+    'must be a function or an array of functions'
+  ])),
+  ...[null, CANARY, 5, []].flatMap((value) => ['config', 'constraints'].map((name): Case => [
+    `routeOptions.${name}: ${inspect(value)}`, { routeOptions: { [name]: value } }, `routeOptions.${name}`,
+    'must be an object'
+  ])),
   ...['yes', CANARY, 1, 0, null, {}].map((value): Case =>
     [`allowWeakSecret: ${inspect(value)}`, { allowWeakSecret: value }, 'allowWeakSecret', 'must be true or false'])
 ]
