@@ -148,10 +148,10 @@ function toMutant ({ fileName, location: { start, end }, status, replacement }: 
 /**
  * Changes the code in every way Stryker knows. Suites are bundled, as each mutant is a new process for each of them.
  * What they share with the example is in files of their own: in the file of a suite a program would take itself for
- * what was started. These lie where the example's page looks for its HTML.
+ * what was started. These lie where the example's page, an input for that reason, looks for its HTML.
  */
 async function mutate (places: string[], suites: string[]): Promise<Mutant[]> {
-  const inputs = ['example-server.ts', ...suites.map((suite) => `test/${suite}.ts`)]
+  const inputs = ['example-server.ts', 'docs/deliveries-page/server.ts', ...suites.map((suite) => `test/${suite}.ts`)]
   const results = await new Stryker({
     mutate: places,
     testRunner: 'tap',
