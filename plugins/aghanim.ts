@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { TSchema } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
@@ -7,6 +7,7 @@ import {
   type AghanimEvent, type Player, type PlayerVerifyData, type PlayerVerifyEvent
 } from '../schemas/aghanim.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
+import type { Callback, SchemaCallback, VerifiedRequest } from './lib/callback.js'
 import { decodeHex } from './lib/decode.js'
 import type { Identity } from './lib/delivery-id.js'
 import { createDenialReader, deny } from './lib/deny.js'
@@ -36,14 +37,14 @@ export interface AghanimOptions<EventData extends TSchema = PlayerVerifyDataLike
    * Called with `player.verify`: a player is admitted; `null`, `undefined` or a thrown `deny()` denies. Optional
    * members that are `null` are left out of the reply.
    */
-  verifyPlayer (
-    event: PlayerVerifyEvent<EventData>, request: FastifyRequest
-  ): Awaitable<Reply<Player> | null | undefined>
+  verifyPlayer: SchemaCallback<
+    [event: PlayerVerifyEvent<EventData>, request: VerifiedRequest], Awaitable<Reply<Player> | null | undefined>
+  >
   /**
    * Called with every other event. A plain object that it returns is the reply; any other result, such as one of a
    * database driver, is answered `{ "status": "ok" }`.
    */
-  handleEvent?: ((event: AghanimEvent, request: FastifyRequest) => unknown) | undefined
+  handleEvent?: Callback<[event: AghanimEvent, request: VerifiedRequest], unknown> | undefined
   /** The schema of `event_data` in `player.verify`, for composite or social logins. Default: a `player_id`. */
   eventData?: EventData | undefined
   /** Where the route is. Default `/aghanim`. */

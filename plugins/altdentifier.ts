@@ -1,10 +1,11 @@
-import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import type { IncomingHttpHeaders } from 'node:http'
 import fp from 'fastify-plugin'
 import {
   AltDentifierEventSchema, ALTDENTIFIER_KINDS, altdentifierRouteSchema, OpSchema, type AltDentifierEvent
 } from '../schemas/altdentifier.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
+import type { Callback, VerifiedRequest } from './lib/callback.js'
 import { decodeHex } from './lib/decode.js'
 import { readDenial } from './lib/deny.js'
 import { createExplain } from './lib/diagnosis/explain.js'
@@ -27,7 +28,7 @@ export interface AltDentifierOptions extends WebhookOptions {
   /** The server's "signature" or the OAuth client secret; several while one replaces another; or a resolver. */
   secret: Secret | SecretResolver
   /** Called with every event whose `OP` is known. The answer is 204, whatever it returns. */
-  handleEvent: (event: AltDentifierEvent, request: FastifyRequest) => unknown
+  handleEvent: Callback<[event: AltDentifierEvent, request: VerifiedRequest], unknown>
   /** Whether a `Signature` header must hold as well as `Digest`, which always must. Default `ignore`. */
   httpSignature?: 'ignore' | 'require' | undefined
   /** The only `keyId` a required `Signature` may name. Default: any. */

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import { createHash } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import fp from 'fastify-plugin'
@@ -7,6 +7,7 @@ import {
   type HumanDetectResult
 } from '../schemas/humandetect.js'
 import { createKeyCheck } from './lib/api-keys.js'
+import type { Callback, VerifiedRequest } from './lib/callback.js'
 import { INVALID_JSON, InvalidOption, isForbidden, type Answer } from './lib/errors.js'
 import { cacheKeys } from './lib/keys.js'
 import { anything, callback, checkOptions, path, required, type Awaitable } from './lib/options.js'
@@ -23,7 +24,7 @@ export interface HumanDetectApiOptions extends RouteOptions, WatchOptions {
   /** The keys with which backends may ask, in `X-API-Key`. */
   apiKeys: readonly string[]
   /** What a token says, or `null` if it is none of yours. `openToken` is one way to tell. */
-  verifyToken: (token: string, request: FastifyRequest) => Awaitable<HumanDetectResult | null>
+  verifyToken: Callback<[token: string, request: VerifiedRequest], Awaitable<HumanDetectResult | null>>
   /** Where the route is. Default `/v1/humandetect/verify`. */
   path?: string | undefined
 }

@@ -11,6 +11,7 @@ import {
 } from '../schemas/humandetect.js'
 import { checkApiKey } from './lib/api-keys.js'
 import { readBaseUrl } from './lib/base-url.js'
+import type { Callback, VerifiedRequest } from './lib/callback.js'
 import { deliveryStore, openDeliveries } from './lib/deliveries.js'
 import type { DeliveryStore } from './lib/delivery-store.js'
 import { readDenial } from './lib/deny.js'
@@ -54,7 +55,7 @@ export interface HumanDetectOptions extends RouteOptions {
    * Called with every result of the plugin's own route, which exists only with it. What it returns is the answer. The
    * client has named the identifier itself: see that it is somebody you expect.
    */
-  handleResult?: ((result: HumanDetectResult, request: FastifyRequest) => unknown) | undefined
+  handleResult?: Callback<[result: HumanDetectResult, request: VerifiedRequest], unknown> | undefined
   /** The TypeBox schema of that answer. Default: anything, or nothing (204). */
   reply?: TSchema | undefined
   /** Where the plugin's own route is. Default `/humandetect`. */

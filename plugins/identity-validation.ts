@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import { randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Static, TSchema } from '@sinclair/typebox'
@@ -8,6 +8,7 @@ import {
   type RequiredFilesNotification, type SessionNotification
 } from '../schemas/identity-validation.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
+import type { SchemaCallback, VerifiedRequest } from './lib/callback.js'
 import { decodeBase64 } from './lib/decode.js'
 import type { Identity } from './lib/delivery-id.js'
 import { readDenial } from './lib/deny.js'
@@ -29,11 +30,11 @@ import { addVerifiedRoute } from './lib/verified-route.js'
 interface PerRoute<Value> { sessions?: Value | undefined, requiredFiles?: Value | undefined }
 interface SessionHandler<Schema extends TSchema> {
   /** Called with each session notification; without it there is no such route. The answer is 204. */
-  handleSession (notification: Static<Schema>, request: FastifyRequest): unknown
+  handleSession: SchemaCallback<[notification: Static<Schema>, request: VerifiedRequest], unknown>
 }
 interface RequiredFilesHandler<Schema extends TSchema> {
   /** Called with each required-files notification; without it there is no such route. The answer is 204. */
-  handleRequiredFiles (notification: Static<Schema>, request: FastifyRequest): unknown
+  handleRequiredFiles: SchemaCallback<[notification: Static<Schema>, request: VerifiedRequest], unknown>
 }
 interface CommonOptions<Sessions extends TSchema, Files extends TSchema> extends WebhookOptions {
   /** Secrets, in base64, by api-key; or a function that finds the secret of an api-key. */

@@ -13,11 +13,12 @@ export {
   type IdentityValidationOptions
 } from './identity-validation.js'
 export {
-  createProvider, decodeBase64, decodeHex, parseUnixSeconds, type ProviderDefinition, type ProviderOptions,
-  type Reading
+  createProvider, decodeBase64, decodeHex, FormatRegistry, parseUnixSeconds, Type, type ProviderDefinition,
+  type ProviderOptions, type Reading, type Static, type TSchema
 } from './provider.js'
 export { memoryDeliveries, type MemoryDeliveriesOptions } from './deliveries/memory.js'
 export { redisDeliveries, type RedisClient, type RedisDeliveriesOptions } from './deliveries/redis.js'
+export type { VerifiedRequest } from './lib/callback.js'
 export type { Claim, DeliveryStore, StoredReply } from './lib/delivery-store.js'
 export type { DenialOptions } from './lib/deny.js'
 export type { KeyRing, SecretResolver } from './lib/keys.js'

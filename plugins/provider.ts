@@ -1,8 +1,9 @@
-import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import type { Static, TSchema } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
 import { providerRouteSchema } from '../schemas/provider.js'
 import { createAuthenticate } from './lib/authenticate.js'
+import type { Callback, VerifiedRequest } from './lib/callback.js'
 import { decodeBase64, decodeHex } from './lib/decode.js'
 import { CALLER, checkDefinition, parserOf, rephraseOf, type Refusal } from './lib/definition.js'
 import { checkIdentity, type Identity } from './lib/delivery-id.js'
@@ -10,6 +11,7 @@ import { deny, readDenial } from './lib/deny.js'
 import { createExplain } from './lib/diagnosis/explain.js'
 import type { Scheme } from './lib/diagnosis/scheme.js'
 import { InvalidOption, NO_CONTENT, UNREADABLE } from './lib/errors.js'
+import type { Work } from './lib/handler.js'
 import type { Texts } from './lib/headers.js'
 import { createKeyLookup, type SecretResolver } from './lib/keys.js'
 import { assertAlgorithm, type MacAlgorithm } from './lib/mac.js'
@@ -77,9 +79,10 @@ export interface ProviderOptions<
   /** The webhook's secret; several while one replaces another; or a function that finds it. */
   secret: Secret | SecretResolver
   /** Called with every event. A thrown `deny()` refuses it. */
-  handleEvent: (
-    event: Static<Body>, request: FastifyRequest
-  ) => Reply extends TSchema ? Awaitable<ReplyOf<Static<Reply>>> : unknown
+  handleEvent: Callback<
+    [event: Static<Body>, request: VerifiedRequest],
+    Reply extends TSchema ? Awaitable<ReplyOf<Static<Reply>>> : unknown
+  >
   /** Where the route is. Default: a slash and the provider's name. */
   path?: string | undefined
 }
@@ -133,7 +136,7 @@ export function createProvider<
       parse,
       ...(definition.contentTypes !== undefined && { unreadable: UNREADABLE }),
       check,
-      handle: decorateHandler(scope, 'handleEvent', options.handleEvent),
+      handle: decorateHandler(scope, 'handleEvent', options.handleEvent as Work<Static<Body>>['handle']),
       denial: readDenial,
       identify: (event, mac, id) => checkIdentity(identify(event, { id, mac: mac.toString('hex') })),
       answer: (result) => writeReply === undefined ? NO_CONTENT : writeReply(result, undefined)
@@ -143,5 +146,7 @@ export function createProvider<
   return fp(provider, { name: `fastify-verification-${name}`, fastify: '5.x', encapsulate: true })
 }
 
+export { FormatRegistry, Type } from '@sinclair/typebox'
+export type * from '@sinclair/typebox'
 export { decodeBase64, decodeHex, deny, parseUnixSeconds }
-export type { Identity, Reading }
+export type { Identity, Reading, VerifiedRequest }

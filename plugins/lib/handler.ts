@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import type { VerifiedRequest } from './callback.js'
 import { describeError, HANDLER_FAILED, INVALID_REPLY, TIMEOUT, type Answer } from './errors.js'
 import { tell } from './log.js'
 import { readQueueError } from './queue-errors.js'
@@ -11,7 +12,7 @@ export interface Work<Event, Question = unknown> {
   readonly provider: string
   /** What the answer depends on: read before the handler, which may change the event. */
   readonly question?: (event: Event) => Question
-  readonly handle: (event: Event, request: FastifyRequest) => unknown
+  readonly handle: (event: Event, request: VerifiedRequest) => unknown
   /** What the handler's result is answered with, or what is wrong with it. */
   readonly answer: (result: unknown, question: Question) => Answer | InvalidResult
   /** What a thrown value is answered with, if it is an answer and no failure. */
@@ -52,7 +53,7 @@ export function createHandlerRunner<Event, Question> (
     let pending: boolean
     try {
       question = work.question?.(event) as Question
-      result = work.handle(event, request)
+      result = work.handle(event, request as VerifiedRequest)
       pending = isThenable(result)
     } catch (error) {
       return ended(failed(error), false)

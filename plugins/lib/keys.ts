@@ -1,17 +1,18 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { InvalidOption } from './errors.js'
 import { tell } from './log.js'
+import type { Callback } from './callback.js'
 import type { Awaitable } from './options.js'
 import { deriveKeys, isWeak, type NamedKey, type Secret, type SecretRules } from './secrets.js'
 import { isThenable } from './thenable.js'
 import { createTimeLimit } from './time-limit.js'
 
 /**
- * Finds the secret for a request that is **not verified yet**: trust nothing in it. It has one second. For `undefined`,
- * and for what cannot be a secret, the delivery is refused like a forged one; a thrown error is a 503.
+ * Finds the secret for a request that is **not verified yet**: trust nothing in it. It has one second. For `undefined`
+ * and `null`, and for what cannot be a secret, the delivery is refused like a forged one; a thrown error is a 503.
  */
 export type SecretResolver<Args extends unknown[] = [request: FastifyRequest]> =
-  (...args: Args) => Awaitable<Secret | undefined>
+  Callback<Args, Awaitable<Secret | null | undefined>>
 
 /** The keys that may have signed a request; undefined if there are none for it. */
 export interface KeyLookup<Args extends unknown[]> {
@@ -144,7 +145,7 @@ function lookUpBy<Args extends unknown[]> (
   })
   const inTime = createTimeLimit(RESOLVER_TIMEOUT)
   return async (...args) => {
-    const found = resolver(...args)
+    const found = (resolver as (...args: Args) => ReturnType<typeof resolver>)(...args)
     const secret = isThenable(found) ? await inTime(found) : found
     const none = secret === undefined || secret === null || secret === '' ||
       (Array.isArray(secret) && secret.length === 0)

@@ -1,4 +1,4 @@
-import { FormatRegistry, OptionalKind, type TSchema } from '@sinclair/typebox'
+import { FormatRegistry, Kind, OptionalKind, type TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type ValueError } from '@sinclair/typebox/compiler'
 import { InvalidOption } from './errors.js'
 
@@ -65,17 +65,41 @@ function remove (value: unknown, path: string): void {
 
 /** The same for a schema from a user's options. */
 export function compileOptionCheck (plugin: string, option: string, schema: TSchema): Check {
-  if (usesUnknownFormat(schema)) {
-    throw new InvalidOption(plugin, option, "uses a format that is not in TypeBox's FormatRegistry")
-  }
   let check
   try {
     check = compileCheck(schema)
   } catch {
-    throw new InvalidOption(plugin, option, 'must be a TypeBox schema')
+    throw new InvalidOption(plugin, option, expectationFor(schema))
+  }
+  if (usesUnknownFormat(schema)) {
+    throw new InvalidOption(plugin, option, "uses a format that is not in TypeBox's FormatRegistry")
   }
   if (typesOf(schema).size === 0) throw new InvalidOption(plugin, option, 'can never match')
   return check
+}
+
+function expectationFor (schema: unknown): string {
+  const expected = 'must be a TypeBox schema'
+  try {
+    const origin = originOf(schema)
+    return origin === undefined ? expected : `${expected} of ${VERSION}: ${origin}`
+  } catch { // thrown by a getter or a proxy
+    return expected
+  }
+}
+
+const VERSION = '@sinclair/typebox 0.34, which fastify-verification/provider exports as "Type"'
+
+/** Says what a schema is, or one within it, if TypeBox 0.34 has not made it. */
+function originOf (schema: unknown, seen = new Set<unknown>()): string | undefined {
+  if (typeof schema !== 'object' || schema === null || seen.has(schema)) return undefined
+  seen.add(schema)
+  const { '~kind': kind, '~standard': standard, type } = schema as Record<string, unknown>
+  if (kind !== undefined) return 'this one was made with typebox 1.x'
+  const { vendor } = Object(standard) as { vendor?: unknown } // https://standardschema.dev
+  if (typeof vendor === 'string') return `this one was made with ${vendor}`
+  if (typeof type === 'string' && !(Kind in schema)) return 'this one is plain JSON Schema'
+  return Object.values(schema).map((one) => originOf(one, seen)).find((origin) => origin !== undefined)
 }
 
 const TYPES = ['object', 'array', 'string', 'number', 'boolean', 'null'] as const

@@ -12,13 +12,6 @@ import { freshnessOf, replayWindow, type Freshness, type FreshnessInput } from '
 
 type Maybe<T> = { -readonly [K in keyof T]?: T[K] | undefined }
 
-declare module 'fastify' {
-  interface FastifyRequest {
-    /** The bytes of the body as they arrived, on the routes of this collection. */
-    rawBody?: string | Buffer
-  }
-}
-
 /** What every plugin with a route takes. */
 export interface RouteOptions extends Maybe<RouteSettings> {
   /** Fastify's own: put before every path of the plugin. */

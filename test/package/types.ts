@@ -11,7 +11,8 @@ import {
   humandetectPlugin, identityValidationOptions, identityValidationPlugin, issueToken, memoryDeliveries, openToken,
   parseUnixSeconds, redisDeliveries,
   type AghanimEvent, type AghanimOptions, type AltDentifierEvent, type AltDentifierOptions, type DeliveryStore,
-  type HumanDetectOptions, type HumanDetectResult, type IdentityValidationOptions, type Player, type PlayerVerifyEvent
+  type HumanDetectOptions, type HumanDetectResult, type IdentityValidationOptions, type Player, type PlayerVerifyEvent,
+  type SecretResolver, type VerifiedRequest
 } from '../../plugins/index.js'
 import { API_KEY, API_SECRET, PLAYER, SECRET } from '../support/deliveries.js'
 import { createHost } from '../support/host.js'
@@ -96,7 +97,9 @@ valid('every way to give a secret', (app) => {
     verifyPlayer,
     async secret (request) {
       exactly<unknown>()(request.body)
-      return request.ip === '' ? undefined : [secret]
+      exactly<unknown>()(request.params)
+      if (request.ip === '') return null
+      return request.id === '' ? undefined : [secret]
     }
   })
   app.register(identityValidationPlugin, { apiKeys: new Map([[API_KEY, [API_SECRET]]]), handleSession })
@@ -611,4 +614,75 @@ invalid(
   () => createProvider({ ...mine, read: ([, mac]) => ({ mac: decodeHex(mac, 32), prefix: '', timestamp: null }) }),
   // @ts-expect-error perhaps no id
   () => createProvider({ ...mine, identify: (_event, { id }) => ({ id: [id] }) })
+)
+
+valid('handlers and resolvers that name the types of their own route', (app) => {
+  type Tenant = FastifyRequest<{ Params: { tenant: string } }>
+  type Asked = FastifyRequest<{ Querystring: { server: string }, Headers: { 'x-server': string }, Body: AghanimEvent }>
+  const resolver = ({ params }: Tenant) => params.tenant === '' ? null : secret
+  const perTenant: SecretResolver = resolver
+  app.register(altdentifierPlugin, {
+    secret: resolver,
+    handleEvent: (event: AltDentifierEvent, request: Tenant) => `${request.params.tenant} ${event.OP}`
+  })
+  app.register(aghanimPlugin, {
+    secret: perTenant,
+    async verifyPlayer (event, { params, log }: Tenant) {
+      exactly<PlayerVerifyEvent>()(event)
+      log.info(params.tenant)
+      return null
+    },
+    handleEvent (event, { query, headers, body }: Asked) {
+      exactly<AghanimEvent>()(event)
+      return [query.server, headers['x-server'], body.event_id]
+    }
+  })
+  app.register(aghanimPlugin, aghanimOptions({
+    path: '/login',
+    secret: async (request: Tenant) => request.params.tenant,
+    eventData: Login,
+    verifyPlayer (event, request: VerifiedRequest<{ Params: { tenant: string } }>) {
+      exactly<{ provider: 'steam', steam_id: string }>()(event.event_data)
+      const bytes: Buffer = request.rawBody
+      exactly<string>()(request.params.tenant)
+      return bytes.length > 0 ? null : undefined
+    }
+  }))
+  app.register(identityValidationPlugin, {
+    apiKeys: (keyId: string, { params }: Tenant) => params.tenant === keyId ? API_SECRET : null,
+    handleSession: (_notification, { params }: Tenant) => params.tenant,
+    handleRequiredFiles: (_notification, { params }: Tenant) => params.tenant
+  })
+  app.register(humandetectApiPlugin, {
+    apiKeys: ['key'], verifyToken: (_token, { params }: Tenant) => params.tenant === '' ? null : result
+  })
+  app.register(createProvider(mine), {
+    secret: resolver, handleEvent: ({ zen }, { params }: Tenant) => zen + params.tenant
+  })
+})
+
+valid("the bytes in a handler, and no types for a request's own", (app) => app.register(altdentifierPlugin, {
+  secret,
+  handleEvent (event, request) {
+    exactly<AltDentifierEvent>()(event)
+    exactly<unknown>()(request.params)
+    exactly<unknown>()(request.query)
+    const bytes: Buffer = request.rawBody // to which fastify-raw-body, imported by other tests, adds a string
+    return bytes.length
+  }
+}))
+
+type Routed = FastifyRequest<{ Params: { tenant: string } }>
+
+invalid(
+  // @ts-expect-error a string for a request
+  (app) => app.register(altdentifierPlugin, { secret, handleEvent: (_event, _request: string) => {} }),
+  // @ts-expect-error an event with more than it has, beside a route of its own
+  (app) => app.register(altdentifierPlugin, { secret, handleEvent (_event: { more: string }, _request: Routed) {} }),
+  // @ts-expect-error an event with more than its schema
+  (app) => app.register(createProvider(mine), { secret, handleEvent: (_event: { zen: string, more: string }) => {} }),
+  // @ts-expect-error nobody has verified it
+  (app) => app.register(altdentifierPlugin, { secret: ({ rawBody }: VerifiedRequest) => String(rawBody), handleEvent }),
+  // @ts-expect-error no secret, beside a route of its own
+  (app) => app.register(altdentifierPlugin, { secret: (_request: Routed) => 1, handleEvent })
 )

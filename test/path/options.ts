@@ -3,6 +3,7 @@ import { Type } from '@sinclair/typebox'
 import { createHash, createHmac, type BinaryLike } from 'node:crypto'
 import { inspect } from 'node:util'
 import t from 'tap'
+import { z } from 'zod'
 import {
   aghanimPlugin, altdentifierPlugin, identityValidationPlugin, signAghanim, signAltdentifier, signIdentityValidation
 } from '../../plugins/index.js'
@@ -107,7 +108,12 @@ const path = 'must be a path that starts with "/", without a query'
 const wrongPaths = PATHLESS.map((value): Case => [`path: ${inspect(value)}`, { path: value }, 'path', path])
 
 const TYPEBOX = 'must be a TypeBox schema'
-const NO_SCHEMAS = [CANARY, 5, true, {}, [], () => {}, { type: 'object', title: CANARY }]
+const OTHER_SCHEMA = `${TYPEBOX} of @sinclair/typebox 0.34, which fastify-verification/provider exports as "Type"`
+const NO_SCHEMAS: [value: unknown, expected: string][] = [
+  ...[null, CANARY, 5, true, {}, [], () => {}].map((value): [unknown, string] => [value, TYPEBOX]),
+  [{ type: 'object', title: CANARY }, `${OTHER_SCHEMA}: this one is plain JSON Schema`],
+  [z.object({ title: z.literal(CANARY) }), `${OTHER_SCHEMA}: this one was made with zod`]
+]
 const ENDPOINT = 'must be a path, with its query if it has one'
 const NO_ENDPOINTS = [
   null, 5, '', CANARY, `/${CANARY} x`, `/${CANARY}{`, `/${CANARY}}`, `/${CANARY}é`, `/${CANARY}"`, `/${CANARY}\n`,
@@ -133,8 +139,8 @@ const OWN: [Plugin, Case[]][] = [
     ...noFunctions('verifyPlayer', 'handleEvent'),
     ['no secret', { secret: undefined }, 'secret', REQUIRED],
     ['no handler', { verifyPlayer: undefined }, 'verifyPlayer', REQUIRED],
-    ...[null, ...NO_SCHEMAS].map((value): Case => [
-      `eventData: ${inspect(value)}`, { eventData: value }, 'eventData', TYPEBOX
+    ...NO_SCHEMAS.map(([value, expected]): Case => [
+      `eventData: ${inspect(value)}`, { eventData: value }, 'eventData', expected
     ])
   ]],
   [IDENTITY, [
@@ -155,8 +161,8 @@ const OWN: [Plugin, Case[]][] = [
     ...NO_ENDPOINTS.flatMap((value) => ['sessions', 'requiredFiles'].map((kind): Case => [
       `endpoints.${kind}: ${inspect(value)}`, { endpoints: { [kind]: value } }, `endpoints.${kind}`, ENDPOINT
     ])),
-    ...[null, ...NO_SCHEMAS].flatMap((value) => ['sessions', 'requiredFiles'].map((kind): Case => [
-      `schemas.${kind}: ${inspect(value)}`, { schemas: { [kind]: value } }, `schemas.${kind}`, TYPEBOX
+    ...NO_SCHEMAS.flatMap(([value, expected]) => ['sessions', 'requiredFiles'].map((kind): Case => [
+      `schemas.${kind}: ${inspect(value)}`, { schemas: { [kind]: value } }, `schemas.${kind}`, expected
     ])),
     ...['sessions', 'requiredFiles'].map((kind): Case => [
       `schemas.${kind}: a schema of strings`, { schemas: { [kind]: Type.String() } }, `schemas.${kind}`,

@@ -352,6 +352,8 @@ t.test('a definition that cannot work is refused when it is made', quiet(async (
   const listed = 'must be a list of different header names in small letters'
   const callback = 'must be a function'
   const schema = 'must be a TypeBox schema'
+  const plain = `${schema} of @sinclair/typebox 0.34, which fastify-verification/provider exports as "Type": ` +
+    'this one is plain JSON Schema'
   const cases: [option: string, expected: string, values: unknown[]][] = [
     ['name', named, [null, '', 'Canary', 'a b', 'a_b', '-a', 'a-', 'a--b', '1a', 'é', 'a/b', 5, {}]],
     ['summary', 'must be a text', [null, '', 5, {}]],
@@ -359,9 +361,11 @@ t.test('a definition that cannot work is refused when it is made', quiet(async (
     ['read', callback, [null, 'canary', {}]],
     ['algorithm', 'must be one of "md5", "sha256"', [null, '', 'SHA256', 'sha1', 'none', ['sha256'], {}]],
     ['secretEncoding', 'must be "utf8", "base64" or a function', [null, '', 'hex', 'canary', {}]],
-    ['body', schema, [null, 'canary', 5, { type: 'object' }, () => {}]],
+    ['body', schema, [null, 'canary', 5, {}, () => {}]],
+    ['body', plain, [{ type: 'object' }]],
     ['body', "uses a format that is not in TypeBox's FormatRegistry", [Type.Object({ a: Type.String({ format: 'canary' }) })]],
-    ['reply', schema, [null, 'canary', { type: 'object' }]],
+    ['reply', schema, [null, 'canary']],
+    ['reply', plain, [{ type: 'object' }]],
     ['identify', callback, [null, 'canary', {}]],
     ['secret', 'is not known', ['canary']],
     ['verify', 'is not known', [false]],

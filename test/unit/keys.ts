@@ -62,6 +62,16 @@ t.test('what is known of the secrets of an option is there to be asked', async (
   t.equal(createKeyRingLookup(() => SECRET, RULES, LOG).known, undefined)
 })
 
+t.test('for undefined, null and nothing there is no secret, and no word in the log', async (t) => {
+  const request = { host: 'h', originalUrl: '/' } as FastifyRequest
+  for (const found of [undefined, null, '', []]) {
+    for (const resolve of [() => found, async () => found]) {
+      t.equal(await createKeyLookup(resolve, RULES, LOG)(request), undefined, inspect(found))
+      t.equal(await createKeyRingLookup(resolve, RULES, LOG)(request, 'id'), undefined, inspect(found))
+    }
+  }
+})
+
 t.test('the first weak secret of a resolver is warned of, and no other', async (t) => {
   const warnings: unknown[] = []
   const log = { warn: (...line: unknown[]) => { warnings.push(line) } } as unknown as FastifyBaseLogger

@@ -1,5 +1,6 @@
 import { FormatRegistry, Kind, Type, type TSchema } from '@sinclair/typebox'
 import t from 'tap'
+import { z } from 'zod'
 import { compileReply, plainObjectJson } from '../../plugins/lib/reply.js'
 import { compileCheck, compileOptionCheck } from '../../plugins/lib/schema-check.js'
 
@@ -188,7 +189,29 @@ t.test('a schema of an option is one of TypeBox, with formats it knows', async (
       code, message: 'aPlugin: option "reply" uses a format that is not in TypeBox\'s FormatRegistry'
     })
   }
-  for (const schema of [{}, { type: 'string' }, null, undefined, 5, 'string']) {
+  const hostile = new Proxy({}, { get () { throw new Error('canary') } })
+  for (const schema of [{}, null, undefined, 5, 'string', { '~standard': {} }, hostile]) {
     t.throws(() => compile(schema), { code, message: 'aPlugin: option "reply" must be a TypeBox schema' })
+  }
+})
+
+t.test('a schema that something else has made is refused with its origin, and with where to find Type', async (t) => {
+  const ofTypebox1 = Object.defineProperty({ type: 'string' }, '~kind', { value: 'String' })
+  const cyclic: Record<string, unknown> = { default: null }
+  cyclic['default'] = cyclic
+  for (const [schema, origin] of [
+    [ofTypebox1, 'was made with typebox 1.x'],
+    [Type.Object({ a: Type.Array(ofTypebox1 as unknown as TSchema) }), 'was made with typebox 1.x'],
+    [z.object({ a: z.string() }), 'was made with zod'],
+    [Type.Object({ a: z.string() as unknown as TSchema }), 'was made with zod'],
+    [{ type: 'string' }, 'is plain JSON Schema'],
+    [Type.Object({ a: { type: 'string' } as unknown as TSchema }), 'is plain JSON Schema'],
+    [{ cyclic, type: 5, items: ofTypebox1 }, 'was made with typebox 1.x']
+  ] as const) {
+    t.throws(() => compileOptionCheck('aPlugin', 'reply', schema as TSchema), {
+      code: 'FST_VERIFICATION_INVALID_OPTION',
+      message: 'aPlugin: option "reply" must be a TypeBox schema of @sinclair/typebox 0.34, which ' +
+        `fastify-verification/provider exports as "Type": this one ${origin}`
+    })
   }
 })
