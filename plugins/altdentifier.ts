@@ -1,11 +1,11 @@
-import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import type { IncomingHttpHeaders } from 'node:http'
 import fp from 'fastify-plugin'
 import {
   AltDentifierEventSchema, ALTDENTIFIER_KINDS, altdentifierRouteSchema, OpSchema, type AltDentifierEvent
 } from '../schemas/altdentifier.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
-import type { Callback, VerifiedRequest } from './lib/callback.js'
+import type { Callback, Plugin, VerifiedRequest } from './lib/callback.js'
 import { decodeHex } from './lib/decode.js'
 import { readDenial } from './lib/deny.js'
 import { createExplain } from './lib/diagnosis/explain.js'
@@ -130,6 +130,6 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
   })
 }
 
-export const altdentifierPlugin: FastifyPluginAsync<AltDentifierOptions> =
+export const altdentifierPlugin: Plugin<AltDentifierOptions> =
   fp(altdentifier, { name: 'fastify-verification-altdentifier', fastify: '5.x', encapsulate: true })
 export default altdentifierPlugin

@@ -1,6 +1,5 @@
 import type {
-  FastifyInstance, FastifyPluginAsync, FastifyRequest, RawServerBase, RawServerDefault,
-  RouteGenericInterface
+  FastifyInstance, FastifyRequest, RawServerBase, RawServerDefault, RouteGenericInterface
 } from 'fastify'
 import { createError } from '@fastify/error'
 import { Type, type TSchema } from '@sinclair/typebox'
@@ -11,7 +10,7 @@ import {
 } from '../schemas/humandetect.js'
 import { checkApiKey } from './lib/api-keys.js'
 import { readBaseUrl } from './lib/base-url.js'
-import type { Callback, VerifiedRequest } from './lib/callback.js'
+import type { Callback, Plugin, VerifiedRequest } from './lib/callback.js'
 import { deliveryStore, openDeliveries } from './lib/deliveries.js'
 import type { DeliveryStore } from './lib/delivery-store.js'
 import { readDenial } from './lib/deny.js'
@@ -181,6 +180,6 @@ function addOwnRoute (
 }
 
 /** Decorates the instance it is registered on, so that any of its routes can be guarded: `await` its registration. */
-export const humandetectPlugin: FastifyPluginAsync<HumanDetectOptions> =
+export const humandetectPlugin: Plugin<HumanDetectOptions> =
   fp(humandetect, { name: 'fastify-verification-humandetect', fastify: '5.x' })
 export default humandetectPlugin

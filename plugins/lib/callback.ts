@@ -41,3 +41,9 @@ export type Callback<Args extends unknown[], Result> =
 /** The same for an event whose type may be narrower too, since a schema of the user's own stands for it. */
 export type SchemaCallback<Args extends unknown[], Result> =
   Methods<Args, WithAnyRequest<Args>, Result>['plain' | 'annotated']
+
+/**
+ * A plugin for any instance of Fastify 5. `FastifyPluginAsync` would refuse the instance of another copy of Fastify,
+ * which differs to TypeScript by its version or by what packages declare on one of the two.
+ */
+export type Plugin<Options> = (instance: any, options: Options) => Promise<void>
