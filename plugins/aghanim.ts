@@ -7,7 +7,7 @@ import {
   type AghanimEvent, type Player, type PlayerVerifyData, type PlayerVerifyEvent
 } from '../schemas/aghanim.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
-import type { Callback, Plugin, SchemaCallback, VerifiedRequest } from './lib/callback.js'
+import type { Callback, SchemaCallback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
 import { decodeHex } from './lib/decode.js'
 import type { Identity } from './lib/delivery-id.js'
 import { createDenialReader, deny } from './lib/deny.js'
@@ -179,6 +179,6 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
 }
 
 export { deny }
-export const aghanimPlugin: Plugin<AghanimOptions> =
+export const aghanimPlugin: VerificationPlugin<AghanimOptions> =
   fp(aghanim, { name: 'fastify-verification-aghanim', fastify: '5.x', encapsulate: true })
 export default aghanimPlugin

@@ -5,7 +5,7 @@ import {
   AltDentifierEventSchema, ALTDENTIFIER_KINDS, altdentifierRouteSchema, OpSchema, type AltDentifierEvent
 } from '../schemas/altdentifier.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
-import type { Callback, Plugin, VerifiedRequest } from './lib/callback.js'
+import type { Callback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
 import { decodeHex } from './lib/decode.js'
 import { readDenial } from './lib/deny.js'
 import { createExplain } from './lib/diagnosis/explain.js'
@@ -130,6 +130,6 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
   })
 }
 
-export const altdentifierPlugin: Plugin<AltDentifierOptions> =
+export const altdentifierPlugin: VerificationPlugin<AltDentifierOptions> =
   fp(altdentifier, { name: 'fastify-verification-altdentifier', fastify: '5.x', encapsulate: true })
 export default altdentifierPlugin

@@ -7,7 +7,7 @@ import {
   type HumanDetectResult
 } from '../schemas/humandetect.js'
 import { createKeyCheck } from './lib/api-keys.js'
-import type { Callback, Plugin, VerifiedRequest } from './lib/callback.js'
+import type { Callback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
 import { INVALID_JSON, InvalidOption, isForbidden, type Answer } from './lib/errors.js'
 import { cacheKeys } from './lib/keys.js'
 import { anything, callback, checkOptions, path, required, type Awaitable } from './lib/options.js'
@@ -145,6 +145,6 @@ function isoText (date: Date): string {
   return Number.isNaN(date.getTime()) ? '' : date.toISOString().replace('Z', '+0000')
 }
 
-export const humandetectApiPlugin: Plugin<HumanDetectApiOptions> =
+export const humandetectApiPlugin: VerificationPlugin<HumanDetectApiOptions> =
   fp(humandetectApi, { name: 'fastify-verification-humandetect-api', fastify: '5.x', encapsulate: true })
 export default humandetectApiPlugin

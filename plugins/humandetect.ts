@@ -10,7 +10,7 @@ import {
 } from '../schemas/humandetect.js'
 import { checkApiKey } from './lib/api-keys.js'
 import { readBaseUrl } from './lib/base-url.js'
-import type { Callback, Plugin, VerifiedRequest } from './lib/callback.js'
+import type { Callback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
 import { deliveryStore, openDeliveries } from './lib/deliveries.js'
 import type { DeliveryStore } from './lib/delivery-store.js'
 import { readDenial } from './lib/deny.js'
@@ -180,6 +180,6 @@ function addOwnRoute (
 }
 
 /** Decorates the instance it is registered on, so that any of its routes can be guarded: `await` its registration. */
-export const humandetectPlugin: Plugin<HumanDetectOptions> =
+export const humandetectPlugin: VerificationPlugin<HumanDetectOptions> =
   fp(humandetect, { name: 'fastify-verification-humandetect', fastify: '5.x' })
 export default humandetectPlugin

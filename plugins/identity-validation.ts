@@ -8,7 +8,7 @@ import {
   type RequiredFilesNotification, type SessionNotification
 } from '../schemas/identity-validation.js'
 import { createAuthenticate, type PresentedMac } from './lib/authenticate.js'
-import type { Plugin, SchemaCallback, VerifiedRequest } from './lib/callback.js'
+import type { SchemaCallback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
 import { decodeBase64 } from './lib/decode.js'
 import type { Identity } from './lib/delivery-id.js'
 import { readDenial } from './lib/deny.js'
@@ -200,6 +200,6 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
   }
 }
 
-export const identityValidationPlugin: Plugin<IdentityValidationOptions> =
+export const identityValidationPlugin: VerificationPlugin<IdentityValidationOptions> =
   fp(identityValidation, { name: 'fastify-verification-identity-validation', fastify: '5.x', encapsulate: true })
 export default identityValidationPlugin

@@ -18,7 +18,7 @@ export {
 } from './provider.js'
 export { memoryDeliveries, type MemoryDeliveriesOptions } from './deliveries/memory.js'
 export { redisDeliveries, type RedisClient, type RedisDeliveriesOptions } from './deliveries/redis.js'
-export type { VerifiedRequest } from './lib/callback.js'
+export type { VerificationPlugin, VerifiedRequest } from './lib/callback.js'
 export type { Claim, DeliveryStore, StoredReply } from './lib/delivery-store.js'
 export type { DenialOptions } from './lib/deny.js'
 export type { KeyRing, SecretResolver } from './lib/keys.js'

@@ -3,7 +3,7 @@ import type { Static, TSchema } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
 import { providerRouteSchema } from '../schemas/provider.js'
 import { createAuthenticate } from './lib/authenticate.js'
-import type { Callback, Plugin, VerifiedRequest } from './lib/callback.js'
+import type { Callback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
 import { decodeBase64, decodeHex } from './lib/decode.js'
 import { CALLER, checkDefinition, parserOf, rephraseOf, type Refusal } from './lib/definition.js'
 import { checkIdentity, type Identity } from './lib/delivery-id.js'
@@ -99,7 +99,7 @@ function identifyBySigned (event: unknown, { id, mac }: Signed): Identity {
  */
 export function createProvider<
   const Headers extends readonly string[], Body extends TSchema, Reply extends TSchema | undefined = undefined
-> (definition: ProviderDefinition<Headers, Body, Reply>): Plugin<ProviderOptions<Body, Reply>> {
+> (definition: ProviderDefinition<Headers, Body, Reply>): VerificationPlugin<ProviderOptions<Body, Reply>> {
   checkDefinition(definition)
   const { name, headers, read, algorithm, secretEncoding, body, reply, scheme } = definition
   const { identify = identifyBySigned, contentTypes = [JSON_TYPE], refusal } = definition
@@ -149,4 +149,4 @@ export function createProvider<
 export { FormatRegistry, Type } from '@sinclair/typebox'
 export type * from '@sinclair/typebox'
 export { decodeBase64, decodeHex, deny, parseUnixSeconds }
-export type { Identity, Reading, VerifiedRequest }
+export type { Identity, Reading, VerificationPlugin, VerifiedRequest }

@@ -46,4 +46,4 @@ export type SchemaCallback<Args extends unknown[], Result> =
  * A plugin for any instance of Fastify 5. `FastifyPluginAsync` would refuse the instance of another copy of Fastify,
  * which differs to TypeScript by its version or by what packages declare on one of the two.
  */
-export type Plugin<Options> = (instance: any, options: Options) => Promise<void>
+export type VerificationPlugin<Options> = (instance: any, options: Options) => Promise<void>
