@@ -66,8 +66,6 @@ const PROVIDER = 'aghanim'
 const SIGNATURE = 'x-aghanim-signature'
 const TIMESTAMP = 'x-aghanim-signature-timestamp'
 const TAKEN: Answer = { ...NO_CONTENT, statusCode: 200, body: JSON.stringify({ status: 'ok' }) }
-const readDenial = createDenialReader({ code: 'not_found', message: 'Player verification failed' })
-const DENIED: Answer = readDenial(deny())!
 const SECRET_RULES = { plugin: 'aghanimPlugin', option: 'secret', algorithm: 'sha256', encoding: 'utf8' } as const
 
 /** What `readMac` reads, described for the search for mistakes. */
@@ -134,6 +132,8 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
   })
   const settings = readSettings(scope, PROVIDER, options)
   const { eventData = PlayerVerifyDataSchema } = options
+  const readDenial = createDenialReader({ code: 'not_found', message: 'Player verification failed' })
+  const denied: Answer = readDenial(deny())!
   const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret === true }
   const keysFor = createKeyLookup(options.secret, rules, scope.log)
   const checkVerify = compileOptionCheck('aghanimPlugin', 'eventData', playerVerifyEvent(eventData))
@@ -173,12 +173,12 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
     }),
     answer (result, { isVerify, asked }) {
       if (!isVerify) return { ...TAKEN, body: plainObjectJson(result) ?? TAKEN.body }
-      return result === null || result === undefined ? DENIED : writePlayer(result, asked)
+      return result === null || result === undefined ? denied : writePlayer(result, asked)
     }
   })
 }
 
 export { deny }
 export const aghanimPlugin: VerificationPlugin<AghanimOptions> =
-  fp(aghanim, { name: 'fastify-verification-aghanim', fastify: '5.x', encapsulate: true })
+  /* @__PURE__ */ fp(aghanim, { name: 'fastify-verification-aghanim', fastify: '5.x', encapsulate: true })
 export default aghanimPlugin

@@ -131,5 +131,5 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
 }
 
 export const altdentifierPlugin: VerificationPlugin<AltDentifierOptions> =
-  fp(altdentifier, { name: 'fastify-verification-altdentifier', fastify: '5.x', encapsulate: true })
+  /* @__PURE__ */ fp(altdentifier, { name: 'fastify-verification-altdentifier', fastify: '5.x', encapsulate: true })
 export default altdentifierPlugin

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import fp from 'fastify-plugin'
 import {
-  humandetectApiRouteSchema, HumanDetectResultSchema, TokenSchema, TokenVerificationSchema, type HumanDetectError,
+  humandetectApiRouteSchema, HumanDetectResultSchema, TokenVerificationSchema, type HumanDetectError,
   type HumanDetectResult
 } from '../schemas/humandetect.js'
 import { createKeyCheck } from './lib/api-keys.js'
@@ -18,6 +18,7 @@ import { seal, unseal } from './lib/seal.js'
 import type { Secret } from './lib/secrets.js'
 import { readRouteSettings, ROUTE_RULES, type RouteOptions, type WatchOptions } from './lib/settings.js'
 import { parseDateTime } from './lib/timestamp.js'
+import { LONGEST_TOKEN } from './lib/verdict.js'
 import { addVerifiedRoute } from './lib/verified-route.js'
 
 export interface HumanDetectApiOptions extends RouteOptions, WatchOptions {
@@ -116,7 +117,7 @@ export function issueToken (claims: TokenClaims & { secret: string }): string {
     throw new InvalidOption('issueToken', 'timestamp', 'must be a Date, or a date and time with an offset')
   }
   const token = seal(key!, TOKEN_PURPOSE, [identifier, text, human])
-  if (token.length > TokenSchema.maxLength!) throw new InvalidOption('issueToken', 'identifier', 'is too long')
+  if (token.length > LONGEST_TOKEN) throw new InvalidOption('issueToken', 'identifier', 'is too long')
   return token
 }
 
@@ -129,7 +130,7 @@ export function issueToken (claims: TokenClaims & { secret: string }): string {
 export function openToken ({ secret, token }: { secret: Secret, token: string }): HumanDetectResult | null {
   const keys = openerKeys(secret)
   if (typeof token !== 'string') throw new InvalidOption('openToken', 'token', 'must be a string')
-  if (token.length > TokenSchema.maxLength!) return null
+  if (token.length > LONGEST_TOKEN) return null
   for (const key of keys) {
     const claims = unseal(key, TOKEN_PURPOSE, token)
     if (claims === undefined) continue
@@ -146,5 +147,5 @@ function isoText (date: Date): string {
 }
 
 export const humandetectApiPlugin: VerificationPlugin<HumanDetectApiOptions> =
-  fp(humandetectApi, { name: 'fastify-verification-humandetect-api', fastify: '5.x', encapsulate: true })
+  /* @__PURE__ */ fp(humandetectApi, { name: 'fastify-verification-humandetect-api', fastify: '5.x', encapsulate: true })
 export default humandetectApiPlugin

@@ -181,5 +181,5 @@ function addOwnRoute (
 
 /** Decorates the instance it is registered on, so that any of its routes can be guarded: `await` its registration. */
 export const humandetectPlugin: VerificationPlugin<HumanDetectOptions> =
-  fp(humandetect, { name: 'fastify-verification-humandetect', fastify: '5.x' })
+  /* @__PURE__ */ fp(humandetect, { name: 'fastify-verification-humandetect', fastify: '5.x' })
 export default humandetectPlugin

@@ -201,5 +201,5 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
 }
 
 export const identityValidationPlugin: VerificationPlugin<IdentityValidationOptions> =
-  fp(identityValidation, { name: 'fastify-verification-identity-validation', fastify: '5.x', encapsulate: true })
+  /* @__PURE__ */ fp(identityValidation, { name: 'fastify-verification-identity-validation', fastify: '5.x', encapsulate: true })
 export default identityValidationPlugin
