@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { Pool } from 'undici'
+// By its file: Bun replaces the bare name by a module of its own, whose pools never send a request.
+import { Pool } from 'undici/index.js'
 import type { BaseUrl } from './base-url.js'
 import { parseJsonObject } from './json.js'
 import { createSlots } from './slots.js'

@@ -1,4 +1,4 @@
-import { Pool } from 'undici'
+import { Pool } from 'undici/index.js' // by its file, in whose place Bun puts nothing else
 import type { Delivery } from './senders.js'
 import { roundTo3 } from './tally.js'
 
