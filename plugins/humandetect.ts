@@ -24,6 +24,7 @@ import { compileReply } from './lib/reply.js'
 import { compileCheck, compileOptionCheck } from './lib/schema-check.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import { readRouteSettings, ROUTE_RULES, type RouteOptions } from './lib/settings.js'
+import { systemClock } from './lib/timestamp.js'
 import { createExaminer, isToken, LONGEST_TOKEN } from './lib/verdict.js'
 import { addVerifiedRoute } from './lib/verified-route.js'
 
@@ -120,7 +121,7 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
   if (unused !== undefined) throw new InvalidOption(PLUGIN, unused, 'needs "handleResult"')
 
   const { baseUrl = PUBLIC_SERVICE, allowHttp = false, timeout = 3000 } = options
-  const { maxAge = 300, skew = 300, now = Date.now } = options
+  const { maxAge = 300, skew = 300, now = systemClock } = options
   const headers = { 'x-api-key': checkApiKey(PLUGIN, 'apiKey', options.apiKey) }
   const where = readBaseUrl(PLUGIN, baseUrl, allowHttp)
   // Node's own fetch gets its dispatcher first: undici, which the client loads, installs itself where there is none.

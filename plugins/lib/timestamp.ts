@@ -20,8 +20,11 @@ export interface Freshness {
 
 export type FreshnessInput = { [K in keyof Freshness]?: Freshness[K] | undefined }
 
+/** Reads `Date.now` at each call, so that fake timers apply whether they are installed before or after registration. */
+export const systemClock = (): number => Date.now()
+
 export function freshnessOf (given: FreshnessInput): Freshness {
-  const { tolerance = 300, futureTolerance = 60, now = Date.now } = given
+  const { tolerance = 300, futureTolerance = 60, now = systemClock } = given
   return { tolerance, futureTolerance, now }
 }
 

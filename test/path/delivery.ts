@@ -423,6 +423,28 @@ t.test('an unfinished body of the wrong type does not keep its socket', async (t
   }
 })
 
+t.test('a clock that tests replace applies to plugins that were registered before, and its return to those after', async (t) => {
+  for (const provider of PROVIDERS.filter(({ timestamp }) => timestamp !== undefined)) {
+    const body = bodyOf(provider)
+    const hosts = [createHost(t).app, createHost(t).app] as const
+    const register = async (app: typeof hosts[0]) => {
+      provider.register(app, [], { now: undefined })
+      await app.ready()
+    }
+    const statuses = (timestamp: number) => Promise.all(hosts.map(async (app) =>
+      (await app.inject({ method: 'POST', url: provider.url, headers: provider.sign(body, timestamp), payload: body })).statusCode))
+    const today = Math.floor(Date.now() / 1000)
+    await register(hosts[0])
+    const clock = t.intercept(Date, 'now', { value: () => 1_600_000_000_000 })
+    await register(hosts[1])
+    t.strictSame(await statuses(1_600_000_000), [provider.success, provider.success], provider.name)
+    t.strictSame(await statuses(today), [403, 403], provider.name)
+    clock.restore()
+    t.strictSame(await statuses(1_600_000_000), [403, 403], provider.name)
+    t.strictSame(await statuses(today), [provider.success, provider.success], provider.name)
+  }
+})
+
 t.test('while one secret replaces another, both open the door', quiet(async (t) => {
   const sign = (secret: string) => signAghanim({ secret, body: BODY, timestamp: NOW })
   for (const [secret, old, fresh] of [

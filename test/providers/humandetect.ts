@@ -105,6 +105,15 @@ t.test('the edges of freshness belong to it', async (t) => {
   t.equal((await post(app, '/signup', signup(mint()))).statusCode, 503, 'a broken clock lets nobody in')
 })
 
+t.test('a clock that tests replace applies to a guard that was registered before', async (t) => {
+  const { app } = await createCircle(t)
+  const token = mint()
+  const clock = t.intercept(Date, 'now', { value: () => 1_600_000_000_000 })
+  t.equal((await post(app, '/signup', signup(token))).statusCode, 403)
+  clock.restore()
+  t.equal((await post(app, '/signup', signup(mint()))).statusCode, 201)
+})
+
 t.test('a bot that is flagged passes with a mark, and everything else still counts', async (t) => {
   const { app, service } = await createCircle(t)
   const host = createHost(t)

@@ -1,6 +1,6 @@
 import t from 'tap'
 import {
-  checkFreshness, freshnessOf, parseDateTime, parseHttpDate, parseUnixSeconds, replayWindow
+  checkFreshness, freshnessOf, parseDateTime, parseHttpDate, parseUnixSeconds, replayWindow, systemClock
 } from '../../plugins/lib/timestamp.js'
 import { NOW, now } from '../support/deliveries.js'
 import { quiet } from '../support/quiet.js'
@@ -130,7 +130,7 @@ t.test('a broken clock or timestamp is never fresh', async (t) => {
 })
 
 t.test('the defaults are those of the contract', async (t) => {
-  t.strictSame(freshnessOf({}), { tolerance: 300, futureTolerance: 60, now: Date.now })
+  t.strictSame(freshnessOf({}), { tolerance: 300, futureTolerance: 60, now: systemClock })
   t.strictSame(freshnessOf({ tolerance: undefined, futureTolerance: undefined, now: undefined }), freshnessOf({}))
   t.strictSame(freshnessOf({ tolerance: 5, futureTolerance: 0, now }), { tolerance: 5, futureTolerance: 0, now })
 })
