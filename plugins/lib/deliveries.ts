@@ -27,12 +27,8 @@ export function openDeliveries (
   const inTime = createTimeLimit(STORE_TIMEOUT)
   const wait = <T>(result: Awaitable<T>): Awaitable<T> => isThenable(result) ? inTime(result) : result
 
-  if (store.watch !== undefined) {
-    scope.addHook('onReady', function watchDeliveries (done) {
-      watch(store, scope.log)
-      done()
-    })
-  }
+  // Not in an onReady hook: where one of the host's hangs, Fastify would name ours, the last of an inner scope.
+  if (store.watch !== undefined) scope.after(() => { watch(store, scope.log) })
 
   async function giveBack (key: string, token: string): Promise<void> {
     try {

@@ -35,6 +35,6 @@ export interface DeliveryStore {
   ) => Awaitable<boolean>
   /** Gives a claim back, to be taken again. False if `token` does not hold it, or it is done. */
   release: (key: string, token: string) => Awaitable<boolean>
-  /** Called when a server that uses the store is ready: what its operator should know goes to this log. */
+  /** Called when a plugin that uses the store is registered: what its operator should know goes to this log. */
   watch?: ((log: FastifyBaseLogger) => Awaitable<void>) | undefined
 }

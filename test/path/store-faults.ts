@@ -1,3 +1,4 @@
+import type { FastifyInstance } from 'fastify'
 import { AsyncLocalStorage } from 'node:async_hooks'
 import t from 'tap'
 import {
@@ -276,7 +277,7 @@ t.test('an instance of a class is a store, and is called as one', async (t) => {
   t.equal(deliveries.watched, 1)
 })
 
-t.test('a store may watch, once the server is ready; that it throws is harmless', quiet(async (t) => {
+t.test('a store may watch, once for each plugin that uses it; that it throws is harmless', quiet(async (t) => {
   for (const [name, plugin, options] of PLUGINS) {
     for (const end of [() => {}, fail]) {
       const { app, lines } = createHost(t)
@@ -286,8 +287,6 @@ t.test('a store may watch, once the server is ready; that it throws is harmless'
         end()
       }
       app.register(plugin as never, { ...options, deliveries: { ...memoryDeliveries(), watch } } as never)
-      await app.after()
-      t.strictSame(logs, [], 'not before')
       await app.ready()
       t.equal(logs.length, 1, name)
       t.type((logs[0] as { warn: unknown }).warn, 'function')
@@ -296,6 +295,25 @@ t.test('a store may watch, once the server is ready; that it throws is harmless'
     }
   }
 }))
+
+t.test("where an onReady hook of the host's hangs, Fastify says what it says beside any plugin, whatever a store watches", async (t) => {
+  const deliveries = { ...memoryDeliveries(), watch () {} }
+  async function failureBeside (order: string, plugin: unknown, options: object): Promise<string> {
+    const { app } = createHost(t, { pluginTimeout: 20 })
+    const addHook = () => { app.addHook('onReady', function hostHangs (_done) {}) }
+    if (order === 'before') addHook()
+    await app.register(plugin as never, options as never)
+    if (order === 'after') addHook()
+    return app.ready().then(() => 'ready', ({ code, message }) => `${code} ${message}`)
+  }
+  for (const order of ['before', 'after']) {
+    const expected = await failureBeside(order, async (scope: FastifyInstance) => { scope.post('/plain', async () => 'ok') }, {})
+    t.match(expected, /^FST_ERR_HOOK_TIMEOUT/)
+    for (const [name, plugin, options] of PLUGINS) {
+      t.equal(await failureBeside(order, plugin, { ...options, deliveries }), expected, `${name}, ${order}`)
+    }
+  }
+})
 
 t.test('a watch that rejects is harmless', async (t) => {
   const deliveries = { ...memoryDeliveries(), watch: async () => fail() }
