@@ -21,7 +21,7 @@ import { readFreshness, signMac, timestampText, verifyPresented, type SignInput,
 import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
 import { compileReply, plainObjectJson, type Reply } from './lib/reply.js'
 import { compileCheck, compileOptionCheck } from './lib/schema-check.js'
-import { decorateHandler, prepareScope } from './lib/scope.js'
+import { decorateHandler, FASTIFY_RANGE, prepareScope } from './lib/scope.js'
 import type { Secret } from './lib/secrets.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/settings.js'
 import { parseUnixSeconds } from './lib/timestamp.js'
@@ -180,5 +180,5 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
 
 export { deny }
 export const aghanimPlugin: VerificationPlugin<AghanimOptions> =
-  /* @__PURE__ */ fp(aghanim, { name: 'fastify-verification-aghanim', fastify: '5.x', encapsulate: true })
+  /* @__PURE__ */ fp(aghanim, { name: 'fastify-verification-aghanim', fastify: FASTIFY_RANGE, encapsulate: true })
 export default aghanimPlugin

@@ -19,7 +19,7 @@ import { anything, callback, oneOf, path, required, retention, text } from './li
 import { readFreshness, signMac, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
 import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
 import { compileCheck } from './lib/schema-check.js'
-import { decorateHandler, prepareScope } from './lib/scope.js'
+import { decorateHandler, FASTIFY_RANGE, prepareScope } from './lib/scope.js'
 import type { Secret } from './lib/secrets.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/settings.js'
 import { addVerifiedRoute } from './lib/verified-route.js'
@@ -131,5 +131,5 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
 }
 
 export const altdentifierPlugin: VerificationPlugin<AltDentifierOptions> =
-  /* @__PURE__ */ fp(altdentifier, { name: 'fastify-verification-altdentifier', fastify: '5.x', encapsulate: true })
+  /* @__PURE__ */ fp(altdentifier, { name: 'fastify-verification-altdentifier', fastify: FASTIFY_RANGE, encapsulate: true })
 export default altdentifierPlugin

@@ -13,7 +13,7 @@ import { cacheKeys } from './lib/keys.js'
 import { anything, callback, checkOptions, path, required, type Awaitable } from './lib/options.js'
 import { compileReply } from './lib/reply.js'
 import { compileCheck } from './lib/schema-check.js'
-import { decorateHandler, prepareScope } from './lib/scope.js'
+import { decorateHandler, FASTIFY_RANGE, prepareScope } from './lib/scope.js'
 import { seal, unseal } from './lib/seal.js'
 import type { Secret } from './lib/secrets.js'
 import { readRouteSettings, ROUTE_RULES, type RouteOptions, type WatchOptions } from './lib/settings.js'
@@ -147,5 +147,5 @@ function isoText (date: Date): string {
 }
 
 export const humandetectApiPlugin: VerificationPlugin<HumanDetectApiOptions> =
-  /* @__PURE__ */ fp(humandetectApi, { name: 'fastify-verification-humandetect-api', fastify: '5.x', encapsulate: true })
+  /* @__PURE__ */ fp(humandetectApi, { name: 'fastify-verification-humandetect-api', fastify: FASTIFY_RANGE, encapsulate: true })
 export default humandetectApiPlugin

@@ -22,7 +22,7 @@ import {
 } from './lib/options.js'
 import { compileReply } from './lib/reply.js'
 import { compileCheck, compileOptionCheck } from './lib/schema-check.js'
-import { decorateHandler, prepareScope } from './lib/scope.js'
+import { decorateHandler, FASTIFY_RANGE, prepareScope } from './lib/scope.js'
 import { readRouteSettings, ROUTE_RULES, type RouteOptions } from './lib/settings.js'
 import { systemClock } from './lib/timestamp.js'
 import { createExaminer, isToken, LONGEST_TOKEN } from './lib/verdict.js'
@@ -182,5 +182,5 @@ function addOwnRoute (
 
 /** Decorates the instance it is registered on, so that any of its routes can be guarded: `await` its registration. */
 export const humandetectPlugin: VerificationPlugin<HumanDetectOptions> =
-  /* @__PURE__ */ fp(humandetect, { name: 'fastify-verification-humandetect', fastify: '5.x' })
+  /* @__PURE__ */ fp(humandetect, { name: 'fastify-verification-humandetect', fastify: FASTIFY_RANGE })
 export default humandetectPlugin

@@ -21,7 +21,7 @@ import { cacheKeys, createKeyRingLookup, findSecret, KEY_ID, type KeyRing } from
 import { anything, callback, checkOption, group, path, required, schema, type Rule } from './lib/options.js'
 import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
 import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
-import { decorateHandler, prepareScope } from './lib/scope.js'
+import { decorateHandler, FASTIFY_RANGE, prepareScope } from './lib/scope.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/settings.js'
 import { checkEndpoints, readKinds } from './lib/signed-routes.js'
 import { parseUnixSeconds } from './lib/timestamp.js'
@@ -201,5 +201,5 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
 }
 
 export const identityValidationPlugin: VerificationPlugin<IdentityValidationOptions> =
-  /* @__PURE__ */ fp(identityValidation, { name: 'fastify-verification-identity-validation', fastify: '5.x', encapsulate: true })
+  /* @__PURE__ */ fp(identityValidation, { name: 'fastify-verification-identity-validation', fastify: FASTIFY_RANGE, encapsulate: true })
 export default identityValidationPlugin

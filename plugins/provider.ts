@@ -20,7 +20,7 @@ import { JSON_TYPE } from './lib/raw-body.js'
 import { createReader, type Reading } from './lib/reading.js'
 import { compileReply, type Reply as ReplyOf } from './lib/reply.js'
 import { compileOptionCheck, typesOf } from './lib/schema-check.js'
-import { decorateHandler, prepareScope } from './lib/scope.js'
+import { decorateHandler, FASTIFY_RANGE, prepareScope } from './lib/scope.js'
 import type { Secret, SecretEncoding } from './lib/secrets.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/settings.js'
 import { parseUnixSeconds } from './lib/timestamp.js'
@@ -143,7 +143,7 @@ export function createProvider<
     })
   }
 
-  return fp(provider, { name: `fastify-verification-${name}`, fastify: '5.x', encapsulate: true })
+  return fp(provider, { name: `fastify-verification-${name}`, fastify: FASTIFY_RANGE, encapsulate: true })
 }
 
 export { FormatRegistry, Type } from '@sinclair/typebox'

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyContentTypeParser, FastifyInstance, FastifyRequest } from 'fastify'
 import type { Readable } from 'node:stream'
 import { httpErrors } from '@fastify/sensible'
 import { readBody } from './body-reader.js'
@@ -61,8 +61,7 @@ export function captureRawBody (
     done(null, payload)
   })
 
-  scope.removeAllContentTypeParsers()
-  scope.addContentTypeParser([...contentTypes], (request, payload, done) => {
+  const keepBytes: FastifyContentTypeParser = (request, payload, done) => {
     const delivery = deliveryOf(request)!
     const { bodyLimit: limit } = request.routeOptions
     const length = Number(request.headers['content-length'])
@@ -74,7 +73,11 @@ export function captureRawBody (
       if (taken) Reflect.set(request, 'rawBody', body) // unless the host's own is read-only
       done(null, body)
     })
-  })
+  }
+  scope.removeAllContentTypeParsers()
+  scope.addContentTypeParser([...contentTypes], keepBytes)
+  // Finds the types in capitals, which some versions of Fastify 5 compare as they are.
+  scope.addContentTypeParser(pattern, keepBytes)
   return endDeadline
 }
 

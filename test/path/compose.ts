@@ -15,6 +15,7 @@ import {
   type ProviderCase
 } from '../support/deliveries.js'
 import { createHost, type Line } from '../support/host.js'
+import { read } from '../support/project.js'
 import { quiet } from '../support/quiet.js'
 
 const [ALTDENTIFIER, AGHANIM, IDENTITY] = PROVIDERS as [ProviderCase, ProviderCase, ProviderCase]
@@ -123,7 +124,7 @@ beside('a JSON route of its own', (app) => {
   t.strictSame((await post(app, '/host', {})).json(), {
     statusCode: 400, code: 'FST_ERR_VALIDATION', error: 'Bad Request', message: "body must have required property 'n'"
   })
-  t.equal((await post(app, '/host', '{')).json().code, 'FST_ERR_CTP_INVALID_JSON_BODY')
+  t.equal((await post(app, '/host', '{')).statusCode, 400)
   t.equal((await post(app, '/host', 'text', 'text/plain')).statusCode, 400, 'its text parser has run')
 })
 
@@ -356,6 +357,24 @@ t.test("what a host's hook throws is answered in fixed words, without its header
   for (const provider of PROVIDERS) await works(t, app, provider, calls)
 }))
 
+t.test('a host whose hook replaces the body by what is not a stream goes on', quiet(async (t) => {
+  const { app } = createHost(t)
+  let replaces = true
+  app.addHook('preParsing', async (_request, _reply, payload) => replaces ? {} as typeof payload : payload)
+  const calls: unknown[] = []
+  registerAll(app, calls)
+  for (const provider of PROVIDERS) {
+    replaces = true
+    const reply = await deliver(app, provider)
+    t.equal(reply.statusCode, 500)
+    t.equal(reply.json().message, 'Internal Server Error')
+    t.equal(calls.length, 0)
+    replaces = false
+    await works(t, app, provider, calls)
+    calls.length = 0
+  }
+}))
+
 for (const options of [{}, { encoding: false }, { runFirst: true }] as const) {
   beside(`fastify-raw-body ${JSON.stringify(options)}`, async (app) => {
     await app.register(rawBody, options)
@@ -426,7 +445,7 @@ t.test('an onSend hook that keeps throwing shows nothing of an error that can wr
 beside('read-only decorators of the same names', (app) => {
   for (const name of HANDLERS) app.decorate(name, { getter: () => name })
 }, async (t, app) => {
-  for (const name of HANDLERS) t.equal(app.getDecorator<string>(name), name)
+  for (const name of HANDLERS) t.equal(Reflect.get(app, name), name)
 })
 
 beside("decorators named like sensible's", (app) => {
@@ -465,11 +484,12 @@ beside('decorators of the same names', (app) => {
   t.equal(reply.statusCode, 400)
   t.equal(reply.json().code, 'FST_VERIFICATION_UNKNOWN_EVENT')
   t.same(seen, [], 'no handler of the host was called')
-  for (const name of HANDLERS) app.getDecorator<() => void>(name)()
+  for (const name of HANDLERS) Reflect.get(app, name)()
   t.same(seen.splice(0), HANDLERS, "and they are still the host's")
 })
 
-t.test('each plugin has a name and a Fastify that it is for, which its host is held to', async (t) => {
+t.test('each plugin has a name and the versions of Fastify of the package, which its host is held to', async (t) => {
+  const { fastify } = JSON.parse(read('package.json')).peerDependencies
   for (const [name, plugin] of Object.entries({
     altdentifier: altdentifierPlugin,
     aghanim: aghanimPlugin,
@@ -478,7 +498,7 @@ t.test('each plugin has a name and a Fastify that it is for, which its host is h
     'humandetect-api': humandetectApiPlugin
   })) {
     const { [Symbol.for('plugin-meta')]: meta } = plugin as unknown as Record<symbol, unknown>
-    t.match(meta, { name: `fastify-verification-${name}`, fastify: '5.x' })
+    t.has(meta, { name: `fastify-verification-${name}`, fastify })
   }
 })
 
@@ -488,7 +508,6 @@ t.test("each handler is a decorator of its plugin's scope, and not of the host",
   const noted = (name: string) => {
     handlers[name] = (_event: unknown, { server }: FastifyRequest) => {
       t.equal(Reflect.get(server, name), handlers[name], name)
-      t.type(server.getDecorator(name), 'function')
       seen.push([name, HANDLERS.filter((other) => server.hasDecorator(other))])
       return PLAYER
     }

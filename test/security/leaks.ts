@@ -562,7 +562,7 @@ t.test('what a host is given shows no secret when it is printed', async (t) => {
   for (const webhook of WEBHOOKS) {
     const { app } = createHost(t)
     const handler = (_event: unknown, { server }: { server: FastifyInstance }) => {
-      seen.push(server.getDecorator(webhook.handler))
+      seen.push(Reflect.get(server, webhook.handler))
       return webhook.good
     }
     app.register(webhook.plugin, { ...webhook.options, deliveries, [webhook.handler]: handler })

@@ -34,6 +34,12 @@ t.test('a body is kept byte for byte, in pieces of any size', quiet(async (t) =>
   t.equal((await read(Readable.from(['é', Buffer.from('x')]))).body!.toString(), 'éx', 'strings, from a stream of a hook')
 }))
 
+t.test('what is not a stream ends with an error, which is not thrown', async (t) => {
+  for (const payload of [null, undefined, {}, 'text', Buffer.from('{}')]) {
+    t.type((await read(payload as never)).error, TypeError)
+  }
+})
+
 t.test('what is kept is a copy', async (t) => {
   const two = [Buffer.from('two'), Buffer.from('pieces')]
   for (const pieces of [[Buffer.from('one piece')], [Buffer.alloc(5000, 'a')], two]) {
