@@ -22,7 +22,7 @@ reporter.write('TAP version 14\n')
 /** Runs a suite to its end and passes its output on as a subtest. */
 async function run (suite) {
   const start = performance.now()
-  const env = { ...process.env, TAP_TIMEOUT: isSerial(suite) ? '300' : '90' } // in seconds
+  const env = { TAP_TIMEOUT: isSerial(suite) ? '300' : '90', ...process.env } // in seconds
   const child = spawn(process.execPath, [...OPTIONS, suite], { env, stdio: ['ignore', 'pipe', 'inherit'] })
   const chunks = []
   child.stdout.on('data', (chunk) => { chunks.push(chunk) })
