@@ -1,7 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { TSchema } from '@sinclair/typebox'
-import fp from 'fastify-plugin'
 import {
   AghanimEventSchema, aghanimRouteSchema, PlayerSchema, PlayerVerifyDataSchema, playerVerifyEvent,
   type AghanimEvent, type Player, type PlayerVerifyData, type PlayerVerifyEvent
@@ -17,11 +16,12 @@ import { NO_CONTENT, UNKNOWN_EVENT, type Answer } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/keys.js'
 import { anything, callback, path, required, schema, type Awaitable } from './lib/options.js'
+import { createPlugin } from './lib/plugin.js'
 import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
 import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
 import { compileReply, plainObjectJson, type Reply } from './lib/reply.js'
 import { compileCheck, compileOptionCheck } from './lib/schema-check.js'
-import { decorateHandler, FASTIFY_RANGE, prepareScope } from './lib/scope.js'
+import { decorateHandler, prepareScope } from './lib/scope.js'
 import type { Secret } from './lib/secrets.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/settings.js'
 import { parseUnixSeconds } from './lib/timestamp.js'
@@ -180,5 +180,5 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
 
 export { deny }
 export const aghanimPlugin: VerificationPlugin<AghanimOptions> =
-  /* @__PURE__ */ fp(aghanim, { name: 'fastify-verification-aghanim', fastify: FASTIFY_RANGE, encapsulate: true })
+  /* @__PURE__ */ createPlugin(aghanim, 'aghanim')
 export default aghanimPlugin

@@ -1,6 +1,5 @@
 import type { FastifyInstance } from 'fastify'
 import type { IncomingHttpHeaders } from 'node:http'
-import fp from 'fastify-plugin'
 import {
   AltDentifierEventSchema, ALTDENTIFIER_KINDS, altdentifierRouteSchema, OpSchema, type AltDentifierEvent
 } from '../schemas/altdentifier.js'
@@ -16,10 +15,11 @@ import { checkHttpSignature } from './lib/http-signature.js'
 import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/keys.js'
 import { assertAlgorithm } from './lib/mac.js'
 import { anything, callback, oneOf, path, required, retention, text } from './lib/options.js'
+import { createPlugin } from './lib/plugin.js'
 import { readFreshness, signMac, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
 import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
 import { compileCheck } from './lib/schema-check.js'
-import { decorateHandler, FASTIFY_RANGE, prepareScope } from './lib/scope.js'
+import { decorateHandler, prepareScope } from './lib/scope.js'
 import type { Secret } from './lib/secrets.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/settings.js'
 import { addVerifiedRoute } from './lib/verified-route.js'
@@ -131,5 +131,5 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
 }
 
 export const altdentifierPlugin: VerificationPlugin<AltDentifierOptions> =
-  /* @__PURE__ */ fp(altdentifier, { name: 'fastify-verification-altdentifier', fastify: FASTIFY_RANGE, encapsulate: true })
+  /* @__PURE__ */ createPlugin(altdentifier, 'altdentifier')
 export default altdentifierPlugin

@@ -1,7 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { createHash } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
-import fp from 'fastify-plugin'
 import {
   humandetectApiRouteSchema, HumanDetectResultSchema, TokenVerificationSchema, type HumanDetectError,
   type HumanDetectResult
@@ -11,9 +10,10 @@ import type { Callback, VerificationPlugin, VerifiedRequest } from './lib/callba
 import { INVALID_JSON, InvalidOption, isForbidden, type Answer } from './lib/errors.js'
 import { cacheKeys } from './lib/keys.js'
 import { anything, callback, checkOptions, path, required, type Awaitable } from './lib/options.js'
+import { createPlugin } from './lib/plugin.js'
 import { compileReply } from './lib/reply.js'
 import { compileCheck } from './lib/schema-check.js'
-import { decorateHandler, FASTIFY_RANGE, prepareScope } from './lib/scope.js'
+import { decorateHandler, prepareScope } from './lib/scope.js'
 import { seal, unseal } from './lib/seal.js'
 import type { Secret } from './lib/secrets.js'
 import { readRouteSettings, ROUTE_RULES, type RouteOptions, type WatchOptions } from './lib/settings.js'
@@ -147,5 +147,5 @@ function isoText (date: Date): string {
 }
 
 export const humandetectApiPlugin: VerificationPlugin<HumanDetectApiOptions> =
-  /* @__PURE__ */ fp(humandetectApi, { name: 'fastify-verification-humandetect-api', fastify: FASTIFY_RANGE, encapsulate: true })
+  /* @__PURE__ */ createPlugin(humandetectApi, 'humandetect-api')
 export default humandetectApiPlugin

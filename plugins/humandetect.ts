@@ -20,9 +20,10 @@ import { tell } from './lib/log.js'
 import {
   anything, callback, checkOptions, flag, milliseconds, mostAge, mostLead, path, required, schema
 } from './lib/options.js'
+import { FASTIFY_RANGE } from './lib/plugin.js'
 import { compileReply } from './lib/reply.js'
 import { compileCheck, compileOptionCheck } from './lib/schema-check.js'
-import { decorateHandler, FASTIFY_RANGE, prepareScope } from './lib/scope.js'
+import { decorateHandler, prepareScope } from './lib/scope.js'
 import { readRouteSettings, ROUTE_RULES, type RouteOptions } from './lib/settings.js'
 import { systemClock } from './lib/timestamp.js'
 import { createExaminer, isToken, LONGEST_TOKEN } from './lib/verdict.js'

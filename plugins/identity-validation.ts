@@ -2,7 +2,6 @@ import type { FastifyInstance } from 'fastify'
 import { randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Static, TSchema } from '@sinclair/typebox'
-import fp from 'fastify-plugin'
 import {
   identityValidationRouteSchema, RequiredFilesNotificationSchema, SessionNotificationSchema,
   type RequiredFilesNotification, type SessionNotification
@@ -19,9 +18,10 @@ import { InvalidOption, NO_CONTENT } from './lib/errors.js'
 import { readHeaders } from './lib/headers.js'
 import { cacheKeys, createKeyRingLookup, findSecret, KEY_ID, type KeyRing } from './lib/keys.js'
 import { anything, callback, checkOption, group, path, required, schema, type Rule } from './lib/options.js'
+import { createPlugin } from './lib/plugin.js'
 import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/pure.js'
 import { reject, type Rejection, type VerifyResult } from './lib/rejection.js'
-import { decorateHandler, FASTIFY_RANGE, prepareScope } from './lib/scope.js'
+import { decorateHandler, prepareScope } from './lib/scope.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/settings.js'
 import { checkEndpoints, readKinds } from './lib/signed-routes.js'
 import { parseUnixSeconds } from './lib/timestamp.js'
@@ -201,5 +201,5 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
 }
 
 export const identityValidationPlugin: VerificationPlugin<IdentityValidationOptions> =
-  /* @__PURE__ */ fp(identityValidation, { name: 'fastify-verification-identity-validation', fastify: FASTIFY_RANGE, encapsulate: true })
+  /* @__PURE__ */ createPlugin(identityValidation, 'identity-validation')
 export default identityValidationPlugin

@@ -1,6 +1,5 @@
 import type { FastifyInstance } from 'fastify'
 import type { Static, TSchema } from '@sinclair/typebox'
-import fp from 'fastify-plugin'
 import { providerRouteSchema } from '../schemas/provider.js'
 import { createAuthenticate } from './lib/authenticate.js'
 import type { Callback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
@@ -16,11 +15,12 @@ import type { Texts } from './lib/headers.js'
 import { createKeyLookup, type SecretResolver } from './lib/keys.js'
 import { assertAlgorithm, type MacAlgorithm } from './lib/mac.js'
 import { anything, callback, path, required, type Awaitable } from './lib/options.js'
+import { createPlugin } from './lib/plugin.js'
 import { JSON_TYPE } from './lib/raw-body.js'
 import { createReader, type Reading } from './lib/reading.js'
 import { compileReply, type Reply as ReplyOf } from './lib/reply.js'
 import { compileOptionCheck, typesOf } from './lib/schema-check.js'
-import { decorateHandler, FASTIFY_RANGE, prepareScope } from './lib/scope.js'
+import { decorateHandler, prepareScope } from './lib/scope.js'
 import type { Secret, SecretEncoding } from './lib/secrets.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/settings.js'
 import { parseUnixSeconds } from './lib/timestamp.js'
@@ -143,7 +143,7 @@ export function createProvider<
     })
   }
 
-  return fp(provider, { name: `fastify-verification-${name}`, fastify: FASTIFY_RANGE, encapsulate: true })
+  return createPlugin(provider, name)
 }
 
 export { FormatRegistry, Type } from '@sinclair/typebox'

@@ -1,8 +1,8 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { STATUS_CODES } from 'node:http'
 import { constants, type Http2ServerResponse } from 'node:http2'
-import { deliveryOf } from './delivery.js'
-import { describeError, errorBody, errorOf, type Answer } from './errors.js'
+import { beginDelivery, deliveryOf } from './delivery.js'
+import { describeError, errorBody, errorOf, TIMEOUT, type Answer } from './errors.js'
 import { bodyArrives } from './raw-body.js'
 import type { Reason, Report } from './report.js'
 
@@ -16,7 +16,7 @@ const REFUSALS: ReadonlyMap<number, Reason> = new Map([
   [408, 'body_timeout'], [413, 'body_too_large'], [415, 'unsupported_media_type']
 ])
 
-/** Reports an answer and sends it. */
+/** Reports an answer and sends it, unless the delivery has been answered already. */
 export type Send = (reply: FastifyReply, answer: Answer) => void
 
 /** Puts an answer into the words of the API that a route stands for. */
@@ -38,6 +38,7 @@ export function ownAnswers (
 
   const send: Send = (reply, answer) => {
     const delivery = deliveryOf(reply.request)
+    if (delivery?.answered) return
     if (answer.outcome !== 'failed' || delivery === undefined) return sendNow(reply, answer)
     // Through Fastify, so that the onError hooks of the host see the error. Its error handler is the one below.
     delivery.failure = answer
@@ -47,7 +48,7 @@ export function ownAnswers (
   function sendNow (reply: FastifyReply, answer: Answer): void {
     const { request } = reply
     const { statusCode, body } = rephrase(answer)
-    report(request, answer, statusCode)
+    reportAnswer(request, answer, statusCode)
     reply.code(statusCode)
     const isUnread = CLOSING.has(statusCode) || bodyArrives(request)
     if (request.raw.httpVersionMajor > 1) {
@@ -56,10 +57,18 @@ export function ownAnswers (
       reply.header('connection', 'close')
     }
     endBodyDeadline(request)
-    if (statusCode === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
+    if (statusCode === 503 && reply.getHeader('retry-after') === undefined) {
+      reply.header('retry-after', RETRY_AFTER_SECONDS)
+    }
     if (answer.reason === 'replayed') reply.header('idempotency-replayed', 'true')
     if (body === undefined) reply.send()
     else reply.header('content-type', JSON_TYPE).serializer(asItIs).send(body)
+  }
+
+  function reportAnswer (request: FastifyRequest, answer: Answer, statusCode: number): void {
+    report(request, answer, statusCode)
+    const delivery = deliveryOf(request) ?? beginDelivery(request)
+    delivery.answered = true
   }
 
   function handleError (error: unknown, request: FastifyRequest, reply: FastifyReply): void {
@@ -69,10 +78,21 @@ export function ownAnswers (
       delivery!.failure = undefined
       return sendNow(reply, failure)
     }
-    const { statusCode, code } = readError(error)
+    const { statusCode, code, message, retryAfter } = readError(error)
+    const answer = (code === HANDLER_TIMEOUT && answerToTimeout(request)) || errorAnswer(statusCode, code, message)
+    if (retryAfter !== undefined) reply.header('retry-after', retryAfter)
     const details = { failure: describeError(error), ...(statusCode === 415 && contentOf(request)) }
-    sendNow(reply, { ...errorAnswer(statusCode, code), details })
+    sendNow(reply, { ...answer, details })
   }
+
+  // A hook of the host that answers without an error, or hijacks the reply, is seen here alone.
+  scope.addHook('onResponse', (request, { raw, statusCode }, done) => {
+    endBodyDeadline(request)
+    if (raw.writableEnded && !deliveryOf(request)?.answered) {
+      reportAnswer(request, { ...errorAnswer(statusCode), details: ANSWERED_BY_HOOK }, statusCode)
+    }
+    done()
+  })
 
   // Hooks of the host answer as they like. Where its onSend hook keeps throwing, Fastify would print the error.
   scope.setSerializerCompiler(() => (body: unknown) => {
@@ -92,6 +112,10 @@ function closeStream (reply: FastifyReply): void {
   stream.once('finish', () => stream.close(constants.NGHTTP2_NO_ERROR))
 }
 
+const HANDLER_TIMEOUT = 'FST_ERR_HANDLER_TIMEOUT'
+const ANSWERED_BY_HOOK = { problem: 'a hook of the server has answered' }
+// RFC 9110 section 10.2.3: seconds, or an HTTP date.
+const RETRY_AFTER = /^(?:\d{1,10}|[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT)$/
 // RFC 9110 sections 8.3.1 and 8.4: what senders use in place of application/json, without parameters, and codings.
 const MEDIA_TYPE = new RegExp('^[ \\t]*(' + [
   'application/(?:json|xml|octet-stream|x-www-form-urlencoded)', 'application/[a-z0-9.-]{1,60}\\+json',
@@ -108,20 +132,37 @@ function contentOf ({ headers }: FastifyRequest): object {
   }
 }
 
-function errorAnswer (statusCode: number, code?: string): Answer {
-  const body = errorBody(statusCode, code, STATUS_CODES[statusCode]!)
+/** Returns the answer to Fastify's own time limit where it ends a handler or a body that is still arriving. */
+function answerToTimeout (request: FastifyRequest): Answer | undefined {
+  const delivery = deliveryOf(request)
+  if (delivery === undefined || delivery.answered) return undefined
+  if (delivery.event !== undefined) return TIMEOUT
+  return bodyArrives(request) ? errorAnswer(408, 'FST_VERIFICATION_BODY_TIMEOUT') : undefined
+}
+
+function errorAnswer (statusCode: number, code?: string, message = STATUS_CODES[statusCode]!): Answer {
+  const body = errorBody(statusCode, code, message)
   return statusCode < 500
     ? { statusCode, body, outcome: 'rejected', reason: REFUSALS.get(statusCode) ?? 'bad_request' }
     : { statusCode, body, outcome: 'failed', reason: 'internal_error' }
 }
 
-/** Status and code are all that a client may see of an error: no message, headers or cause. */
-function readError (error: unknown): { statusCode: number, code?: string } {
+/** What a client may see of an error. */
+interface ErrorParts { statusCode: number, code?: string, message?: string, retryAfter?: string }
+
+/**
+ * Reads the status, the code and the time to wait. The message is for clients only where a rate limit says so, as an
+ * error of http-errors does: those of body parsers quote the body. Other headers and the cause never are.
+ */
+function readError (error: unknown): ErrorParts {
   try {
-    const { statusCode, code } = Object(error) as { statusCode?: unknown, code?: unknown }
+    const { statusCode, code, expose, message, headers } = Object(error) as Record<string, unknown>
+    const { 'retry-after': lowerCase, 'Retry-After': retryAfter = lowerCase } = Object(headers) as Record<string, unknown>
     return {
       statusCode: typeof statusCode === 'number' && statusCode >= 400 && statusCode in STATUS_CODES ? statusCode : 500,
-      ...(typeof code === 'string' && code.startsWith('FST_') && { code })
+      ...(typeof code === 'string' && code.startsWith('FST_') && { code }),
+      ...(statusCode === 429 && expose === true && typeof message === 'string' && { message }),
+      ...(RETRY_AFTER.test(String(retryAfter)) && { retryAfter: String(retryAfter) })
     }
   } catch {
     return { statusCode: 500 } // a getter or a proxy that throws

@@ -4,7 +4,7 @@ import type { Readable } from 'node:stream'
 
 // Errors with the codes of Fastify's own parsers.
 const BodyTooLarge = createError<[]>('FST_ERR_CTP_BODY_TOO_LARGE', 'Request body is too large', 413, RangeError)
-const InvalidContentLength = createError<[]>(
+export const InvalidContentLength = createError<[]>(
   'FST_ERR_CTP_INVALID_CONTENT_LENGTH', 'Request body size did not match Content-Length', 400, RangeError)
 
 // Each piece of a body costs Node some microseconds, however short it is.

@@ -49,6 +49,8 @@ export interface Delivery {
   key: string | undefined
   /** The answer of a failure, while the onError hooks of the host run. */
   failure: Answer | undefined
+  /** True once its answer has been reported. */
+  answered: boolean
 }
 
 export const kDelivery = Symbol('fastify-verification.delivery')
@@ -75,7 +77,8 @@ export function beginDelivery (request: FastifyRequest): Delivery {
     id: undefined,
     event: undefined,
     key: undefined,
-    failure: undefined
+    failure: undefined,
+    answered: false
   };
   (request as Delivered)[kDelivery] = delivery
   return delivery

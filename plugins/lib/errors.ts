@@ -80,6 +80,10 @@ export const QUEUE_UNAVAILABLE =
   failed(503, 'queue_unavailable', 'QUEUE_UNAVAILABLE', 'The queue cannot take this at the moment')
 export const VERIFICATION_FAILED =
   failed(500, 'verification_failed', 'FAILED', 'The delivery could not be verified')
+export const BODY_CONSUMED: Answer = {
+  ...failed(500, 'internal_error', 'BODY_CONSUMED', 'The body was read before the plugin could read it'),
+  details: { problem: 'a hook, middleware or platform has read the body, and left no Buffer in "rawBody" of the raw request' }
+}
 export const SECRET_UNAVAILABLE =
   failed(503, 'secret_unavailable', 'SECRET_UNAVAILABLE', 'The secret cannot be had at the moment')
 

@@ -25,6 +25,12 @@ export type RunHandler<Event> = (
   timedOut: (answer: Answer) => void
 ) => void
 
+/** Logs the outcome of a handler whose delivery has been answered without it. */
+export function logLate ({ log }: FastifyRequest, provider: string, answer: Answer): void {
+  const { statusCode, reason, details } = answer
+  tell(log, 'warn', { provider, reason, statusCode, ...details }, 'handler ended after its time-out')
+}
+
 /** Runs the handler and gives its outcome as an answer. One that takes longer than `handlerTimeout` (ms) goes on. */
 export function createHandlerRunner<Event, Question> (
   work: Work<Event, Question>, handlerTimeout: number
@@ -62,8 +68,7 @@ export function createHandlerRunner<Event, Question> (
 
     const outcome = outcomeOf(result as PromiseLike<unknown>).then((value) => succeeded(value, question), failed)
     inTime(outcome, (answer) => {
-      const { statusCode, reason, details } = answer
-      tell(request.log, 'warn', { provider, reason, statusCode, ...details }, 'handler ended after its time-out')
+      logLate(request, provider, answer)
       ended(answer, true)
     }).then((answer) => ended(answer, false), () => timedOut(TIMEOUT))
   }

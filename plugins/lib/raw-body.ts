@@ -1,10 +1,10 @@
 import type { FastifyContentTypeParser, FastifyInstance, FastifyRequest } from 'fastify'
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import { httpErrors } from '@fastify/sensible'
-import { readBody } from './body-reader.js'
+import { InvalidContentLength, readBody } from './body-reader.js'
 import { createDeadlines } from './deadlines.js'
 import { beginDelivery, deliveryOf, kDelivery, type Arriving } from './delivery.js'
-import { BodyTimeout } from './errors.js'
+import { BODY_CONSUMED, BodyTimeout, errorOf } from './errors.js'
 
 export const JSON_TYPE = 'application/json'
 export const FORM_TYPE = 'application/x-www-form-urlencoded'
@@ -65,7 +65,16 @@ export function captureRawBody (
     const delivery = deliveryOf(request)!
     const { bodyLimit: limit } = request.routeOptions
     const length = Number(request.headers['content-length'])
-    readBody(payload, { limit, length, keeps: !delivery.dropsBody }, (error, body, bytes) => {
+    const { readableDidRead } = Object(payload) as Readable // a hook of the host may have put anything in its place
+    const failConsumed = (): void => {
+      delivery.failure = BODY_CONSUMED
+      done(errorOf(BODY_CONSUMED))
+    }
+    const stream = isConsumed(request, payload as Readable) ? keptBody(request) : payload
+    if (stream === undefined) return failConsumed()
+    readBody(stream as Readable, { limit, length, keeps: !delivery.dropsBody }, (error, body, bytes) => {
+      if (delivery.answered) return // by a time limit of the host
+      if (error instanceof InvalidContentLength && readableDidRead && stream === payload) return failConsumed()
       if (error !== null) return done(error)
       delivery.rawBody = body
       delivery.bytes = bytes
@@ -79,6 +88,18 @@ export function captureRawBody (
   // Finds the types in capitals, which some versions of Fastify 5 compare as they are.
   scope.addContentTypeParser(pattern, keepBytes)
   return endDeadline
+}
+
+/** Returns true if the end of a body has been read: who waits for it would wait for ever. */
+function isConsumed ({ raw }: FastifyRequest, payload: Readable): boolean {
+  const { readableEnded, destroyed } = Object(payload) as Readable
+  return readableEnded || (destroyed && payload !== raw) // where `raw` is, the client is gone
+}
+
+/** The bytes that a serverless platform, or a body parser of Express, has kept of the body that it has read. */
+function keptBody ({ raw }: FastifyRequest): Readable | undefined {
+  const { rawBody } = raw as { rawBody?: unknown }
+  return Buffer.isBuffer(rawBody) ? Readable.from([rawBody]) : undefined
 }
 
 /** Whether there is a body that has not been read to its end. */

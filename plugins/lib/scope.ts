@@ -7,9 +7,6 @@ import { captureRawBody } from './raw-body.js'
 import { createReport } from './report.js'
 import type { RouteSettings, WatchOptions } from './settings.js'
 
-/** The versions of Fastify that the plugins register with, as in the peer dependency. */
-export const FASTIFY_RANGE = '>=5.0.0 <6'
-
 /** Makes a plugin's scope one of this collection's: raw bodies, answers of its own, sensible's helpers for handlers. */
 export function prepareScope (
   scope: FastifyInstance, provider: string, settings: RouteSettings & WatchOptions,

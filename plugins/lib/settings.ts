@@ -3,8 +3,8 @@ import { deliveryStore, openDeliveries } from './deliveries.js'
 import type { DeliveryStore } from './delivery-store.js'
 import { InvalidOption } from './errors.js'
 import {
-  anyText, callback, checkOptions, flag, FRESHNESS_RULES, group, milliseconds, object, oneOf, text, whole, type Rule,
-  type Rules
+  anything, anyText, callback, checkOptions, flag, FRESHNESS_RULES, group, milliseconds, object, oneOf, text, whole,
+  type Rule, type Rules
 } from './options.js'
 import type { OnceRules } from './once.js'
 import type { DeliveryReport, RejectedDelivery } from './report.js'
@@ -98,6 +98,7 @@ export const ROUTE_RULES: Rules = {
   bodyTimeout: milliseconds,
   handlerTimeout: milliseconds,
   prefix: anyText,
+  skipOverride: anything, // of fastify-cli's test helper, which autoload hands on
   logLevel: text,
   logSerializers: {
     accepts: (value) => typeof value === 'object' && value !== null &&

@@ -10,7 +10,7 @@ import {
   describeError, forbidden, HANDLER_FAILED, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, VERIFICATION_FAILED,
   type Answer
 } from './errors.js'
-import { createHandlerRunner, type Work } from './handler.js'
+import { createHandlerRunner, logLate, type Work } from './handler.js'
 import { parseJsonObject } from './json.js'
 import { createOnce, type OnceRules } from './once.js'
 import type { Rejection } from './rejection.js'
@@ -164,7 +164,9 @@ export function addVerifiedRoute<Event, Question = unknown> (
     let sent = false
     let end: (() => void) | undefined
     const answered = (answer: Answer): void => {
-      send(reply, answer)
+      // Fastify's time limit may have answered.
+      if (!delivery.answered) send(reply, answer)
+      else if (answer.reason !== 'handler_timeout') logLate(request, provider, answer)
       sent = true
       end?.()
     }
