@@ -67,6 +67,8 @@ export function addVerifiedRoute<Event, Question = unknown> (
     schema: route.schema,
     // A host's `transform` for @fastify/swagger may know no other schemas than its own, as zod's does.
     config: { swaggerTransform: false, ...config },
+    // @fastify/response-validation knows no examples in schemas, and would keep the server from starting.
+    ...{ responseValidation: false },
     bodyLimit,
     // The schema serves types and API pages. The check that counts runs after the signature.
     validatorCompiler: () => () => true,

@@ -66,6 +66,13 @@ t.test("an option of fastify-cli's test helper, which loaders hand on, is no mis
   }
 })
 
+t.test('its replies are left out of @fastify/response-validation, which refuses schemas with examples', async (t) => {
+  const routes: object[] = []
+  const { app } = receive(t, (app) => app.addHook('onRoute', (route) => { routes.push(route) }))
+  await app.ready()
+  t.match(routes, [{ url: '/aghanim', responseValidation: false }])
+})
+
 const STAGES = ['onRequest', 'preParsing', 'preValidation', 'preHandler'] as const
 type Stage = typeof STAGES[number]
 type Hook = (request: FastifyRequest, reply: FastifyReply, ...rest: any[]) => unknown
