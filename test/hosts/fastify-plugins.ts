@@ -28,7 +28,9 @@ const [AUTH_HOOK] = blocksIn(PAGE, '## Authentication of your own') as [string]
 const [FUNCTION, MIDDIE] = blocksIn(PAGE, '## Body parsers') as [string, string]
 const [AUTOLOADED] = blocksIn(PAGE, '## fastify-cli and @fastify/autoload', 'ts') as [string]
 const [EXPORTED, GENERATED_TEST] = blocksIn(PAGE, '## fastify-cli and @fastify/autoload') as [string, string]
-const [INSTRUMENT, SENTRY] = blocksIn(read('docs/errors-and-traces.md'), '## Sentry') as [string, string]
+const ERRORS = read('docs/errors-and-traces.md')
+const [INSTRUMENT, SENTRY] = blocksIn(ERRORS, '## Sentry') as [string, string]
+const [OTEL] = blocksIn(ERRORS, '## OpenTelemetry') as [string]
 
 const env = { ...shellEnv, AGHANIM_SECRET: SECRET, ALTDENTIFIER_SECRET: SECRET, NODE_ENV: 'test' }
 const BODY = JSON.stringify({ event_type: 'player.verify', event_id: 'e-1', event_data: { player_id: 'p-canary' } })
@@ -69,8 +71,9 @@ function serverWith (lines: string, order: 'before' | 'after' = 'before'): strin
     prefix: '/webhooks', secret: process.env.AGHANIM_SECRET, verifyPlayer: () => (${JSON.stringify(REPLY)})
   })`
   return [
-    "import Fastify from 'fastify'", "import { aghanimPlugin } from 'fastify-verification/aghanim'",
-    'export const app = Fastify()', ...order === 'before' ? [lines, plugin] : [plugin, lines]
+    ...lines.includes('import Fastify ') ? [] : ["import Fastify from 'fastify'", 'const app = Fastify()'],
+    "import { aghanimPlugin } from 'fastify-verification/aghanim'",
+    ...order === 'before' ? [lines, plugin] : [plugin, lines], 'export { app }'
   ].join('\n')
 }
 
@@ -88,6 +91,7 @@ const SERVERS: Record<string, string> = {
     "import sensible from '@fastify/sensible'\nawait app.register(sensible)")),
   'registered too late': serverWith(limit(''), 'after'),
   authenticated: serverWith(AUTH_HOOK),
+  traced: serverWith(OTEL),
   validated: serverWith(`import validation from '@fastify/response-validation'
     await app.register(validation, { responseStatusCodeValidation: true })`),
   middie: importable(MIDDIE),
@@ -127,7 +131,7 @@ t.test('the projects of adopters', { skip: lacksRegistry, jobs: 8 }, async (t) =
       t.strictSame(JSON.parse(replies[2]!.body), { statusCode: 429, error: 'Too Many Requests', message })
     })),
 
-    ...['registered too late', 'authenticated'].map((name) => t.test(`nothing in the way: ${name}`, async (t) => {
+    ...['registered too late', 'authenticated', 'traced'].map((name) => t.test(`nothing in the way: ${name}`, async (t) => {
       t.strictSame((await results)[name]!.reports, [HANDLED, HANDLED, HANDLED])
     })),
 
