@@ -73,7 +73,6 @@ export function captureRawBody (
     const stream = isConsumed(request, payload as Readable) ? keptBody(request) : payload
     if (stream === undefined) return failConsumed()
     readBody(stream as Readable, { limit, length, keeps: !delivery.dropsBody }, (error, body, bytes) => {
-      if (delivery.answered) return // by a time limit of the host
       if (error instanceof InvalidContentLength && readableDidRead && stream === payload) return failConsumed()
       if (error !== null) return done(error)
       delivery.rawBody = body

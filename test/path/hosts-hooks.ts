@@ -293,6 +293,7 @@ t.test("Fastify's time-out of a body on its way is that of a slow sender, not of
   t.match(text, /^HTTP\/1\.1 408 /)
   t.match(text, 'FST_VERIFICATION_BODY_TIMEOUT')
   t.strictSame(reports.map(({ outcome, reason, status }) => [outcome, reason, status]), [['rejected', 'body_timeout', 408]])
+  await app.close() // after the rest of the body, or the end of its connection
   t.strictSame(lines.filter(({ level }) => level >= 40), [])
 })
 
