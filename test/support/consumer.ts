@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import {
-  chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync
+  chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -12,7 +12,9 @@ import { pathOf, read } from './project.js'
 // The package as it is published, and projects that use it. They are outside of the tree, whose modules they must not
 // find by accident.
 
-const { name, version, dependencies, scripts } = JSON.parse(read('package.json'))
+const { name, version, dependencies, files } = JSON.parse(read('package.json')) as {
+  name: string, version: string, dependencies: Record<string, string>, files: string[]
+}
 
 /** The environment of a shell, without what npm sets for its scripts. */
 export const shellEnv = Object.fromEntries(Object.entries(process.env)
@@ -36,10 +38,15 @@ export function packOnce (test: Test): Promise<string> {
   return packed
 }
 
-/** The same as `npm pack`, without `prepare`: that compiles tap, which takes longer than the rest. */
+/** Packs what `npm pack` would, built in a folder of its own: several suites may do so at the same time. */
 async function pack (folder: string): Promise<string> {
-  await runIn(pathOf('.'), 'sh', '-c', scripts.prepack)
-  await runIn(pathOf('.'), 'npm', 'pack', '--silent', '--ignore-scripts', '--pack-destination', folder)
+  const staging = join(folder, 'package')
+  const entries = ['package.json', 'README.md', 'LICENSE', ...files].map((path) => path.split('/')[0]!)
+  for (const entry of new Set(entries)) {
+    if (entry !== 'dist') cpSync(pathOf(entry), join(staging, entry), { recursive: true })
+  }
+  await runIn(pathOf('.'), 'npm', 'run', '-s', 'build', '--', '--outDir', join(staging, 'dist'))
+  await runIn(staging, 'npm', 'pack', '--silent', '--ignore-scripts', '--pack-destination', folder)
   return join(folder, `${name}-${version}.tgz`)
 }
 
