@@ -208,6 +208,20 @@ t.test('a host that answers before the body is here is not answered over', async
   t.strictSame(warnings(lines), [])
 })
 
+t.test('a host that hijacks a reply before the body is here is not answered over', async (t) => {
+  const { app, lines } = createServer(t, { bodyTimeout: 10 })
+  app.addHook('onRoute', (route) => {
+    route.preParsing = (_request, reply) => {
+      reply.hijack()
+      setTimeout(() => reply.raw.end('of the host'), 40)
+    }
+  })
+  const request = rawRequest('/aghanim', [...pairs(AGHANIM.sign(BODY)), ['content-length', '500']], 'x')
+  const { text } = await exchange(app, [request], (text) => text.includes('of the host'))
+  t.equal(statusOf(text), 200)
+  t.strictSame(warnings(lines), [])
+})
+
 t.test('over HTTP/2 all is as over HTTP/1.1', async (t) => {
   const app = Fastify({ http2: true })
   t.teardown(() => app.close())
