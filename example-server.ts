@@ -9,17 +9,17 @@ import { Type, type Static } from '@sinclair/typebox'
 import { Queue } from 'bullmq'
 import { Redis } from 'ioredis'
 import { Registry } from 'prom-client'
-import { createSamples } from './docs/deliveries-page/samples.js'
-import { deliveriesPage } from './docs/deliveries-page/server.js'
-import { FILES_REQUIRED, tellItem, tellMember, tellPlayer, tellSession } from './docs/example/lines.js'
-import { QUEUE_NAME } from './docs/example/worker.js'
+import { createSamples } from './examples/deliveries-page/samples.js'
+import { deliveriesPage } from './examples/deliveries-page/server.js'
+import { FILES_REQUIRED, tellItem, tellMember, tellPlayer, tellSession } from './examples/messages.js'
+import { QUEUE_NAME } from './examples/worker.js'
 import {
   aghanimPlugin, altdentifierPlugin, humandetectApiPlugin, humandetectPlugin, identityValidationPlugin, issueToken,
   openToken, redisDeliveries, type HumanDetectApiOptions, type Player
 } from './plugins/index.js'
 import { collectMetrics } from './plugins/metrics.js'
 import { enqueue } from './plugins/queue.js'
-import { DEMO, DEMO_TOKEN_SECRET } from './plugins/tools/demo.js'
+import { DEMO, DEMO_TOKEN_SECRET } from './cli/demo.js'
 import { GuardErrorResponses } from './schemas/humandetect.js'
 
 /** What `/docs` says beside what the routes say themselves. */

@@ -5,21 +5,21 @@ import {
   humandetectApiRouteSchema, HumanDetectResultSchema, TokenVerificationSchema, type HumanDetectError,
   type HumanDetectResult
 } from '../schemas/humandetect.js'
-import { createKeyCheck } from './lib/api-keys.js'
+import { createKeyCheck } from './humandetect/api-keys.js'
 import type { Callback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
 import { INVALID_JSON, InvalidOption, isForbidden, type Answer } from './lib/errors.js'
-import { cacheKeys } from './lib/keys.js'
-import { anything, callback, checkOptions, path, required, type Awaitable } from './lib/options.js'
+import { cacheKeys } from './lib/signature/keys.js'
+import { anything, callback, checkOptions, path, required, type Awaitable } from './lib/rules.js'
 import { createPlugin } from './lib/plugin.js'
 import { compileReply } from './lib/reply.js'
-import { compileCheck } from './lib/schema-check.js'
+import { compileCheck } from './lib/validation.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
-import { seal, unseal } from './lib/seal.js'
-import type { Secret } from './lib/secrets.js'
-import { readRouteSettings, ROUTE_RULES, type RouteOptions, type WatchOptions } from './lib/settings.js'
-import { parseDateTime } from './lib/timestamp.js'
-import { LONGEST_TOKEN } from './lib/verdict.js'
-import { addVerifiedRoute } from './lib/verified-route.js'
+import { seal, unseal } from './humandetect/encrypted-token.js'
+import type { Secret } from './lib/signature/secrets.js'
+import { readRouteSettings, ROUTE_RULES, type RouteOptions, type WatchOptions } from './lib/options.js'
+import { parseDateTime } from './lib/signature/timestamp.js'
+import { LONGEST_TOKEN } from './humandetect/token-verifier.js'
+import { addVerifiedRoute } from './lib/pipeline.js'
 
 export interface HumanDetectApiOptions extends RouteOptions, WatchOptions {
   /** The keys with which backends may ask, in `X-API-Key`. */

@@ -8,26 +8,26 @@ import {
   HumanDetectRequestSchema, HumanDetectResultSchema, humandetectRouteSchema, UnknownTokenSchema,
   type HumanDetectRequest, type HumanDetectResult
 } from '../schemas/humandetect.js'
-import { checkApiKey } from './lib/api-keys.js'
-import { readBaseUrl } from './lib/base-url.js'
+import { checkApiKey } from './humandetect/api-keys.js'
+import { readBaseUrl } from './humandetect/base-url.js'
 import type { Callback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
-import { deliveryStore, openDeliveries } from './lib/deliveries.js'
-import type { DeliveryStore } from './lib/delivery-store.js'
+import { deliveryStore, openDeliveries } from './lib/idempotency/guarded-store.js'
+import type { DeliveryStore } from './lib/idempotency/store.js'
 import { readDenial } from './lib/deny.js'
 import { InvalidOption, NO_CONTENT } from './lib/errors.js'
-import { createGuard, type Guard, type HasHeader, type RequireHumanOptions, type VerifyTokenOptions } from './lib/guard.js'
+import { createGuard, type Guard, type HasHeader, type RequireHumanOptions, type VerifyTokenOptions } from './humandetect/guard.js'
 import { tell } from './lib/log.js'
 import {
   anything, callback, checkOptions, flag, milliseconds, mostAge, mostLead, path, required, schema
-} from './lib/options.js'
+} from './lib/rules.js'
 import { FASTIFY_RANGE } from './lib/plugin.js'
 import { compileReply } from './lib/reply.js'
-import { compileCheck, compileOptionCheck } from './lib/schema-check.js'
+import { compileCheck, compileOptionCheck } from './lib/validation.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
-import { readRouteSettings, ROUTE_RULES, type RouteOptions } from './lib/settings.js'
-import { systemClock } from './lib/timestamp.js'
-import { createExaminer, isToken, LONGEST_TOKEN } from './lib/verdict.js'
-import { addVerifiedRoute } from './lib/verified-route.js'
+import { readRouteSettings, ROUTE_RULES, type RouteOptions } from './lib/options.js'
+import { systemClock } from './lib/signature/timestamp.js'
+import { createExaminer, isToken, LONGEST_TOKEN } from './humandetect/token-verifier.js'
+import { addVerifiedRoute } from './lib/pipeline.js'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -127,7 +127,7 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
   const where = readBaseUrl(PLUGIN, baseUrl, allowHttp)
   // Node's own fetch gets its dispatcher first: undici, which the client loads, installs itself where there is none.
   Reflect.get(globalThis, 'Headers')
-  const { createJsonClient } = await import('./lib/json-client.js')
+  const { createJsonClient } = await import('./humandetect/client.js')
   const service = createJsonClient({ ...where, headers, timeout }, VERIFY_PATH)
   app.addHook('onClose', service.close)
   if (baseUrl === PUBLIC_SERVICE) {

@@ -1,9 +1,9 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { Counter, Histogram, register, type Registry } from 'prom-client'
 import { InvalidOption } from './lib/errors.js'
-import { checkOptions, type Rule } from './lib/options.js'
-import type { DeliveryReport } from './lib/report.js'
-import type { StoreReport } from './lib/store-report.js'
+import { checkOptions, type Rule } from './lib/rules.js'
+import type { DeliveryReport } from './lib/telemetry.js'
+import type { StoreReport } from './lib/idempotency/store-report.js'
 
 export interface MetricsOptions {
   /** Where the metrics are kept. Default: `prom-client`'s own `register`. */

@@ -1,10 +1,10 @@
 import type { FastifyRequest } from 'fastify'
-import type { Rephrase } from './answer.js'
+import type { Rephrase } from './response.js'
 import { errorBody, forbidden, InvalidOption, isForbidden } from './errors.js'
 import { parseForm, parseJson, parseJsonObject } from './json.js'
-import { anything, anyText, callback, checkOptions, oneOf, required, schema, text, type Rule } from './options.js'
-import { contentTypePattern, FORM_TYPE } from './raw-body.js'
-import { typesOf } from './schema-check.js'
+import { anything, anyText, callback, checkOptions, oneOf, required, schema, text, type Rule } from './rules.js'
+import { contentTypePattern, FORM_TYPE } from './body.js'
+import { typesOf } from './validation.js'
 
 /** The answer to every delivery that is not authentic. */
 export interface Refusal {

@@ -1,7 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import { createError } from '@fastify/error'
-import type { RejectionReason } from './rejection.js'
-import type { Outcome, Reason } from './report.js'
+import type { RejectionReason } from './signature/rejection.js'
+import type { Outcome, Reason } from './telemetry.js'
 
 /** A plugin was registered, or a helper called, with an option it cannot work with. Never shows the value. */
 export const InvalidOption = createError<[plugin: string, option: string, expected: string]>(

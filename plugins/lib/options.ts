@@ -1,95 +1,165 @@
+import type { FastifyInstance, LogLevel, RegisterOptions, RouteShorthandOptions } from 'fastify'
+import { deliveryStore, openDeliveries } from './idempotency/guarded-store.js'
+import type { DeliveryStore } from './idempotency/store.js'
 import { InvalidOption } from './errors.js'
+import {
+  anything, anyText, callback, checkOptions, flag, FRESHNESS_RULES, group, milliseconds, object, oneOf, text, whole,
+  type Rule, type Rules
+} from './rules.js'
+import type { OnceRules } from './idempotency/idempotency.js'
+import type { DeliveryReport, RejectedDelivery } from './telemetry.js'
+import { freshnessOf, replayWindow, type Freshness, type FreshnessInput } from './signature/timestamp.js'
 
-/** What a user's callback may return. */
-export type Awaitable<T> = T | Promise<T>
+type Maybe<T> = { -readonly [K in keyof T]?: T[K] | undefined }
 
-export interface Rule {
-  readonly accepts: (value: unknown) => boolean
-  readonly expects: string
-  readonly required?: true
-  /** The rules of its members, where it is an object. */
-  readonly members?: Rules
+/** What every plugin with a route takes. */
+export interface RouteOptions extends Maybe<RouteSettings> {
+  /** Fastify's own: put before every path of the plugin. */
+  prefix?: string
+  /** Fastify's own: the log level of the plugin's routes. */
+  logLevel?: LogLevel
+  /** Fastify's own: the log serializers of the plugin's routes. */
+  logSerializers?: NonNullable<RegisterOptions['logSerializers']>
 }
 
-/** What a plugin's options are held to, by name. */
-export type Rules = Readonly<Record<string, Rule>>
-
-// What a client can ask for: visible ASCII, no query or fragment. Fastify's own patterns are left to it.
-const PATH = /^\/[\x21\x22\x24-\x3e\x40-\x7e]*$/
-const WEEK = 7 * 24 * 3600
-const YEAR = 365 * 24 * 3600
-const LONGEST_TIMER = 2 ** 31 - 1
-
-const within = (value: unknown, least: number, most: number): boolean =>
-  typeof value === 'number' && value >= least && value <= most
-export const whole = (most: number): Rule => ({
-  accepts: (value) => Number.isInteger(value) && within(value, 1, most),
-  expects: `must be a whole number from 1 to ${most}`
-})
-export const milliseconds = whole(LONGEST_TIMER)
-
-export const flag: Rule = { accepts: (value) => typeof value === 'boolean', expects: 'must be true or false' }
-export const callback: Rule = { accepts: (value) => typeof value === 'function', expects: 'must be a function' }
-export const path: Rule = {
-  accepts: (value) => typeof value === 'string' && PATH.test(value),
-  expects: 'must be a path that starts with "/", without a query'
-}
-export const text: Rule = {
-  accepts: (value) => typeof value === 'string' && value !== '',
-  expects: 'must be a text'
-}
-export const anyText: Rule = { accepts: (value) => typeof value === 'string', expects: 'must be a text' }
-/** Compiled by what reads it. */
-export const schema: Rule = {
-  accepts: (value) => typeof value === 'object' && value !== null,
-  expects: 'must be a TypeBox schema'
-}
-/** Checked further by what reads it. */
-export const anything: Rule = { accepts: () => true, expects: '' }
-export const object: Rule = {
-  accepts: (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
-  expects: 'must be an object'
-}
-/** An object whose members have rules of their own. */
-export const group = (members: Rules): Rule => ({ ...object, members })
-export const required = (rule: Rule): Rule => ({ ...rule, required: true })
-export const oneOf = (...values: string[]): Rule => ({
-  accepts: (value) => values.includes(value as string),
-  expects: `must be one of ${values.map((value) => `"${value}"`).join(', ')}`
-})
-
-const seconds = (least: number, most: number): Rule => ({
-  accepts: (value) => within(value, least, most),
-  expects: `must be a number of seconds from ${least} to ${most}`
-})
-export const mostAge = seconds(1, WEEK)
-export const mostLead = seconds(0, WEEK)
-export const retention = seconds(1, YEAR)
-
-/** What decides whether a timestamp is fresh, for plugins and pure functions alike. */
-export const FRESHNESS_RULES: Rules = { tolerance: mostAge, futureTolerance: mostLead, now: callback }
-
-export function checkOption (plugin: string, name: string, value: unknown, { accepts, expects }: Rule): void {
-  if (value !== undefined && !accepts(value)) throw new InvalidOption(plugin, name, expects)
+/** Options that observe deliveries and decide nothing. What they throw is logged. */
+export interface WatchOptions {
+  /** Called with each delivery that is not authentic. */
+  onRejected?: ((delivery: RejectedDelivery) => void) | undefined
+  /**
+   * Called with each delivery that failed on this server, answered 500 or 503, and with the error: what the handler,
+   * the store or the resolver threw, or an error that has the code of the answer.
+   */
+  onFailed?: ((error: unknown, delivery: DeliveryReport) => void) | undefined
 }
 
-/** Throws `FST_VERIFICATION_INVALID_OPTION` for an option that is unknown, missing or of the wrong kind. */
-export function checkOptions (plugin: string, options: object, known: Rules): void {
-  if (typeof options !== 'object' || options === null) throw new InvalidOption(plugin, 'options', 'must be an object')
-  checkMembers(plugin, '', options as Record<string, unknown>, known)
+/** What every webhook plugin takes. */
+export interface WebhookOptions extends RouteOptions, WatchOptions, FreshnessInput {
+  /** Where it is kept which deliveries are handled. Default: in memory, in a store of this registration. */
+  deliveries?: DeliveryStore | undefined
+  /**
+   * After how long a delivery may be handled anew where nothing is heard of the handler that took it, as after a crash;
+   * in milliseconds, more than `handlerTimeout`. Default 60,000, or twice `handlerTimeout` if that is more.
+   */
+  lease?: number | undefined
+  /** Accept secrets that are too short to withstand guessing, with a warning in the log. Default false. */
+  allowWeakSecret?: boolean | undefined
+  /**
+   * Have the log say which mistake would explain that a delivery is not authentic, as far as trying finds out. For
+   * setting up, as it costs some 200 MACs each: refused under `NODE_ENV=production`. Default false.
+   */
+  diagnose?: boolean | undefined
 }
 
-function checkMembers (plugin: string, holder: string, given: Record<string, unknown>, known: Rules): void {
-  const rules = new Map(Object.entries(known))
-  for (const name in given) { // inherited ones count, for they are read
-    if (!rules.has(name)) throw new InvalidOption(plugin, holder + name, 'is not known')
+const HOOKS = [
+  'onRequest', 'preValidation', 'preHandler', 'onTimeout', 'onError', 'onResponse', 'onRequestAbort'
+] as const
+
+/** The options of Fastify's routes that change neither what is verified nor what is answered. */
+export type HostRouteOptions = Pick<
+  RouteShorthandOptions, typeof HOOKS[number] | 'config' | 'constraints' | 'childLoggerFactory' | 'prefixTrailingSlash'
+>
+
+/** The options of a route once their defaults are in. */
+export interface RouteSettings {
+  /** The longest body, in bytes. Default 65,536, unless the plugin names another. */
+  bodyLimit: number
+  /** How long a body may take to arrive, in milliseconds. Default 5,000. */
+  bodyTimeout: number
+  /** How long a handler may take before the sender is told to come again, in milliseconds. Default 10,000. */
+  handlerTimeout: number
+  /**
+   * Fastify's own, for the plugin's routes: hooks, `config`, `constraints`. Its hooks run before the delivery is
+   * verified, so they see bytes that nobody may have signed. Default: none.
+   */
+  routeOptions: HostRouteOptions
+}
+
+/** The options of a webhook once their defaults are in. */
+export interface Settings extends RouteSettings, WatchOptions, Freshness {
+  readonly once: OnceRules
+  readonly diagnose: boolean
+}
+
+const hook: Rule = {
+  accepts: (value) => [value].flat().every((one) => typeof one === 'function'),
+  expects: 'must be a function or an array of functions'
+}
+
+export const ROUTE_RULES: Rules = {
+  routeOptions: group({
+    ...Object.fromEntries(HOOKS.map((name) => [name, hook])),
+    config: object,
+    constraints: object,
+    childLoggerFactory: callback,
+    prefixTrailingSlash: oneOf('both', 'slash', 'no-slash')
+  }),
+  bodyLimit: whole(2 ** 30),
+  bodyTimeout: milliseconds,
+  handlerTimeout: milliseconds,
+  prefix: anyText,
+  skipOverride: anything, // of fastify-cli's test helper, which autoload hands on
+  logLevel: text,
+  logSerializers: {
+    accepts: (value) => typeof value === 'object' && value !== null &&
+      Object.values(value).every((serializer) => typeof serializer === 'function'),
+    expects: 'must be an object of functions'
   }
-  for (const [name, rule] of rules) {
-    const value = given[name]
-    if (rule.required && value === undefined) throw new InvalidOption(plugin, holder + name, 'is required')
-    checkOption(plugin, holder + name, value, rule)
-    if (rule.members !== undefined && value !== undefined) {
-      checkMembers(plugin, `${holder}${name}.`, value as Record<string, unknown>, rule.members)
+}
+
+const WEBHOOK_RULES: Rules = {
+  ...ROUTE_RULES,
+  ...FRESHNESS_RULES,
+  onRejected: callback,
+  onFailed: callback,
+  allowWeakSecret: flag,
+  diagnose: flag,
+  deliveries: deliveryStore,
+  lease: milliseconds
+}
+
+/** Throws `FST_VERIFICATION_INVALID_OPTION` unless the options are those of a webhook and the plugin's `own`. */
+export function checkWebhookOptions (plugin: string, options: WebhookOptions, own: Rules): void {
+  checkOptions(plugin, options, { ...WEBHOOK_RULES, ...own })
+  if (options.diagnose && process.env['NODE_ENV'] === 'production') {
+    throw new InvalidOption(plugin, 'diagnose', 'must not be on under NODE_ENV=production')
+  }
+  const route = readRouteSettings(options)
+  if (leaseOf(options, route) <= route.handlerTimeout) {
+    throw new InvalidOption(plugin, 'lease', 'must be longer than "handlerTimeout"')
+  }
+}
+
+/** A route's options with their defaults, read once: what the caller does to the object later changes nothing. */
+export function readRouteSettings (options: RouteOptions, bodyLimit = 65_536): RouteSettings {
+  return {
+    bodyLimit: options.bodyLimit ?? bodyLimit,
+    bodyTimeout: options.bodyTimeout ?? 5_000,
+    handlerTimeout: options.handlerTimeout ?? 10_000,
+    routeOptions: options.routeOptions ?? {}
+  }
+}
+
+/** The same for a webhook. */
+export function readSettings (
+  scope: FastifyInstance, provider: string, options: WebhookOptions, bodyLimit?: number
+): Settings {
+  const route = readRouteSettings(options, bodyLimit)
+  const freshness = freshnessOf(options)
+  return {
+    ...route,
+    ...freshness,
+    onRejected: options.onRejected,
+    onFailed: options.onFailed,
+    diagnose: options.diagnose === true,
+    once: {
+      deliveries: openDeliveries(scope, provider, options.deliveries),
+      lease: leaseOf(options, route),
+      replayWindow: replayWindow(freshness)
     }
   }
+}
+
+function leaseOf ({ lease }: WebhookOptions, { handlerTimeout }: RouteSettings): number {
+  return lease ?? Math.max(60_000, 2 * handlerTimeout)
 }

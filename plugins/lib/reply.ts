@@ -1,7 +1,7 @@
 import type { Static, TSchema } from '@sinclair/typebox'
 import type { Answer } from './errors.js'
 import { jsonDataOf } from './json-data.js'
-import { compileCheck } from './schema-check.js'
+import { compileCheck } from './validation.js'
 
 /** A value of a reply's type, in which each optional member may also be null, which leaves it out. */
 export type Reply<T> = T extends readonly (infer Element)[] ? readonly Reply<Element>[]

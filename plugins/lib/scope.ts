@@ -1,11 +1,11 @@
 import type { FastifyInstance } from 'fastify'
 import sensible from '@fastify/sensible'
-import { ownAnswers, type Rephrase, type Send } from './answer.js'
+import { ownAnswers, type Rephrase, type Send } from './response.js'
 import { describeError } from './errors.js'
 import { tell } from './log.js'
-import { captureRawBody } from './raw-body.js'
-import { createReport } from './report.js'
-import type { RouteSettings, WatchOptions } from './settings.js'
+import { captureRawBody } from './body.js'
+import { createReport } from './telemetry.js'
+import type { RouteSettings, WatchOptions } from './options.js'
 
 /** Makes a plugin's scope one of this collection's: raw bodies, answers of its own, sensible's helpers for handlers. */
 export function prepareScope (

@@ -1,7 +1,7 @@
 import type { TSchema } from '@sinclair/typebox'
-import { plainPath } from './endpoint.js'
+import { plainPath } from './signature/endpoint.js'
 import { InvalidOption } from './errors.js'
-import { compileOptionCheck, typesOf, type Check } from './schema-check.js'
+import { compileOptionCheck, typesOf, type Check } from './validation.js'
 
 /** What a plugin with several routes has for each of them. */
 export interface RouteKind<Kind extends string> {

@@ -1,5 +1,5 @@
 import type { Job, Queue } from 'bullmq'
-import { checkOptions, whole } from '../lib/options.js'
+import { checkOptions, whole } from '../lib/rules.js'
 import { isQueue, listOf, oneOrMore, type QueuedDelivery } from './queued.js'
 
 /** A job that has failed for good. */

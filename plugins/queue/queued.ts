@@ -2,7 +2,7 @@ import type { JobsOptions } from 'bullmq'
 import type { AghanimEvent } from '../../schemas/aghanim.js'
 import type { ALTDENTIFIER_KINDS, AltDentifierEvent } from '../../schemas/altdentifier.js'
 import type { RequiredFilesNotification, SessionNotification } from '../../schemas/identity-validation.js'
-import { type Rule } from '../lib/options.js'
+import { type Rule } from '../lib/rules.js'
 
 /** Of the payload. A worker refuses any other; what is added to a payload does not change it. */
 export const VERSION = 1

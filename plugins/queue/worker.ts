@@ -4,7 +4,7 @@ import {
 } from 'bullmq'
 import { describeError } from '../lib/errors.js'
 import { tell } from '../lib/log.js'
-import { callback, checkOptions, milliseconds, required, schema, text, whole, type Rule } from '../lib/options.js'
+import { callback, checkOptions, milliseconds, required, schema, text, whole, type Rule } from '../lib/rules.js'
 import { createTimeLimit } from '../lib/time-limit.js'
 import { inOrder } from './in-order.js'
 import { listOf, oneOrMore, VERSION, type KnownDelivery } from './queued.js'

@@ -112,7 +112,7 @@ t.test('from the tarball', { skip: lacksRegistry, jobs: 2 }, async (t) => {
       const [pattern] = jestOptions.transformIgnorePatterns
       const compiled = (path: string) => !new RegExp(pattern).test(path)
       t.ok(compiled('/app/node_modules/fastify-verification/dist/plugins/index.js'))
-      t.ok(compiled('/app/node_modules/.pnpm/fastify-verification@1.0.0/node_modules/fastify-verification/dist/cli.js'))
+      t.ok(compiled('/app/node_modules/.pnpm/fastify-verification@1.0.0/node_modules/fastify-verification/dist/cli/main.js'))
       t.notOk(compiled('/app/node_modules/fastify/fastify.js'))
       t.notOk(compiled('/app/node_modules/.pnpm/fastify@5.11.3/node_modules/fastify/fastify.js'))
     })

@@ -13,15 +13,15 @@ import { until } from '../support/waiting.js'
 
 // Importing it as the program that is run must run it: here into a usage error.
 const entry = process.argv
-process.argv = [entry[0]!, fileURLToPath(import.meta.resolve('../../cli.js')), 'nonsense']
+process.argv = [entry[0]!, fileURLToPath(import.meta.resolve('../../cli/main.js')), 'nonsense']
 const told = t.capture(process.stderr, 'write', () => true)
-const { start } = await import('../../cli.js')
+const { start } = await import('../../cli/main.js')
 told.restore()
 process.argv = entry
 
 // One file, which starts fast. (As it is shipped it is run by tarball.ts.)
 const program = join(t.testdir(), 'cli.mjs')
-await bundle('cli.ts', program)
+await bundle('cli/main.ts', program)
 const env = { ...process.env, NO_COLOR: '', TERM: 'xterm' }
 
 t.jobs = 8

@@ -5,10 +5,10 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isDeepStrictEqual, stripVTControlCharacters } from 'node:util'
 import t from 'tap'
-import { SEND_HELP } from '../../plugins/tools/send.js'
-import { SAMPLES, samplesOf, type Provider } from '../../plugins/tools/samples.js'
-import { SENDERS, variantsOf } from '../../plugins/tools/senders.js'
-import { VARIANTS, type Variant } from '../../plugins/tools/variants.js'
+import { SEND_HELP } from '../../cli/send.js'
+import { SAMPLES, samplesOf, type Provider } from '../../cli/samples.js'
+import { SENDERS, variantsOf } from '../../cli/senders.js'
+import { VARIANTS, type Variant } from '../../cli/variants.js'
 import { createScan } from '../support/canaries.js'
 import { commandsIn, linesOf, run, serveExample } from '../support/command-line.js'
 import { blocksOf, PAGES } from '../support/docs.js'
@@ -204,7 +204,7 @@ t.test('bad usage is one clear line, and exit status 2', async (t) => {
 t.test('what is no misuse, but a mistake of this program, is not hidden', async (t) => {
   const url = await receive(t, 200)
   const io = { stdout: { write () { throw new TypeError('broken') } }, stderr: { write () {} } }
-  const { main } = await import('../../cli.js')
+  const { main } = await import('../../cli/main.js')
   const signal = new AbortController().signal
   await t.rejects(main(['send', 'aghanim', '--url', url], { ...io, env: {}, signal }), new TypeError('broken'))
 })

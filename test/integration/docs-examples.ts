@@ -17,7 +17,7 @@ import { read } from '../support/project.js'
 import { portOf } from '../support/host.js'
 import { noRedis, startRedis } from '../support/redis.js'
 
-// The examples of all pages, run. (The commands of the command line are run by cli.ts.)
+// The examples of all pages, run. (The commands of the command line are run by cli/main.ts.)
 
 /** The block of TypeScript with this in it. */
 function example (page: string, text: string): string {

@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { signAghanim, signAltdentifier, signIdentityValidation } from '../../plugins/index.js'
-import { MISTAKES, say } from '../../plugins/lib/diagnosis/mistakes.js'
-import { DEMO } from '../../plugins/tools/demo.js'
-import { DOCTOR_HELP } from '../../plugins/tools/doctor.js'
+import { MISTAKES, say } from '../../plugins/lib/doctor/mistakes.js'
+import { DEMO } from '../../cli/demo.js'
+import { DOCTOR_HELP } from '../../cli/doctor.js'
 import { run, serveExample } from '../support/command-line.js'
 import { API_KEY, API_SECRET, NOW, SECRET, SESSIONS } from '../support/deliveries.js'
 import { bundle, PLAIN_NODE } from '../support/programs.js'
@@ -20,7 +20,7 @@ const IDENTITY = { IDENTITY_API_SECRET: API_SECRET }
 const HIDDEN = [SECRET, API_SECRET, ...Object.values(DEMO).filter((text) => text !== DEMO.IDENTITY_API_KEY)]
 
 const program = join(t.testdir(), 'cli.mjs')
-await bundle('cli.ts', program)
+await bundle('cli/main.ts', program)
 /** Arguments of `env` that run the command as its user does, without the secret of whoever runs the tests. */
 const COMMAND = ['-u', 'ALTDENTIFIER_SECRET', ...PLAIN_NODE, program]
 

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { signAghanim, signAltdentifier, signIdentityValidation } from '../../plugins/index.js'
-import { DEMO_TOKEN_SECRET } from '../../plugins/tools/demo.js'
+import { DEMO_TOKEN_SECRET } from '../../cli/demo.js'
 import { GUILD, MEMBER, PLAYER, VERIFY_EVENT } from '../support/deliveries.js'
 import { createLog, portOf, statusOf, type Test } from '../support/host.js'
 import { PLAIN, plainProgram } from '../support/programs.js'
@@ -16,9 +16,9 @@ import { until } from '../support/waiting.js'
 
 // Importing it as the program that is run must run it: here into the refusal to make secrets up.
 const entry = process.argv[1]
-process.argv[1] = fileURLToPath(import.meta.resolve('../../docs/example/worker.js'))
+process.argv[1] = fileURLToPath(import.meta.resolve('../../examples/worker.js'))
 const workerTold = t.capture(console, 'error', () => {})
-const { build: buildWorker, main: worker } = await import('../../docs/example/worker.js')
+const { build: buildWorker, main: worker } = await import('../../examples/worker.js')
 workerTold.restore()
 process.argv[1] = fileURLToPath(import.meta.resolve('../../example-server.js'))
 process.env['NODE_ENV'] = 'production'

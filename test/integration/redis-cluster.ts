@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Cluster } from 'ioredis'
 import t, { type Test } from 'tap'
-import { redisDeliveries } from '../../plugins/deliveries/redis.js'
+import { redisDeliveries } from '../../plugins/stores/redis.js'
 import { noRedis, startRedis, type RedisServer } from '../support/redis.js'
 
 // A real Redis Cluster: which node knows a delivery is decided by its key, and each call names that key alone.

@@ -3,7 +3,7 @@ import { Pool } from 'undici'
 import {
   aghanimPlugin, identityValidationPlugin, memoryDeliveries, signAghanim, signIdentityValidation, type DeliveryStore
 } from '../../plugins/index.js'
-import { SENDERS } from '../../plugins/tools/senders.js'
+import { SENDERS } from '../../cli/senders.js'
 import { API_KEY, API_SECRET, PLAYER, SECRET, VERIFY_EVENT } from '../support/deliveries.js'
 import { blocksOf } from '../support/docs.js'
 import { read } from '../support/project.js'

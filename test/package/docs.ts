@@ -2,14 +2,14 @@ import { existsSync, readdirSync } from 'node:fs'
 import { Type, type TSchema } from '@sinclair/typebox'
 import Fastify from 'fastify'
 import t from 'tap'
-import { REASONS } from '../../docs/deliveries-page/reasons.js'
+import { REASONS } from '../../examples/deliveries-page/reasons.js'
 import * as errors from '../../plugins/lib/errors.js'
 import {
   aghanimPlugin, altdentifierPlugin, humandetectApiPlugin, humandetectPlugin, identityValidationPlugin, signAghanim,
   signAltdentifier, signIdentityValidation, type Player
 } from '../../plugins/index.js'
-import { DOCTOR_HELP } from '../../plugins/tools/doctor.js'
-import { SEND_HELP } from '../../plugins/tools/send.js'
+import { DOCTOR_HELP } from '../../cli/doctor.js'
+import { SEND_HELP } from '../../cli/send.js'
 import { AghanimExamples, aghanimRouteSchema } from '../../schemas/aghanim.js'
 import { AltDentifierExamples, altdentifierRouteSchema } from '../../schemas/altdentifier.js'
 import {

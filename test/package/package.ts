@@ -6,7 +6,7 @@ import { read, root } from '../support/project.js'
 
 const { version, dependencies, engines, exports, scripts } = JSON.parse(read('package.json'))
 
-const sources = ['cli.ts', ...['plugins', 'schemas'].flatMap((folder) =>
+const sources = ['cli/main.ts', ...['plugins', 'schemas'].flatMap((folder) =>
   readdirSync(new URL(folder, root), { recursive: true, encoding: 'utf8' }).map((path) => `${folder}/${path}`))]
   .filter((path) => path.endsWith('.ts')).map(read)
 
@@ -60,7 +60,7 @@ t.test('the newest entry of CHANGELOG.md is the version of the package', async (
 })
 
 t.test('every supported Node is tried by the script and by the workflow', async (t) => {
-  const tried = /nodes=\(([\d ]+)\)/.exec(read('bench/nodes.sh'))![1]!.split(' ')
+  const tried = /nodes=\(([\d ]+)\)/.exec(read('tools/nodes.sh'))![1]!.split(' ')
   t.strictSame(/node: \[(.*)\]/.exec(read('.github/workflows/ci.yml'))![1]!.split(', '), tried)
   t.equal(engines.node, `^${tried[0]}.19 || >=${tried[1]}.12`)
 })

@@ -4,7 +4,7 @@ import t from 'tap'
 import {
   aghanimPlugin, altdentifierPlugin, identityValidationPlugin, type WebhookOptions
 } from '../../plugins/index.js'
-import { say } from '../../plugins/lib/diagnosis/mistakes.js'
+import { say } from '../../plugins/lib/doctor/mistakes.js'
 import { API_KEY, API_SECRET, FORBIDDEN, NOW, now, PLAYER, PROVIDERS, SECRET, SESSIONS } from '../support/deliveries.js'
 import { addCanaries, createHost, expectNoCanary, type Test } from '../support/host.js'
 import { quiet } from '../support/quiet.js'

@@ -7,12 +7,12 @@ import {
   signIdentityValidation, verifyAghanim, verifyAltdentifier,
   verifyIdentityValidation, type DeliveryStore, type VerifyResult
 } from '../../plugins/index.js'
-import { canonicalJson } from '../../plugins/lib/canonical-json.js'
-import { decodeBase64, decodeHex } from '../../plugins/lib/decode.js'
-import { checkHttpSignature, parseParameters } from '../../plugins/lib/http-signature.js'
-import { createMacKey } from '../../plugins/lib/mac.js'
-import { problemWithin } from '../../plugins/lib/secrets.js'
-import { freshnessOf, parseUnixSeconds } from '../../plugins/lib/timestamp.js'
+import { canonicalJson } from '../../plugins/lib/idempotency/canonical-json.js'
+import { decodeBase64, decodeHex } from '../../plugins/lib/signature/decode.js'
+import { checkHttpSignature, parseParameters } from '../../plugins/lib/signature/http-signature.js'
+import { createMacKey } from '../../plugins/lib/signature/hmac.js'
+import { problemWithin } from '../../plugins/lib/signature/secrets.js'
+import { freshnessOf, parseUnixSeconds } from '../../plugins/lib/signature/timestamp.js'
 import { API_KEY, API_SECRET, NOW, now, SECRET } from '../support/deliveries.js'
 import { applyEdit, edit } from '../support/fuzz/edits.js'
 import { readSeed } from '../support/fuzz/seed.js'

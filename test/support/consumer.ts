@@ -85,7 +85,7 @@ export function createConsumer (test: Test) {
     for (const path of [join(modules, '.bin'), installed]) mkdirSync(path, { recursive: true })
     await run('tar', '-xzf', tarball, '-C', installed, '--strip-components=1')
     for (const dependency of Object.keys(dependencies)) link(dependency)
-    const program = join(installed, 'dist/cli.js')
+    const program = join(installed, 'dist/cli/main.js')
     chmodSync(program, 0o755)
     symlinkSync(program, join(modules, '.bin', name))
   }

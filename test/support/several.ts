@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Pool } from 'undici'
-import { DEMO } from '../../plugins/tools/demo.js'
-import { repeat } from '../../plugins/tools/repeat.js'
-import { samplesOf, type Provider } from '../../plugins/tools/samples.js'
-import { SENDERS } from '../../plugins/tools/senders.js'
+import { DEMO } from '../../cli/demo.js'
+import { repeat } from '../../cli/repeat.js'
+import { samplesOf, type Provider } from '../../cli/samples.js'
+import { SENDERS } from '../../cli/senders.js'
 import type { Test } from './host.js'
 import { startNginx } from './nginx.js'
 import { bundle, PLAIN_NODE } from './programs.js'
@@ -70,7 +70,7 @@ async function createServer (test: Test, program: string, redis: string, lines: 
 async function bundleExample (test: Test): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'example-'))
   test.teardown(() => rmSync(folder, { recursive: true }))
-  cpSync(new URL('docs/deliveries-page', root), folder, { recursive: true })
+  cpSync(new URL('examples/deliveries-page', root), folder, { recursive: true })
   const program = join(folder, 'example-server.mjs')
   await bundle('example-server.ts', program, ['@fastify/swagger-ui', 'bullmq'])
   return program

@@ -1,11 +1,11 @@
 import t from 'tap'
-import { describeFailure } from '../../plugins/tools/connection.js'
-import { harmless, jsonLine } from '../../plugins/tools/harmless.js'
-import { AT_A_TIME, repeat } from '../../plugins/tools/repeat.js'
-import { SAMPLES, samplesOf, type Provider } from '../../plugins/tools/samples.js'
-import { SENDERS, variantsOf } from '../../plugins/tools/senders.js'
-import { createTally } from '../../plugins/tools/tally.js'
-import { expectationOf, isExpected } from '../../plugins/tools/verdict.js'
+import { describeFailure } from '../../cli/connection.js'
+import { harmless, jsonLine } from '../../cli/harmless.js'
+import { AT_A_TIME, repeat } from '../../cli/repeat.js'
+import { SAMPLES, samplesOf, type Provider } from '../../cli/samples.js'
+import { SENDERS, variantsOf } from '../../cli/senders.js'
+import { createTally } from '../../cli/tally.js'
+import { expectationOf, isExpected } from '../../cli/verdict.js'
 import { gateOf, until } from '../support/waiting.js'
 
 const reply = (status: number, duration = 1, headers = {}) => ({ status, headers, body: '', duration })

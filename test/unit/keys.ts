@@ -1,9 +1,9 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { inspect } from 'node:util'
 import t from 'tap'
-import { checkApiKey, createKeyCheck } from '../../plugins/lib/api-keys.js'
-import { cacheKeys, createKeyLookup, createKeyRingLookup, findSecret } from '../../plugins/lib/keys.js'
-import type { SecretRules } from '../../plugins/lib/secrets.js'
+import { checkApiKey, createKeyCheck } from '../../plugins/humandetect/api-keys.js'
+import { cacheKeys, createKeyLookup, createKeyRingLookup, findSecret } from '../../plugins/lib/signature/keys.js'
+import type { SecretRules } from '../../plugins/lib/signature/secrets.js'
 import { fakeClock } from '../support/clock.js'
 import { SECRET } from '../support/deliveries.js'
 

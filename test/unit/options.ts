@@ -1,10 +1,10 @@
 import { inspect } from 'node:util'
 import t from 'tap'
-import { readBaseUrl } from '../../plugins/lib/base-url.js'
+import { readBaseUrl } from '../../plugins/humandetect/base-url.js'
 import {
   milliseconds, mostAge, mostLead, oneOf, path, retention, text, whole, type Rule
-} from '../../plugins/lib/options.js'
-import { ROUTE_RULES } from '../../plugins/lib/settings.js'
+} from '../../plugins/lib/rules.js'
+import { ROUTE_RULES } from '../../plugins/lib/options.js'
 import { quiet } from '../support/quiet.js'
 
 const WEEK = 7 * 24 * 3600

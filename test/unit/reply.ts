@@ -2,7 +2,7 @@ import { FormatRegistry, Kind, Type, type TSchema } from '@sinclair/typebox'
 import t from 'tap'
 import { z } from 'zod'
 import { compileReply, plainObjectJson } from '../../plugins/lib/reply.js'
-import { compileCheck, compileOptionCheck } from '../../plugins/lib/schema-check.js'
+import { compileCheck, compileOptionCheck } from '../../plugins/lib/validation.js'
 
 const REPLY = Type.Object({
   name: Type.String(),

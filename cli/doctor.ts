@@ -1,0 +1,178 @@
+import { createSecretKey } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
+import { aghanimScheme, verifyAghanim } from '../plugins/aghanim.js'
+import { altdentifierScheme, verifyAltdentifier } from '../plugins/altdentifier.js'
+import { identityValidationScheme, verifyIdentityValidation } from '../plugins/identity-validation.js'
+import { diagnose } from '../plugins/lib/doctor/diagnose.js'
+import { NO_KNOWN_MISTAKE, say } from '../plugins/lib/doctor/mistakes.js'
+import type { Scheme } from '../plugins/lib/doctor/scheme.js'
+import { PUBLIC_ENDPOINT } from '../plugins/lib/signature/endpoint.js'
+import type { VerifyInput } from '../plugins/lib/signature/standalone.js'
+import type { VerifyResult } from '../plugins/lib/signature/rejection.js'
+import { secretBytes } from '../plugins/lib/signature/secrets.js'
+import { parseUnixSeconds } from '../plugins/lib/signature/timestamp.js'
+import { oneOf, readArguments } from './arguments.js'
+import { readBytes, readCurl, readMessage, type Captured } from './captured.js'
+import { harmless, jsonLine } from './harmless.js'
+import { UsageError, type Command, type Env } from './io.js'
+import { SENDERS } from './senders.js'
+
+export const DOCTOR_HELP = `usage: fastify-verification doctor <provider> [options]
+
+Says why the signature of a request that was caught does not match, by trying what senders do by mistake. Shows no
+secret and no signature. The exit status is 0 if the signature is valid, 1 if it is not, 2 if the command makes no
+sense. Providers: altdentifier, aghanim, identity-validation.
+
+  --curl <file|->     what "curl -v" printed, or the standard input: the lines with "> ", and the command if its body
+                      is in it, in single quotes
+  --headers <file|->  the headers: in lines, as a JSON object, or a whole HTTP message with its body
+  --body <file|->     the body, byte for byte
+  --secret <text>     the secret this side has. Others can see it in the list of processes and the shell keeps it:
+                      better set ALTDENTIFIER_SECRET, AGHANIM_SECRET or IDENTITY_API_SECRET. Default: the example
+                      server's demo secret
+  --api-key <text>    identity validation: whose secret it is; default: IDENTITY_API_KEY, or that of the request
+  --endpoint <path>   identity validation: the public path and query; default: those of the request
+  --json              one JSON object
+  -h, --help          this
+`
+
+const OPTIONS = {
+  curl: { type: 'string' },
+  headers: { type: 'string' },
+  body: { type: 'string' },
+  secret: { type: 'string' },
+  'api-key': { type: 'string' },
+  endpoint: { type: 'string' },
+  json: { type: 'boolean', default: false },
+  help: { type: 'boolean', short: 'h', default: false }
+} as const
+type Values = { readonly [Name in keyof typeof OPTIONS]?: string | boolean | undefined }
+
+/** What a captured request is held against. */
+interface Ours { readonly secret: string, readonly apiKey: string | undefined, readonly endpoint: string | undefined }
+interface Patient { readonly scheme: Scheme, readonly verify: (input: VerifyInput, ours: Ours) => VerifyResult }
+
+const PATIENTS = {
+  altdentifier: {
+    scheme: altdentifierScheme, verify: (input, { secret }) => verifyAltdentifier({ ...input, secret })
+  },
+  aghanim: { scheme: aghanimScheme, verify: (input, { secret }) => verifyAghanim({ ...input, secret }) },
+  'identity-validation': {
+    scheme: identityValidationScheme,
+    verify: (input, { secret, apiKey = '', endpoint }) =>
+      verifyIdentityValidation({ ...input, apiKeys: { [apiKey]: secret }, endpoint: endpoint! })
+  }
+} as const satisfies Record<string, Patient>
+type Name = keyof typeof PATIENTS
+
+interface Findings {
+  readonly valid: boolean
+  readonly reason?: string
+  /** What would explain it. */
+  readonly diagnosis?: string
+  /** What else is odd, though it decides nothing here. */
+  readonly notes: readonly string[]
+}
+
+/** Tells why a captured request is not authentic. */
+export const doctor: Command = async (argv, { stdout, env }) => {
+  const { values, positionals: [name, ...others] } = readArguments(argv, OPTIONS)
+  if (values.help) {
+    stdout.write(DOCTOR_HELP)
+    return 0
+  }
+  if (name === undefined || others.length > 0) throw new UsageError('exactly one provider is expected')
+  if (name.startsWith('humandetect')) throw new UsageError('HumanDetect signs nothing: its service checks its tokens')
+  const provider = oneOf('provider', Object.keys(PATIENTS) as Name[], name)
+  const captured = readCaptured(values)
+  const { from, ...ours } = readOurs(provider, values, env, captured)
+  const findings = examine(PATIENTS[provider], captured, ours, from)
+  const told = values.json ? jsonLine({ provider, secret: from, ...findings }) : harmless(inWords(findings, from))
+  stdout.write(`${told}\n`)
+  return findings.valid ? 0 : 1
+}
+
+function inWords ({ valid, reason, diagnosis, notes }: Findings, from: string): string {
+  const lines = valid
+    ? [`The signature is valid, by ${from}.`]
+    : [`The delivery is not authentic (${reason}), by ${from}.`, `What would explain it: ${diagnosis}.`]
+  return [...lines, ...notes.map((note) => `Note: ${note}.`)].join('\n')
+}
+
+function readCaptured ({ curl, headers, body }: Values): Captured & { readonly body: Buffer } {
+  if ((curl === undefined) === (headers === undefined)) throw new UsageError('either --curl or --headers is expected')
+  const captured = typeof curl === 'string'
+    ? readCurl(readBytes('curl', curl).toString())
+    : readMessage(readBytes('headers', headers as string))
+  const bytes = typeof body === 'string' ? readBytes('body', body) : captured.body
+  if (bytes === undefined) throw new UsageError('the body is not in there: --body is expected')
+  return { ...captured, body: bytes }
+}
+
+function readOurs (
+  provider: Name, { secret, endpoint, 'api-key': apiKey }: Values, env: Env, { headers, target }: Captured
+): Ours & { readonly from: string } {
+  const { secretName, demoSecret } = SENDERS[provider]
+  const [given, from] = typeof secret === 'string'
+    ? [secret, '--secret']
+    : [env[secretName] || demoSecret, env[secretName] ? secretName : 'the demo secret']
+  if (provider !== 'identity-validation') {
+    const [option] = Object.entries({ endpoint, 'api-key': apiKey }).find(([, value]) => value !== undefined) ?? []
+    if (option !== undefined) throw new UsageError(`--${option} is for identity-validation only`)
+    return { secret: given, from, apiKey: undefined, endpoint: undefined }
+  }
+  const path = (endpoint as string | undefined) ?? target
+  if (path === undefined || !PUBLIC_ENDPOINT.test(path)) {
+    throw new UsageError('--endpoint is expected: the public path, with its query if it has one')
+  }
+  return {
+    secret: given,
+    from,
+    apiKey: (apiKey as string | undefined) ?? (env['IDENTITY_API_KEY'] || headers['x-api-key']),
+    endpoint: path
+  }
+}
+
+function examine (
+  { scheme, verify }: Patient, { headers, body, target }: Captured & { readonly body: Buffer }, ours: Ours, from: string
+): Findings {
+  const time = parseUnixSeconds(headers[scheme.timestamp ?? ''] ?? '')
+  const notes = [...lengthNotes(headers, body), ...(time === undefined ? [] : ageNotes(time))]
+  const now = () => time! * 1000 // when it was sent, as it was caught some time ago; without a time nobody asks
+  const result = judge(() => verify({ headers, body, now }, ours), from)
+  if (result.ok) return { valid: true, notes }
+
+  const key = createSecretKey(secretBytes(ours.secret, { plugin: '', option: '', encoding: scheme.secret }))
+  const { apiKey, endpoint } = ours
+  const foreign = apiKey !== undefined && headers[scheme.keyId!] !== undefined && headers[scheme.keyId!] !== apiKey
+  const diagnosis = diagnose(scheme, {
+    headers: headers as IncomingHttpHeaders,
+    body,
+    url: target,
+    endpoint,
+    keys: foreign ? [] : [key],
+    keyIds: foreign ? [apiKey] : [],
+    others: foreign ? [{ key, mistake: say('otherApiKey', apiKey) }] : []
+  })
+  return { valid: false, reason: result.reason, diagnosis: diagnosis ?? NO_KNOWN_MISTAKE, notes }
+}
+
+/** What is wrong with a secret is said as the verifying functions say it, which never show it. */
+function judge (verify: () => VerifyResult, from: string): VerifyResult {
+  try {
+    return verify()
+  } catch (error) {
+    throw new UsageError((error as Error).message.replace(/^.*?option "\w+"/, `the secret (${from})`))
+  }
+}
+
+function lengthNotes ({ 'content-length': length }: Captured['headers'], body: Buffer): string[] {
+  if (length === undefined || Number(length) === body.length) return []
+  return [`Content-Length says ${JSON.stringify(length)}, but the body given has ${body.length} bytes`]
+}
+
+function ageNotes (time: number): string[] {
+  const age = Math.floor(Date.now() / 1000) - time
+  if (age > 300) return [`its timestamp is ${age} seconds old by now; servers take 300 unless they are told otherwise`]
+  return age < -60 ? [`its timestamp is ${-age} seconds ahead; servers take 60 unless they are told otherwise`] : []
+}

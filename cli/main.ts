@@ -1,0 +1,67 @@
+#!/usr/bin/env node
+import { realpathSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { doctor } from './doctor.js'
+import { harmless } from './harmless.js'
+import { UsageError, type Command, type Io } from './io.js'
+import { list } from './list.js'
+import { send } from './send.js'
+
+interface Entry { readonly run: Command, readonly about: string }
+
+const COMMANDS = new Map<string, Entry>([
+  ['send', { run: send, about: 'sign a delivery as a provider would, send it, and see that the answer is right' }],
+  ['doctor', { run: doctor, about: 'say why the signature of a request that was caught does not match' }],
+  ['list', { run: list, about: 'show the providers, events and variants that can be sent' }]
+])
+const NAMES = [...COMMANDS.keys()].join(', ')
+
+const HELP = `usage: fastify-verification <command> [options]
+
+${[...COMMANDS].map(([name, { about }]) => `  ${name.padEnd(8)}${about}`).join('\n')}
+
+  --help, --version; "fastify-verification <command> --help" tells more of one
+`
+
+/** Runs one command and resolves to the exit status. */
+export async function main ([name, ...rest]: readonly string[], io: Io): Promise<number> {
+  try {
+    if (name === '--help' || name === '-h') {
+      io.stdout.write(HELP)
+      return 0
+    }
+    if (name === '--version') {
+      io.stdout.write(`${createRequire(import.meta.url)('fastify-verification/package.json').version}\n`)
+      return 0
+    }
+    const command = COMMANDS.get(name ?? '')
+    if (command === undefined) throw new UsageError(`a command is expected: ${NAMES}; --help tells more`)
+    return await command.run(rest, io)
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    io.stderr.write(`fastify-verification${COMMANDS.has(name ?? '') ? ` ${name}` : ''}: ${harmless(error.message)}\n`)
+    return 2
+  }
+}
+
+/** Ends early, with a summary, on Ctrl-C, and silently where nobody reads any more. */
+export async function start (
+  process: Pick<NodeJS.Process, 'argv' | 'stdout' | 'stderr' | 'env' | 'once'>
+): Promise<number> {
+  const { argv, stdout, stderr, env } = process
+  const stop = new AbortController()
+  let interrupted = false
+  process.once('SIGINT', () => {
+    interrupted = true
+    stop.abort()
+  })
+  for (const stream of [stdout, stderr]) stream.on('error', () => stop.abort())
+  const status = await main(argv.slice(2), { stdout, stderr, env, signal: stop.signal })
+  return interrupted ? 130 : status // 128 and the number of the signal, as shells have it
+}
+
+const program = process.argv[1]
+if (program !== undefined && realpathSync(program) === fileURLToPath(import.meta.url)) {
+  process.exitCode = await start(process)
+}

@@ -1,0 +1,158 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { PUBLIC_ENDPOINT } from '../plugins/lib/signature/endpoint.js'
+import { parseJsonObject } from '../plugins/lib/json.js'
+import { KEY_ID } from '../plugins/lib/signature/keys.js'
+import { oneOf, readArguments, readCount } from './arguments.js'
+import { DEMO } from './demo.js'
+import { UsageError, type Env } from './io.js'
+import { IDENTIFIER, samplesOf, type Provider, type Sample } from './samples.js'
+import { SENDERS, variantsOf, type Delivery, type SenderOption } from './senders.js'
+import { changeOf, VARIANTS, type Variant } from './variants.js'
+
+const ORIGIN = 'http://127.0.0.1:3000' // where `npm start` listens
+const OPTIONS = {
+  url: { type: 'string' },
+  secret: { type: 'string' },
+  'api-key': { type: 'string' },
+  endpoint: { type: 'string' },
+  identifier: { type: 'string' },
+  event: { type: 'string' },
+  variant: { type: 'string', default: 'valid' },
+  body: { type: 'string' },
+  times: { type: 'string' },
+  rate: { type: 'string' },
+  json: { type: 'boolean', default: false },
+  help: { type: 'boolean', short: 'h', default: false }
+} as const
+const OWN = ['api-key', 'endpoint', 'identifier'] as const satisfies readonly SenderOption[]
+
+/** What is to be sent, how often, and how that is told. */
+export interface Order {
+  readonly provider: Provider
+  readonly event: string
+  readonly variant: Variant
+  readonly sample: Sample
+  readonly url: URL
+  readonly times: number
+  /** A second; undefined for as many as there can be. */
+  readonly rate: number | undefined
+  readonly json: boolean
+  /** Where the secret is from, in words. */
+  readonly secretFrom: string
+  /** Each a new one, signed now. */
+  readonly make: () => Delivery
+}
+
+/** What the command line asks for; undefined if that is help. Throws a `UsageError`. */
+export function readOrder (argv: readonly string[], env: Env): Order | undefined {
+  const { values, positionals: [name, ...others] } = readArguments(argv, OPTIONS)
+  if (values.help) return undefined
+  if (name === undefined || others.length > 0) throw new UsageError('exactly one provider is expected')
+  const provider = oneOf('provider', Object.keys(SENDERS) as Provider[], name)
+  const { options } = SENDERS[provider]
+  const foreign = OWN.find((option) => values[option] !== undefined && !options.includes(option))
+  if (foreign !== undefined) {
+    const owners = Object.entries(SENDERS).filter(([, { options }]) => options.includes(foreign)).map(([name]) => name)
+    throw new UsageError(`--${foreign} is for ${owners.join(', ')} only`)
+  }
+  const samples = samplesOf(provider)
+  const event = oneOf(`event of ${provider}`, Object.keys(samples), values.event ?? Object.keys(samples)[0]!)
+  const variant = oneOf('variant', Object.keys(VARIANTS) as Variant[], values.variant)
+  const reason = SENDERS[provider].without[variant]
+  if (reason !== undefined) {
+    throw new UsageError(`${provider} has no variant "${variant}", since ${reason}: one of ${variantsOf(provider).join(', ')}`)
+  }
+  const url = readUrl(values.url ?? ORIGIN + SENDERS[provider].path(event))
+  return {
+    provider,
+    event,
+    variant,
+    sample: samples[event]!,
+    url,
+    times: readCount('--times', values.times) ?? 1,
+    rate: readCount('--rate', values.rate),
+    json: values.json,
+    ...prepare({ provider, event, variant, url, values, env })
+  }
+}
+
+interface Wish extends Pick<Order, 'provider' | 'event' | 'variant' | 'url'> {
+  readonly values: { readonly [K in 'secret' | 'api-key' | 'endpoint' | 'identifier' | 'body']?: string | undefined }
+  readonly env: Env
+}
+
+/** Makes one to see whether one can be made. */
+function prepare ({ provider, event, variant, url, values, env }: Wish): Pick<Order, 'make' | 'secretFrom'> {
+  const { secretName, demoSecret, options, make: assemble } = SENDERS[provider]
+  const { alter = (signed) => signed, shift = 0, otherSecret, otherEndpoint } = changeOf(variant)
+  const given = values.secret ?? (env[secretName] || undefined)
+  const secretFrom = values.secret !== undefined ? '--secret' : given !== undefined ? secretName : 'the demo secret'
+  const apiKey = values['api-key'] ?? (env['IDENTITY_API_KEY'] || DEMO.IDENTITY_API_KEY)
+  if (options.includes('api-key') && !KEY_ID.test(apiKey)) {
+    throw new UsageError('the api-key must be visible ASCII without commas, up to 256 characters')
+  }
+  const endpoint = values.endpoint ?? url.pathname + url.search
+  if (options.includes('endpoint') && !PUBLIC_ENDPOINT.test(endpoint)) {
+    throw new UsageError('--endpoint must be a path, with its query if it has one')
+  }
+  const body = values.body === undefined ? undefined : readBody(values.body)
+  const identifier = options.includes('identifier') ? readIdentifier(values.identifier, body) : undefined
+  const { payload } = samplesOf(provider)[event]!
+
+  function make (secret = given ?? demoSecret): Delivery {
+    const now = Math.floor(Date.now() / 1000)
+    const id = randomBytes(8).readBigUInt64BE().toString()
+    return assemble({
+      body: body ?? Buffer.from(JSON.stringify({ ...payload(id, now), identifier })),
+      secret,
+      timestamp: now + shift,
+      alter,
+      endpoint: otherEndpoint ? `${endpoint}-elsewhere` : endpoint,
+      apiKey,
+      identifier: identifier ?? '',
+      human: event !== 'bot'
+    })
+  }
+
+  try {
+    make()
+  } catch (error) {
+    // As the signing functions say it, by the name it has here. They never show a value.
+    throw new UsageError((error as Error).message.replace(/^.*?option "(\w+)"/, (_all, option) =>
+      option === 'secret' ? `the secret (${secretFrom})` : `--${option}`))
+  }
+  return { secretFrom, make: () => make(otherSecret && randomBytes(32).toString('base64')) }
+}
+
+function readUrl (text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url === undefined || !/^https?:$/.test(url.protocol)) throw new UsageError('--url must be one of http: or https:')
+  if (url.username !== '' || url.password !== '') throw new UsageError('--url must not carry a name or password')
+  return url
+}
+
+/** `@` and the name of a file, or the text itself. */
+function readBody (given: string): Buffer {
+  const bytes = given.startsWith('@') ? readFile(given.slice(1)) : Buffer.from(given)
+  if (bytes.length === 0) throw new UsageError('--body must not be empty')
+  return bytes
+}
+
+function readFile (name: string): Buffer {
+  try {
+    return readFileSync(name)
+  } catch (error) {
+    throw new UsageError(`--body: cannot read ${JSON.stringify(name)} (${(error as NodeJS.ErrnoException).code})`)
+  }
+}
+
+/** Whom a token is to be about: as said, or as a body of one's own says. */
+function readIdentifier (given: string | undefined, body: Buffer | undefined): string {
+  if (body === undefined) return given ?? IDENTIFIER
+  const payload = parseJsonObject(body) as { identifier?: unknown } | undefined
+  if (payload === undefined) throw new UsageError('--body must be a JSON object, to which the token is added')
+  const identifier = given ?? payload.identifier
+  if (typeof identifier !== 'string') throw new UsageError('--identifier is needed, since the body has none')
+  return identifier
+}

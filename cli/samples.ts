@@ -1,0 +1,77 @@
+import { AghanimExamples, type AghanimEvent } from '../schemas/aghanim.js'
+import { AltDentifierExamples, type AltDentifierEvent } from '../schemas/altdentifier.js'
+import { IdentityValidationExamples } from '../schemas/identity-validation.js'
+
+/** An event as a provider sends it. */
+export interface Sample {
+  /** What it says. */
+  readonly about: string
+  /** The payload: another one for another `id` (1 to 20 digits). `seconds`: when it happens, in Unix seconds. */
+  readonly payload: (id: string, seconds: number) => object
+  /** Refused even if nothing is wrong with it. */
+  readonly refused?: true
+  /** What the same delivery gets when it comes again. */
+  readonly again: 'accepted' | 'replayed' | 'refused'
+}
+
+type Samples = Readonly<Record<string, Sample>>
+
+const { sessions, requiredFiles } = IdentityValidationExamples
+
+function altdentifier (about: string, example: AltDentifierEvent): Sample {
+  const payload = (id: string) => ({ ...example, member: { ...AltDentifierExamples.passed.member, id } })
+  return { about, payload, again: 'accepted' } // unless the receiver has set `dedupe`, nothing tells a copy
+}
+
+function aghanim (about: string, example: AghanimEvent, again: Sample['again']): Sample {
+  const payload = (id: string, seconds: number) =>
+    ({ ...example, event_time: seconds, event_id: `whevt_${id}`, request_id: `request-${id}`, transaction_id: `whtx_${id}` })
+  return { about, payload, again }
+}
+
+/** Whom HumanDetect's tokens are about. */
+export const IDENTIFIER = 'ada@example.com'
+
+/** By provider and name; the first of each provider is what is sent if nothing else is asked for. */
+export const SAMPLES = {
+  altdentifier: {
+    passed: altdentifier('OP 1: a member passed verification', AltDentifierExamples.passed),
+    started: altdentifier('OP 0: a member started verification', AltDentifierExamples.started),
+    failed: altdentifier('OP 2: a member failed verification', AltDentifierExamples.failed),
+    ignored: altdentifier('OP 3: a member ignored verification', AltDentifierExamples.ignored),
+    'wrong-account': altdentifier('OP 4: a member used another account', AltDentifierExamples['wrong-account']),
+    test: altdentifier('OP 5: a test event', AltDentifierExamples.test)
+  },
+  aghanim: {
+    'player.verify': aghanim('may this player enter?', AghanimExamples['player.verify'], 'accepted'),
+    'item.add': aghanim('a player is to get items', AghanimExamples['item.add'], 'replayed'),
+    'order.paid': aghanim('an order was paid', AghanimExamples['order.paid'], 'replayed')
+  },
+  'identity-validation': {
+    session: {
+      about: 'a session is being processed or completed',
+      payload: (id) => ({
+        ...sessions.verified, session: { ...sessions.verified.session, id: `iss-${id}` }, idempotency_key: `key-${id}`
+      }),
+      again: 'replayed'
+    },
+    'required-files': {
+      about: 'files are required (the provider publishes no sample of it)',
+      payload: (id) => ({ ...requiredFiles.notification, idempotency_key: `key-${id}` }),
+      again: 'replayed'
+    }
+  },
+  humandetect: {
+    human: { about: 'a token that shows a human', payload: () => ({ identifier: IDENTIFIER }), again: 'refused' },
+    bot: {
+      about: 'a genuine token that shows a bot: to be refused',
+      payload: () => ({ identifier: IDENTIFIER }),
+      refused: true,
+      again: 'refused'
+    }
+  }
+} satisfies Record<string, Samples>
+
+export type Provider = keyof typeof SAMPLES
+
+export const samplesOf = (provider: Provider): Samples => SAMPLES[provider]

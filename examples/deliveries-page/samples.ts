@@ -1,0 +1,69 @@
+import type { InjectOptions } from 'fastify'
+import { DEMO } from '../../cli/demo.js'
+import type { Env } from '../../cli/io.js'
+import { readOrder } from '../../cli/order.js'
+import { samplesOf, type Provider } from '../../cli/samples.js'
+import { SENDERS, variantsOf } from '../../cli/senders.js'
+import { changeOf } from '../../cli/variants.js'
+
+/** A delivery to try the server with. */
+export interface Sample {
+  readonly provider: string
+  /** `valid`, `tampered`, ... */
+  readonly kind: string
+  /** Its requests, signed now, in the order in which they are to be sent. */
+  readonly requests: () => InjectOptions[]
+}
+
+type Kind = readonly [provider: Provider, kind: string, options: readonly string[], change?: Partial<InjectOptions>]
+
+/** What the variants of `send` do not show. */
+const MORE: readonly Kind[] = [
+  ['altdentifier', 'unsigned', [], { headers: { 'content-type': 'application/json' } }],
+  ['altdentifier', 'unknown OP', ['--body', '{"OP":99}']],
+  ['aghanim', 'unknown player', [
+    '--body', '{"event_type":"player.verify","event_data":{"player_id":"1"},"event_id":"whevt_1"}'
+  ]],
+  ['aghanim', 'invalid payload', ['--body', '{"event_type":"player.verify"}']],
+  ['identity-validation', 'not JSON', ['--body', 'session=1']],
+  ['humandetect', 'bot', ['--event', 'bot']]
+]
+
+/** The event whose copy the plugin can tell from the first, if the provider has one. */
+function repeatable (provider: Provider): string[] {
+  const event = Object.entries(samplesOf(provider)).find(([, { again }]) => again === 'replayed')?.[0]
+  return event === undefined ? [] : ['--event', event]
+}
+
+/** What the command `send` would send to the example server. */
+function order (env: Env, provider: Provider, options: readonly string[]): InjectOptions & { payload: Buffer } {
+  const { url, make } = readOrder([provider, ...options], env)!
+  const { headers, body } = make()
+  return { method: 'POST', url: url.pathname, headers, payload: body }
+}
+
+/** One of each kind, for a server with the secrets of this environment. */
+export function createSamples (env: Env): Sample[] {
+  const providers = Object.keys(SENDERS) as Provider[]
+  const webhooks = providers.flatMap((provider) => {
+    const variants = variantsOf(provider).map((variant): Sample => {
+      const twice = changeOf(variant).twice === true
+      const options = ['--variant', variant, ...twice ? repeatable(provider) : []]
+      return { provider, kind: variant, requests: () => Array(twice ? 2 : 1).fill(order(env, provider, options)) }
+    })
+    const more = MORE.filter(([of]) => of === provider).map(([, kind, options, change]): Sample =>
+      ({ provider, kind, requests: () => [{ ...order(env, provider, options), ...change }] }))
+    return [...variants, ...more]
+  })
+
+  // Of the service that stands behind it: the same tokens, with the key of a backend.
+  const ask = (kind: string, variant: string, key = env['HUMANDETECT_API_KEY'] || DEMO.HUMANDETECT_API_KEY): Sample => ({
+    provider: 'humandetect-api',
+    kind,
+    requests () {
+      const { token } = JSON.parse(order(env, 'humandetect', ['--variant', variant]).payload.toString())
+      return [{ method: 'POST', url: '/v1/humandetect/verify', headers: { 'x-api-key': key }, payload: { token } }]
+    }
+  })
+  return [...webhooks, ask('valid', 'valid'), ask('malformed token', 'tampered'), ask('wrong-key', 'valid', 'another-key')]
+}

@@ -1,0 +1,41 @@
+import type {
+  AghanimEvent, AltDentifierEvent, Player, PlayerVerifyEvent, SessionNotification
+} from '../plugins/index.js'
+import type { KnownDelivery } from '../plugins/queue.js'
+
+// What the example tells of a delivery, in a line, be it in the server or in the worker.
+
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
+
+/** A name is whatever its owner likes: on a terminal it must neither begin a line of its own nor be a command. */
+function line (texts: TemplateStringsArray, ...values: unknown[]): string {
+  return String.raw({ raw: texts }, ...values.map((value) => String(value).replace(UNSEEN, '\uFFFD')))
+}
+
+export function tellMember (event: AltDentifierEvent): string {
+  if (event.OP === 5) return 'AltDentifier: test event'
+  const who = `${event.member.username ?? event.member.name ?? 'member'} (${event.member.id})`
+  switch (event.OP) {
+    case 0: return line`AltDentifier: ${who} started verification`
+    case 1: return line`AltDentifier: ${who} passed verification by ${event.method}`
+    case 2: return line`AltDentifier: ${who} failed verification by ${event.method}: ${event.reason}`
+    case 3: return line`AltDentifier: ${who} ignored verification, action ${event.action}`
+    case 4: return line`AltDentifier: ${who} verified with another account`
+  }
+}
+
+export function tellPlayer ({ trigger, event_data: asked }: PlayerVerifyEvent, player: Player | null): string {
+  return line`Aghanim: ${trigger ?? 'someone'} asks for player ${asked.player_id}: ${player?.name ?? 'denied'}`
+}
+export const tellItem = (event: AghanimEvent): string => line`Aghanim: ${event.event_type} ${event.event_id}`
+export const tellSession = ({ session }: SessionNotification): string =>
+  line`Identity validation: session ${session?.id} is ${session?.status}`
+export const FILES_REQUIRED = 'Identity validation: files are required'
+
+export function tellDelivery (delivery: KnownDelivery): string {
+  switch (delivery.provider) {
+    case 'altdentifier': return tellMember(delivery.event)
+    case 'aghanim': return tellItem(delivery.event)
+    case 'identity-validation': return delivery.kind === 'sessions' ? tellSession(delivery.event) : FILES_REQUIRED
+  }
+}

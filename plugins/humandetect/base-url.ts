@@ -1,0 +1,30 @@
+import { InvalidOption } from '../lib/errors.js'
+
+// RFC 6761 section 6.3 and RFC 6890: what never leaves the machine.
+const LOOPBACK = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/
+
+export interface BaseUrl {
+  readonly origin: string
+  /** What precedes every path, without a slash at its end. */
+  readonly prefix: string
+}
+
+/**
+ * Where requests that carry a key go. The text must be what a WHATWG parser makes of it, so that it cannot look like
+ * one host and be another: `https://api.example@evil` or `https://api.example\@evil`.
+ */
+export function readBaseUrl (plugin: string, text: unknown, allowHttp: boolean): BaseUrl {
+  const url = typeof text === 'string' && URL.canParse(text) ? new URL(text) : undefined
+  if (url === undefined || (url.href !== text && url.href !== `${text}/`)) {
+    throw new InvalidOption(plugin, 'baseUrl', 'must be an absolute URL in its normal form')
+  }
+  const { protocol, hostname, origin, pathname, href } = url
+  if (/[@?#]/.test(href)) {
+    throw new InvalidOption(plugin, 'baseUrl', 'must have no credentials, query or fragment')
+  }
+  const local = protocol === 'http:' && allowHttp && LOOPBACK.test(hostname)
+  if (protocol !== 'https:' && !local) {
+    throw new InvalidOption(plugin, 'baseUrl', 'must be https, or http on loopback with "allowHttp"')
+  }
+  return { origin, prefix: pathname.replace(/\/$/, '') }
+}

@@ -1,0 +1,94 @@
+import { setTimeout as delay } from 'node:timers/promises'
+// By its file: Bun replaces the bare name by a module of its own, whose pools never send a request.
+import { Pool } from 'undici/index.js'
+import type { BaseUrl } from './base-url.js'
+import { parseJsonObject } from '../lib/json.js'
+import { createSlots } from './semaphore.js'
+
+const MOST_BYTES = 65_536
+const MOST_CONNECTIONS = 128
+const RETRY_DELAY = { least: 20, spread: 80 } // ms
+// RFC 9110 section 8.3.1; a reply that does not say what it is counts as what was asked for.
+const JSON_TYPE = /^[ \t]*application\/json[ \t]*(?:;|$)/i
+
+/** A service's answer. `body` is undefined if it is not a plain JSON object. */
+export interface JsonAnswer {
+  readonly statusCode: number
+  readonly body: object | undefined
+}
+
+interface Service extends BaseUrl {
+  readonly headers: Readonly<Record<string, string>>
+  /** For the whole of a call, both attempts included, in milliseconds. */
+  readonly timeout: number
+}
+
+export interface JsonClient {
+  /** Rejects if there is no answer in time, or none of a bearable size. */
+  post: (body: object) => Promise<JsonAnswer>
+  close: () => Promise<void>
+}
+
+/**
+ * Posts JSON to one place over kept-alive connections. Follows no redirect, which would carry the headers along; takes
+ * no content encoding, which could inflate without bound; tries a second time after a broken connection or a 5xx.
+ */
+export function createJsonClient ({ origin, prefix, headers, timeout }: Service, path: string): JsonClient {
+  const options: Pool.Options = {
+    connections: MOST_CONNECTIONS,
+    maxResponseSize: MOST_BYTES,
+    // Said, so that no environment variable of Node's can say otherwise.
+    connect: { timeout, rejectUnauthorized: true }
+  }
+  const pool = new Pool(origin, options)
+  // For a second try: whatever made one kept-alive connection stale may have made all of them so.
+  const freshPool = new Pool(origin, { ...options, pipelining: 0 })
+  // Never more than there are connections, since undici heeds no signal in its own queue.
+  const takeSlot = createSlots(MOST_CONNECTIONS)
+
+  async function attempt (connections: Pool, body: string, signal: AbortSignal): Promise<JsonAnswer> {
+    const reply = await connections.request({
+      method: 'POST',
+      path: prefix + path,
+      headers: { ...headers, 'content-type': 'application/json', accept: 'application/json', 'accept-encoding': 'identity' },
+      body,
+      signal
+    })
+    const bytes = Buffer.from(await reply.body.arrayBuffer())
+    const { 'content-type': type = 'application/json', 'content-encoding': encoding = 'identity' } = reply.headers
+    const plain = encoding === 'identity' && typeof type === 'string' && JSON_TYPE.test(type)
+    return { statusCode: reply.statusCode, body: plain ? parseJsonObject(bytes) : undefined }
+  }
+
+  async function twice (body: string, signal: AbortSignal): Promise<JsonAnswer> {
+    try {
+      const answer = await attempt(pool, body, signal)
+      if (answer.statusCode < 500) return answer
+    } catch (error) {
+      const tooLarge = (error as { code?: unknown }).code === 'UND_ERR_RES_EXCEEDED_MAX_SIZE'
+      if (signal.aborted || tooLarge) throw error
+    }
+    await delay(RETRY_DELAY.least + Math.random() * RETRY_DELAY.spread)
+    return attempt(freshPool, body, signal)
+  }
+
+  return {
+    async post (value) {
+      const body = JSON.stringify(value)
+      const signal = AbortSignal.timeout(timeout)
+      const release = await takeSlot(signal)
+      const answer = twice(body, signal).finally(release)
+      // Nor does undici heed it while it connects.
+      return Promise.race([answer, aborted(signal)])
+    },
+    async close () {
+      await Promise.all([pool.close(), freshPool.close()])
+    }
+  }
+}
+
+function aborted (signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
+}

@@ -1,0 +1,72 @@
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import { createError } from '@fastify/error'
+import { memoryDeliveries } from '../../stores/memory.js'
+import type { Claim, DeliveryStore, StoredReply } from './store.js'
+import { describeError } from '../errors.js'
+import { tell } from '../log.js'
+import type { Awaitable, Rule } from '../rules.js'
+import { reportCalls } from './store-report.js'
+import { isThenable, outcomeOf } from '../thenable.js'
+import { createTimeLimit } from '../time-limit.js'
+
+const InvalidClaim = createError<[]>('FST_VERIFICATION_INVALID_CLAIM', 'The delivery store answered with no claim')
+const STORE_TIMEOUT = 1000
+
+export const deliveryStore: Rule = {
+  accepts: (value) => ['claim', 'complete', 'release'].every((verb) => typeof Object(value)[verb] === 'function'),
+  expects: 'must be a delivery store'
+}
+
+/**
+ * The store of a plugin, by default one of its own in memory. Made safe to rely on: no verb takes longer than a second,
+ * and a claim is one or an error. A claim that comes after its time is given back.
+ */
+export function openDeliveries (
+  scope: FastifyInstance, provider: string, store: DeliveryStore = memoryDeliveries()
+): DeliveryStore {
+  const inTime = createTimeLimit(STORE_TIMEOUT)
+  const wait = <T>(result: Awaitable<T>): Awaitable<T> => isThenable(result) ? inTime(result) : result
+
+  // Not in an onReady hook: where one of the host's hangs, Fastify would name ours, the last of an inner scope.
+  if (store.watch !== undefined) scope.after(() => { watch(store, scope.log) })
+
+  async function giveBack (key: string, token: string): Promise<void> {
+    try {
+      await store.release(key, token)
+    } catch {} // then its lease ends it
+  }
+
+  return reportCalls(provider, {
+    claim (key, fingerprint, leaseMs, tenant) {
+      const claim = store.claim(key, fingerprint, leaseMs, tenant)
+      if (!isThenable(claim)) return readClaim(claim)
+      return inTime(outcomeOf(claim).then(readClaim), (late) => {
+        if (late.state === 'claimed') giveBack(key, late.token)
+      })
+    },
+    complete: (key, token, reply, ttlMs, exactly) => wait(store.complete(key, token, reply, ttlMs, exactly)),
+    release: (key, token) => wait(store.release(key, token))
+  })
+}
+
+async function watch (store: DeliveryStore, log: FastifyBaseLogger): Promise<void> {
+  try {
+    await store.watch?.(log)
+  } catch (error) {
+    tell(log, 'warn', { failure: describeError(error) }, 'delivery store cannot be watched')
+  }
+}
+
+function readClaim (claim: unknown): Claim {
+  const { state, token, reply } = Object(claim) as { state?: unknown, token?: unknown, reply?: unknown }
+  const valid = state === 'running' || state === 'conflict' ||
+    (state === 'claimed' && typeof token === 'string') || (state === 'done' && isReply(reply))
+  if (!valid) throw new InvalidClaim()
+  return claim as Claim
+}
+
+function isReply (reply: unknown): reply is StoredReply {
+  const { statusCode, body } = Object(reply) as Record<string, unknown>
+  return Number.isInteger(statusCode) && (statusCode as number) >= 200 && (statusCode as number) < 300 &&
+    (body === undefined || typeof body === 'string')
+}

@@ -1,0 +1,130 @@
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import type { DeliveryId } from './delivery-id.js'
+import type { Claim, DeliveryStore } from './store.js'
+import { describeError, ID_REUSED, IN_PROGRESS, STORE_UNAVAILABLE, type Answer } from '../errors.js'
+import type { RunHandler } from '../handler.js'
+import { tell } from '../log.js'
+import type { Awaitable } from '../rules.js'
+import { isThenable } from '../thenable.js'
+
+export interface OnceRules {
+  readonly deliveries: DeliveryStore
+  /** How long a claim is held for a handler that does not end, in milliseconds. */
+  readonly lease: number
+  /** How long the same delivery may come again, in milliseconds. */
+  readonly replayWindow: number
+  /** Whether what comes after that is another one, even if it looks the same. */
+  readonly exactly?: boolean
+}
+
+/** The keys by which a store knows a delivery, and its tenant. */
+export interface Known {
+  /** Several where several secrets may have signed it: it is handled only if it is new under all of them. */
+  readonly ids: readonly DeliveryId[]
+  readonly tenant: string
+}
+
+export type HandleOnce<Event> =
+  (known: Known, event: Event, request: FastifyRequest, answered: (answer: Answer) => void) => void
+
+interface About { readonly provider: string, readonly delivery: string }
+interface Held { readonly key: string, readonly token: string }
+interface Claimed { readonly held: readonly Held[] }
+
+/**
+ * Runs the handler for a delivery that nobody has handled or is handling. What it ends with decides, however late: a
+ * 2xx completes the claim before it is sent, anything else gives the claim back for the sender's next try.
+ */
+export function createOnce<Event> (run: RunHandler<Event>, provider: string, rules: OnceRules): HandleOnce<Event> {
+  const { deliveries, lease, replayWindow, exactly } = rules
+
+  return (known, event, request, answered) => {
+    const { log } = request
+    const about = { provider, delivery: known.ids[0]!.key }
+    consult(() => claimAll(known), (claim) => {
+      if (!('held' in claim)) return answered(answerTo(claim))
+      run(event, request, (answer, late) => {
+        settle(claim.held, answer, about, log, () => { if (!late) answered(answer) })
+      }, answered)
+    }, (error) => {
+      answered({ ...STORE_UNAVAILABLE, details: { failure: describeError(error) }, thrown: { value: error } })
+    })
+  }
+
+  function claimAll ({ ids, tenant }: Known): Awaitable<Refused | Claimed> {
+    if (ids.length > 1) return claimEach(ids, tenant)
+    const { key, fingerprint } = ids[0]!
+    const claim = deliveries.claim(key, fingerprint, lease, tenant)
+    const read = (claim: Claim) => claim.state === 'claimed' ? { held: [{ key, token: claim.token }] } : claim
+    return isThenable(claim) ? claim.then(read) : read(claim)
+  }
+
+  async function claimEach (ids: readonly DeliveryId[], tenant: string): Promise<Refused | Claimed> {
+    const held: Held[] = []
+    try {
+      for (const { key, fingerprint } of ids) {
+        const claim = await deliveries.claim(key, fingerprint, lease, tenant)
+        if (claim.state !== 'claimed') {
+          await giveBack(held)
+          return claim
+        }
+        held.push({ key, token: claim.token })
+      }
+      return { held }
+    } catch (error) {
+      await giveBack(held)
+      throw error
+    }
+  }
+
+  async function giveBack (held: readonly Held[]): Promise<void> {
+    for (const { key, token } of held) {
+      try {
+        await deliveries.release(key, token)
+      } catch {} // then its lease ends it
+    }
+  }
+
+  /** Whatever the store says to it, the work is done or it is not, and that is what the sender is told. */
+  function settle (
+    held: readonly Held[], answer: Answer, about: About, log: FastifyBaseLogger, settled: () => void
+  ): void {
+    const { statusCode, body } = answer
+    const done = statusCode < 300
+    consult(() => each(held, ({ key, token }) => done
+      ? deliveries.complete(key, token, { statusCode, body }, replayWindow, exactly)
+      : deliveries.release(key, token)), (all) => {
+      if (!all) tell(log, 'warn', { ...about, statusCode }, 'delivery was handled, but its claim was gone')
+      settled()
+    }, (error) => {
+      const message = done ? 'delivery was handled, but its store does not confirm it' : 'claim cannot be given back'
+      tell(log, 'error', { ...about, statusCode, failure: describeError(error) }, message)
+      settled()
+    })
+  }
+}
+
+type Refused = Exclude<Claim, { state: 'claimed' }>
+const ANSWERS = { running: IN_PROGRESS, conflict: ID_REUSED }
+
+function answerTo (claim: Refused): Answer {
+  return claim.state === 'done' ? { ...claim.reply, outcome: 'duplicate', reason: 'replayed' } : ANSWERS[claim.state]
+}
+
+/** Calls a verb for each claim and returns if all held: without a promise for one claim of a synchronous store. */
+function each (held: readonly Held[], verb: (one: Held) => Awaitable<boolean>): Awaitable<boolean> {
+  if (held.length === 1) return verb(held[0]!)
+  return Promise.all(held.map(async (one) => verb(one))).then((all) => all.every(Boolean))
+}
+
+/** Goes on at once where the store answers at once. */
+function consult<T> (ask: () => Awaitable<T>, answered: (value: T) => void, failed: (error: unknown) => void): void {
+  let value: Awaitable<T>
+  try {
+    value = ask()
+  } catch (error) {
+    return failed(error)
+  }
+  if (isThenable(value)) value.then(answered, failed)
+  else answered(value)
+}

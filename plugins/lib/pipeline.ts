@@ -1,0 +1,205 @@
+import type {
+  FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, HookHandlerDoneFunction, RequestPayload
+} from 'fastify'
+import type { Send } from './response.js'
+import type { Authenticate, Authentication, NoSecret } from './signature/authenticate.js'
+import { deliveryOf, type Delivery, type Route } from './context.js'
+import { deliveryId, namespaceOf, type DeliveryId, type Identity } from './idempotency/delivery-id.js'
+import type { Explain } from './doctor/explain.js'
+import {
+  describeError, forbidden, HANDLER_FAILED, INVALID_JSON, invalidPayload, SECRET_UNAVAILABLE, VERIFICATION_FAILED,
+  type Answer
+} from './errors.js'
+import { createHandlerRunner, logLate, type Work } from './handler.js'
+import { parseJsonObject } from './json.js'
+import { createOnce, type OnceRules } from './idempotency/idempotency.js'
+import type { Rejection } from './signature/rejection.js'
+import type { RouteSettings } from './options.js'
+
+/** One provider's part in the way of a delivery. */
+export interface VerifiedRoute<Event, Question = unknown> extends Work<Event, Question> {
+  readonly url: string
+  readonly schema: FastifySchema & { summary: string }
+  /** Is it authentic? Sees headers and bytes, nothing decoded. */
+  readonly authenticate: Authenticate
+  /** If not, which mistake would explain it? Not asked unless it is there, so that refusing costs nothing. */
+  readonly explain?: Explain | undefined
+  /** The body as an object, undefined for one that is none. Default: that of a JSON object. */
+  readonly parse?: (body: Buffer, request: FastifyRequest) => object | undefined
+  /** The answer to a body that cannot be parsed. Default `INVALID_JSON`. */
+  readonly unreadable?: Answer
+  /** Is it what the provider sends? If not, what is wrong with it, or how that is answered. */
+  readonly check: (payload: object) => string | Answer | undefined
+  /** What an event is, in a word. Default `event`. */
+  readonly kindOf?: (event: Event) => string
+  /** May it come in? Asked last, of who else has to be asked; if not, how that is answered. */
+  readonly admit?: (event: Event, request: FastifyRequest) => Promise<Answer | undefined>
+  /** As what it is to be handled once; undefined for one that is handled as often as it comes. */
+  readonly identify?: ((event: Event, mac: Buffer, id: string | undefined) => Identity | undefined) | undefined
+}
+
+/** The one place that knows the order: verify, decode, validate, claim, handle, check the reply, complete, answer. */
+export function addVerifiedRoute<Event, Question = unknown> (
+  scope: FastifyInstance, send: Send, settings: RouteSettings & { once?: OnceRules },
+  route: VerifiedRoute<Event, Question>
+): void {
+  const { provider } = route
+  const { bodyLimit, handlerTimeout } = settings
+  const { config, preHandler = [], ...others } = settings.routeOptions
+  // Lists of hooks are copied, since other plugins add theirs to those of a route.
+  const routeOptions = Object.fromEntries(Object.entries(others)
+    .map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]))
+  const runHandler = createHandlerRunner(route, handlerTimeout)
+  const handleOnce = settings.once && createOnce(runHandler, provider, settings.once)
+  const path = scope.prefix + route.url
+  const { kindOf = () => 'event', parse = parseJsonObject, unreadable = INVALID_JSON } = route
+  const about: Route = {
+    provider, path, kindOf: (event) => kindOf(event as Event), exactly: settings.once?.exactly === true
+  }
+  // Most deliveries are signed by the same one as the one before.
+  let tenant = ''
+  let namespace = namespaceOf(provider, path, tenant)
+
+  scope.route({
+    ...routeOptions,
+    method: 'POST',
+    url: route.url,
+    schema: route.schema,
+    // A host's `transform` for @fastify/swagger may know no other schemas than its own, as zod's does.
+    config: { swaggerTransform: false, ...config },
+    // @fastify/response-validation knows no examples in schemas, and would keep the server from starting.
+    ...{ responseValidation: false },
+    bodyLimit,
+    // The schema serves types and API pages. The check that counts runs after the signature.
+    validatorCompiler: () => () => true,
+    ...(route.authenticate.readHeaders !== undefined && { preParsing: [readHeaders] }),
+    preHandler: [...[preHandler].flat(), verify],
+    handler: deliver
+  })
+
+  /** Looks at the headers while the body is on its way, which is not kept where they refuse it. */
+  function readHeaders (
+    request: FastifyRequest, _reply: FastifyReply, payload: RequestPayload,
+    next: (error: null, payload: RequestPayload) => void
+  ): void {
+    const delivery = deliveryOf(request)!
+    try {
+      delivery.presented = route.authenticate.readHeaders!(request)
+      delivery.dropsBody = !delivery.presented.ok && route.explain === undefined
+    } catch {} // thrown again where the delivery is verified
+    next(null, payload)
+  }
+
+  function verify (request: FastifyRequest, reply: FastifyReply, next: HookHandlerDoneFunction): void {
+    const delivery = deliveryOf(request)
+    const bytes = delivery?.rawBody
+    const body = request.body === bytes ? bytes : undefined // a host's hook may have put anything in their place
+    if (delivery?.dropsBody && delivery.bytes !== undefined) {
+      return validate(request, reply, undefined, delivery.presented as Rejection, next)
+    }
+    let outcome
+    try {
+      outcome = route.authenticate(request, body)
+    } catch (error) {
+      return fail(reply, VERIFICATION_FAILED, error)
+    }
+    if (!(outcome instanceof Promise)) return validate(request, reply, body, outcome, next)
+    outcome.then((authentication) => validate(request, reply, body, authentication, next),
+      (error: unknown) => fail(reply, VERIFICATION_FAILED, error)).catch(next)
+  }
+
+  /** Something that is asked about it failed. */
+  function fail (reply: FastifyReply, answer: Answer, error: unknown): void {
+    send(reply, { ...answer, details: { failure: describeError(error) }, thrown: { value: error } })
+  }
+
+  function validate (
+    request: FastifyRequest, reply: FastifyReply, body: Buffer | undefined, outcome: Authentication | NoSecret,
+    next: HookHandlerDoneFunction
+  ): void {
+    if (outcome.ok === null) return fail(reply, SECRET_UNAVAILABLE, outcome.cause)
+    const delivery = deliveryOf(request)!
+    delivery.keyId = outcome.keyId
+    if (!outcome.ok) {
+      delivery.ageSeconds = outcome.ageSeconds
+      return refuse(request, reply, body, outcome, next)
+    }
+    delivery.route = about
+    delivery.secretIndex = outcome.secretIndex
+    delivery.signers = outcome.signers
+    delivery.id = outcome.id
+    const payload = body && parse(body, request)
+    if (payload === undefined) return send(reply, unreadable)
+    const problem = route.check(payload)
+    if (problem !== undefined) return send(reply, typeof problem === 'string' ? invalidPayload(problem) : problem)
+    if (route.admit === undefined) return accept(request, delivery, payload, next)
+    route.admit(payload as Event, request).then((refusal) => {
+      if (refusal === undefined) accept(request, delivery, payload, next)
+      else send(reply, refusal)
+    }).catch(next)
+  }
+
+  function refuse (
+    request: FastifyRequest, reply: FastifyReply, body: Buffer | undefined, { reason, header }: Rejection,
+    next: HookHandlerDoneFunction
+  ): void {
+    const answer = forbidden(reason)
+    const details = header === undefined ? undefined : { header }
+    if (route.explain === undefined) return send(reply, details === undefined ? answer : { ...answer, details })
+    route.explain(request, body).then((diagnosis) => {
+      send(reply, { ...answer, details: { ...details, diagnosis } })
+    }).catch(next)
+  }
+
+  function accept (request: FastifyRequest, delivery: Delivery, event: object, next: HookHandlerDoneFunction): void {
+    request.body = event
+    delivery.event = event
+    next()
+  }
+
+  /** Returns a promise unless the answer is sent at once, so that async context and traces last until it is. */
+  function deliver (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> | void {
+    const delivery = deliveryOf(request)
+    // Without it the hook above did not run: a host's onRoute hook has put another in its place.
+    if (delivery?.event === undefined) return send(reply, forbidden('mismatch'))
+    const event = delivery.event as Event
+    let sent = false
+    let end: (() => void) | undefined
+    const answered = (answer: Answer): void => {
+      // Fastify's time limit may have answered.
+      if (!delivery.answered) send(reply, answer)
+      else if (answer.reason !== 'handler_timeout') logLate(request, provider, answer)
+      sent = true
+      end?.()
+    }
+    let ids: DeliveryId[]
+    try {
+      ids = route.identify === undefined ? [] : idsOf(event, delivery, route.identify)
+    } catch (error) {
+      return fail(reply, HANDLER_FAILED, error)
+    }
+    if (ids.length > 0) {
+      delivery.key = ids[0]!.key
+      handleOnce!({ ids, tenant: delivery.signers![0]!.tenant }, event, request, answered)
+    } else {
+      runHandler(event, request, (answer, late) => { if (!late) answered(answer) }, answered)
+    }
+    if (!sent) return new Promise((resolve) => { end = () => resolve(reply) })
+  }
+
+  /** Returns an id for each secret that the delivery is known by; none if it is handled as often as it comes. */
+  function idsOf (event: Event, { signers, id }: Delivery, identify: NonNullable<typeof route.identify>): DeliveryId[] {
+    return signers!.flatMap((signer) => {
+      const identity = identify(event, signer.mac, id)
+      return identity === undefined ? [] : [deliveryId(namespaceFor(signer.tenant), identity)]
+    })
+  }
+
+  function namespaceFor (owner: string): string {
+    if (owner !== tenant) {
+      tenant = owner
+      namespace = namespaceOf(provider, path, tenant)
+    }
+    return namespace
+  }
+}

@@ -1,0 +1,95 @@
+import { InvalidOption } from './errors.js'
+
+/** What a user's callback may return. */
+export type Awaitable<T> = T | Promise<T>
+
+export interface Rule {
+  readonly accepts: (value: unknown) => boolean
+  readonly expects: string
+  readonly required?: true
+  /** The rules of its members, where it is an object. */
+  readonly members?: Rules
+}
+
+/** What a plugin's options are held to, by name. */
+export type Rules = Readonly<Record<string, Rule>>
+
+// What a client can ask for: visible ASCII, no query or fragment. Fastify's own patterns are left to it.
+const PATH = /^\/[\x21\x22\x24-\x3e\x40-\x7e]*$/
+const WEEK = 7 * 24 * 3600
+const YEAR = 365 * 24 * 3600
+const LONGEST_TIMER = 2 ** 31 - 1
+
+const within = (value: unknown, least: number, most: number): boolean =>
+  typeof value === 'number' && value >= least && value <= most
+export const whole = (most: number): Rule => ({
+  accepts: (value) => Number.isInteger(value) && within(value, 1, most),
+  expects: `must be a whole number from 1 to ${most}`
+})
+export const milliseconds = whole(LONGEST_TIMER)
+
+export const flag: Rule = { accepts: (value) => typeof value === 'boolean', expects: 'must be true or false' }
+export const callback: Rule = { accepts: (value) => typeof value === 'function', expects: 'must be a function' }
+export const path: Rule = {
+  accepts: (value) => typeof value === 'string' && PATH.test(value),
+  expects: 'must be a path that starts with "/", without a query'
+}
+export const text: Rule = {
+  accepts: (value) => typeof value === 'string' && value !== '',
+  expects: 'must be a text'
+}
+export const anyText: Rule = { accepts: (value) => typeof value === 'string', expects: 'must be a text' }
+/** Compiled by what reads it. */
+export const schema: Rule = {
+  accepts: (value) => typeof value === 'object' && value !== null,
+  expects: 'must be a TypeBox schema'
+}
+/** Checked further by what reads it. */
+export const anything: Rule = { accepts: () => true, expects: '' }
+export const object: Rule = {
+  accepts: (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+  expects: 'must be an object'
+}
+/** An object whose members have rules of their own. */
+export const group = (members: Rules): Rule => ({ ...object, members })
+export const required = (rule: Rule): Rule => ({ ...rule, required: true })
+export const oneOf = (...values: string[]): Rule => ({
+  accepts: (value) => values.includes(value as string),
+  expects: `must be one of ${values.map((value) => `"${value}"`).join(', ')}`
+})
+
+const seconds = (least: number, most: number): Rule => ({
+  accepts: (value) => within(value, least, most),
+  expects: `must be a number of seconds from ${least} to ${most}`
+})
+export const mostAge = seconds(1, WEEK)
+export const mostLead = seconds(0, WEEK)
+export const retention = seconds(1, YEAR)
+
+/** What decides whether a timestamp is fresh, for plugins and pure functions alike. */
+export const FRESHNESS_RULES: Rules = { tolerance: mostAge, futureTolerance: mostLead, now: callback }
+
+export function checkOption (plugin: string, name: string, value: unknown, { accepts, expects }: Rule): void {
+  if (value !== undefined && !accepts(value)) throw new InvalidOption(plugin, name, expects)
+}
+
+/** Throws `FST_VERIFICATION_INVALID_OPTION` for an option that is unknown, missing or of the wrong kind. */
+export function checkOptions (plugin: string, options: object, known: Rules): void {
+  if (typeof options !== 'object' || options === null) throw new InvalidOption(plugin, 'options', 'must be an object')
+  checkMembers(plugin, '', options as Record<string, unknown>, known)
+}
+
+function checkMembers (plugin: string, holder: string, given: Record<string, unknown>, known: Rules): void {
+  const rules = new Map(Object.entries(known))
+  for (const name in given) { // inherited ones count, for they are read
+    if (!rules.has(name)) throw new InvalidOption(plugin, holder + name, 'is not known')
+  }
+  for (const [name, rule] of rules) {
+    const value = given[name]
+    if (rule.required && value === undefined) throw new InvalidOption(plugin, holder + name, 'is required')
+    checkOption(plugin, holder + name, value, rule)
+    if (rule.members !== undefined && value !== undefined) {
+      checkMembers(plugin, `${holder}${name}.`, value as Record<string, unknown>, rule.members)
+    }
+  }
+}

@@ -1,0 +1,104 @@
+import { createMacKey, type MacAlgorithm, type MacKey } from './hmac.js'
+import { decodeBase64 } from './decode.js'
+import { InvalidOption } from '../errors.js'
+
+/** One secret, or 1 to 4 that are live at the same time while one replaces another. */
+export type Secret = string | readonly string[]
+
+/** How the text of a secret stands for the bytes of the key; a function gives undefined for a text that is none. */
+export type SecretEncoding = 'utf8' | 'base64' | ((text: string) => Uint8Array | undefined)
+
+/** What a provider asks of its secrets. */
+export interface SecretRules {
+  /** The plugin or function, for error texts. */
+  readonly plugin: string
+  readonly option: string
+  readonly algorithm: MacAlgorithm
+  readonly encoding: SecretEncoding
+  /** True if a short secret is accepted; undefined where there is no such option. */
+  readonly allowWeakSecret?: boolean | undefined
+}
+
+/** A key and what tells it from others, in all processes, without showing it. */
+export interface NamedKey extends MacKey {
+  readonly name: string
+  /** The owner of the deliveries it signs: its name, or its id in a ring. */
+  readonly tenant: string
+}
+
+const MOST_SECRETS = 4
+const LEAST_BYTES: Readonly<Record<MacAlgorithm, number>> = { md5: 16, sha256: 24 }
+const NOTHING = new Uint8Array()
+// Control and format characters, fillers, separators other than a space, and halves of a surrogate pair.
+const INVISIBLE = /[\p{Cc}\p{Cs}\p{Default_Ignorable_Code_Point}\p{Zl}\p{Zp}\u2800]|(?! )\p{Zs}/u
+/** Strings that a missing value or an object becomes where a program formats it. */
+const MISSING = /^(?:\w+_)?(?:undefined|null|NaN|\[object \w+\])$/
+
+/** Returns why a text has to be trimmed before it can be a secret. */
+function problemAround (text: string): string | undefined {
+  if (text.trim() === '') return 'must not be empty'
+  if (/[\r\n]$/.test(text)) return 'must not end with a line break, as the content of a file does: trim it'
+  return text.trim() === text ? undefined : 'must not begin or end with white space'
+}
+
+/** Returns why a text cannot be a secret or an api-key, however weak; undefined if it can. */
+export function problemWithin (text: string): string | undefined {
+  if (INVISIBLE.test(text)) return 'must not contain invisible characters'
+  if (MISSING.test(text)) return 'must not be the text of a missing value'
+  return /^0+$/.test(text) ? 'must not be all zeros' : undefined
+}
+
+const nameOf = (key: MacKey): string => key.sign('fastify-verification key', NOTHING).toString('hex')
+
+/** The bytes of a secret; throws for one that cannot be a secret, however weak. */
+export function secretBytes (secret: unknown, { plugin, option, encoding }: Omit<SecretRules, 'algorithm'>): Uint8Array {
+  if (typeof secret !== 'string') throw new InvalidOption(plugin, option, 'must be a string')
+  const around = problemAround(secret)
+  if (around !== undefined) throw new InvalidOption(plugin, option, around)
+  const bytes = decodeSecret(secret, encoding)
+  if (!(bytes instanceof Uint8Array)) {
+    const expected = encoding === 'base64' ? 'must be canonical base64' : 'is not written as the secrets of this provider are'
+    throw new InvalidOption(plugin, option, expected)
+  }
+  // RFC 2104 pads a key with zeros, so that the empty one is all zeros, too.
+  const problem = bytes.every((byte) => byte === 0) ? 'must not be all zeros' : problemWithin(secret)
+  if (problem !== undefined) throw new InvalidOption(plugin, option, problem)
+  return bytes
+}
+
+function decodeSecret (secret: string, encoding: SecretEncoding): unknown {
+  if (encoding === 'utf8') return Buffer.from(secret)
+  if (encoding === 'base64') return decodeBase64(secret)
+  try {
+    return encoding(secret)
+  } catch {
+    return undefined // what it throws may show the secret
+  }
+}
+
+/** Whether a key is too short to withstand guessing. */
+export function isWeak ({ algorithm, key }: MacKey): boolean {
+  return key.symmetricKeySize! < LEAST_BYTES[algorithm]
+}
+
+/** The keys of a secret or a rotation of them; throws `FST_VERIFICATION_INVALID_OPTION`. */
+export function deriveKeys (secret: unknown, rules: SecretRules): NamedKey[] {
+  const { plugin, option, algorithm, allowWeakSecret } = rules
+  const secrets: unknown[] = Array.isArray(secret) ? secret : [secret]
+  if (secrets.length === 0 || secrets.length > MOST_SECRETS) {
+    throw new InvalidOption(plugin, option, `must hold 1 to ${MOST_SECRETS} secrets`)
+  }
+  const keys = secrets.map((text) => {
+    const key = createMacKey(algorithm, secretBytes(text, rules))
+    if (isWeak(key) && allowWeakSecret !== true) {
+      const way = allowWeakSecret === false ? '; "allowWeakSecret" accepts a shorter one' : ''
+      throw new InvalidOption(plugin, option, `must be at least ${LEAST_BYTES[algorithm]} bytes long${way}`)
+    }
+    const name = nameOf(key)
+    return { ...key, name, tenant: name }
+  })
+  // RFC 2104 pads a key with zeros and hashes a long one: different texts can be one key.
+  const names = keys.map(({ name }) => name)
+  if (new Set(names).size !== names.length) throw new InvalidOption(plugin, option, 'must not repeat a secret')
+  return keys
+}

@@ -1,0 +1,125 @@
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import { channel } from 'node:diagnostics_channel'
+import { deliveryOf } from './context.js'
+import { describeError, errorOf, isForbidden, type Answer } from './errors.js'
+import { isEnabled, tell, type Level } from './log.js'
+import type { RejectionReason } from './signature/rejection.js'
+import type { WatchOptions } from './options.js'
+
+/** What became of a delivery. */
+export type Outcome = 'accepted' | 'duplicate' | 'denied' | 'rejected' | 'failed'
+
+/** Why, of each outcome. */
+export type Reason =
+  'handled' | 'acknowledged' | // accepted
+  'replayed' | 'in_progress' | // duplicate
+  'denied' | // denied
+  RejectionReason | // rejected, as all up to `used`
+  'unsupported_media_type' | 'body_too_large' | 'body_timeout' | 'bad_request' |
+  'invalid_json' | 'invalid_payload' | 'unknown_event' | 'id_reused' | 'not_serializable' |
+  'token_required' | 'no_identifier' | 'malformed_token' | 'bot' | 'other_identifier' | 'used' |
+  'handler_failed' | 'handler_timeout' | 'invalid_reply' | 'store_unavailable' | 'secret_unavailable' | // failed
+  'queue_unavailable' | 'verification_failed' | 'service_unavailable' | 'internal_error'
+
+/**
+ * What is published of a delivery, with nothing secret in it, on the channel `fastify-verification:delivery` of
+ * `node:diagnostics_channel`: one message each, when its answer is sent.
+ */
+export interface DeliveryReport {
+  /** The provider's name, as its plugin has it. */
+  readonly provider: string
+  /** The route's path, with its prefix; empty where code asks and no route does. */
+  readonly path: string
+  readonly outcome: Outcome
+  readonly reason: Reason
+  /** The HTTP status of the answer; absent where `requireHuman` lets a request through to your route. */
+  readonly status?: number
+  /** From the request's arrival to its answer, in milliseconds. */
+  readonly duration: number
+  /** How long the body was, in bytes; 0 if it was not read to its end. */
+  readonly bytes: number
+  /** Which of several secrets matched, counted from 0: once none of the old one's are left, it can go. */
+  readonly secretIndex?: number
+  /** The api-key or `keyId`, once it is known to be one of ours. */
+  readonly keyId?: string
+  /** How old a `stale` or `future` delivery says it is, in seconds; negative if it is ahead of time. */
+  readonly ageSeconds?: number
+  /** By what the store knows it: the same for copies, and shows nothing of its content. */
+  readonly delivery?: string
+  /** Fastify's id of the request. */
+  readonly requestId: string
+}
+
+/** What `onRejected` is told. */
+export type RejectedDelivery = DeliveryReport & { readonly reason: RejectionReason }
+
+const deliveries = channel('fastify-verification:delivery')
+const LEVELS: Readonly<Record<Outcome, Level>> = {
+  accepted: 'debug', duplicate: 'info', denied: 'info', rejected: 'info', failed: 'error'
+}
+
+const MESSAGES: Readonly<Record<Outcome, string>> = {
+  accepted: 'delivery accepted',
+  duplicate: 'delivery duplicate',
+  denied: 'delivery denied',
+  rejected: 'delivery rejected',
+  failed: 'delivery failed'
+}
+
+/** Tells log and channel. */
+export function tellOf (
+  report: DeliveryReport, log: FastifyBaseLogger, { level, details }: Pick<Answer, 'level' | 'details'>
+): void {
+  const { provider, path, outcome, reason, status, secretIndex, keyId, ageSeconds, delivery } = report
+  const known = { provider, path, reason, statusCode: status, secretIndex, keyId, ageSeconds, delivery }
+  tell(log, level ?? LEVELS[outcome], details === undefined ? known : { ...known, ...details }, MESSAGES[outcome])
+  if (deliveries.hasSubscribers) deliveries.publish(report)
+}
+
+/** Called with each answer, and the status it is given with, before it is sent. */
+export type Report = (request: FastifyRequest, answer: Answer, status: number) => void
+
+/** Reports a plugin's deliveries to the log, the channel and the observers. */
+export function createReport (provider: string, { onRejected, onFailed }: WatchOptions): Report {
+  return (request, answer, status) => {
+    const { log } = request
+    const rejects = onRejected !== undefined && isForbidden(answer)
+    const fails = onFailed !== undefined && answer.outcome === 'failed'
+    const observed = rejects || fails || deliveries.hasSubscribers
+    if (!observed && !isEnabled(log, answer.level ?? LEVELS[answer.outcome])) return
+    const report = reportOf(provider, request, answer, status)
+    tellOf(report, log, answer)
+    if (rejects) call(() => onRejected(report as RejectedDelivery), 'onRejected', log)
+    if (fails) {
+      const error = answer.thrown === undefined ? errorOf(answer) : answer.thrown.value
+      call(() => onFailed(error, report), 'onFailed', log)
+    }
+  }
+
+  function call (observer: () => void, name: string, log: FastifyBaseLogger): void {
+    Promise.resolve().then(observer).catch((error: unknown) => {
+      tell(log, 'error', { provider, failure: describeError(error) }, `${name} failed`)
+    })
+  }
+}
+
+function reportOf (
+  provider: string, request: FastifyRequest, { outcome, reason }: Answer, status: number
+): DeliveryReport {
+  const delivery = deliveryOf(request)
+  const report: { -readonly [Field in keyof DeliveryReport]: DeliveryReport[Field] } = {
+    provider,
+    path: request.routeOptions.url!,
+    outcome,
+    reason,
+    status,
+    duration: delivery === undefined ? 0 : performance.now() - delivery.since,
+    bytes: delivery?.bytes ?? 0,
+    requestId: request.id
+  }
+  if (delivery?.secretIndex !== undefined) report.secretIndex = delivery.secretIndex
+  if (delivery?.keyId !== undefined) report.keyId = delivery.keyId
+  if (delivery?.ageSeconds !== undefined) report.ageSeconds = delivery.ageSeconds
+  if (delivery?.key !== undefined) report.delivery = delivery.key
+  return report
+}
