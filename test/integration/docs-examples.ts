@@ -93,7 +93,8 @@ t.test('docs/humandetect.md: a human signs up as shown, once, and nobody else do
 async function importBlock (t: Test, block: string, { plain = false } = {}): Promise<Record<string, any>> {
   const source = block
     .replace(/'fastify-verification'/g, `'${import.meta.resolve('../../plugins/index.js')}'`)
-    .replace(/'fastify-verification\/([\w/-]+)'/g, (_all, name) => `'${import.meta.resolve(`../../plugins/${name}.js`)}'`)
+    .replace(/'fastify-verification\/([\w/-]+)'/g, (_all, name: string) =>
+      `'${import.meta.resolve(`../../plugins/${name.replace(/^deliveries/, 'stores')}.js`)}'`)
     .replace('logger: true', 'logger: false')
     .replace('port: 3000', 'port: 0')
     .replace('const app', 'export const app')

@@ -14,6 +14,7 @@ export async function checkBlocks (t: Pick<Test, 'testdir'>, blocks: Readonly<Re
       paths: {
         'fastify-verification': [pathOf('plugins/index.ts')],
         'fastify-verification/schemas/*': [pathOf('schemas/*.ts')],
+        'fastify-verification/deliveries/*': [pathOf('plugins/stores/*.ts')],
         'fastify-verification/*': [pathOf('plugins/*.ts')]
       }
     },
