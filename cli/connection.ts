@@ -4,7 +4,7 @@ import { roundTo3 } from './tally.js'
 
 const CONNECT_MS = 10_000
 const ANSWER_MS = 30_000 // three times what a handler has by default
-const MOST_BYTES = 1_048_576
+const MAX_BYTES = 1_048_576
 
 export interface Reply {
   readonly status: number
@@ -29,7 +29,7 @@ export function connect (url: URL, connections: number, signal: AbortSignal): Co
     connect: { timeout: CONNECT_MS },
     headersTimeout: ANSWER_MS,
     bodyTimeout: ANSWER_MS,
-    maxResponseSize: MOST_BYTES
+    maxResponseSize: MAX_BYTES
   })
   signal.addEventListener('abort', () => { pool.destroy() }, { once: true })
   return {

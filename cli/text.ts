@@ -8,11 +8,11 @@ import { WORDS, type Result } from './verdict.js'
 
 /** What a sender or its user goes by; the rest of an answer's headers is the same for all. */
 const TOLD_HEADERS = ['content-type', 'retry-after', 'idempotency-replayed', 'location', 'www-authenticate']
-const MOST_CHARACTERS = 4000
+const MAX_CHARACTERS = 4000
 
 function indent (text: string): string {
-  const more = text.length - MOST_CHARACTERS
-  const shown = more > 0 ? `${text.slice(0, MOST_CHARACTERS)}\n... and ${more} characters more` : text
+  const more = text.length - MAX_CHARACTERS
+  const shown = more > 0 ? `${text.slice(0, MAX_CHARACTERS)}\n... and ${more} characters more` : text
   return harmless(shown).replace(/^/gm, '  ')
 }
 

@@ -5,7 +5,7 @@ import {
   AghanimEventSchema, aghanimRouteSchema, PlayerSchema, PlayerVerifyDataSchema, playerVerifyEvent,
   type AghanimEvent, type Player, type PlayerVerifyData, type PlayerVerifyEvent
 } from '../schemas/aghanim.js'
-import { createAuthenticate, type PresentedMac } from './lib/signature/authenticate.js'
+import { createAuthenticate, type ParsedSignature } from './lib/signature/authenticate.js'
 import type { Callback, SchemaCallback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
 import { decodeHex } from './lib/signature/decode.js'
 import type { Identity } from './lib/idempotency/delivery-id.js'
@@ -15,7 +15,7 @@ import type { Scheme } from './lib/doctor/scheme.js'
 import { NO_CONTENT, UNKNOWN_EVENT, type Answer } from './lib/errors.js'
 import { readHeaders } from './lib/signature/fields.js'
 import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/signature/keys.js'
-import { anything, callback, path, required, schema, type Awaitable } from './lib/rules.js'
+import { anyValue, callback, path, required, schema, type Awaitable } from './lib/rules.js'
 import { createPlugin } from './lib/plugin.js'
 import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/signature/standalone.js'
 import { reject, type Rejection, type VerifyResult } from './lib/signature/rejection.js'
@@ -25,7 +25,7 @@ import { decorateHandler, prepareScope } from './lib/scope.js'
 import type { Secret } from './lib/signature/secrets.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/options.js'
 import { parseUnixSeconds } from './lib/signature/timestamp.js'
-import { addVerifiedRoute } from './lib/pipeline.js'
+import { addWebhookRoute } from './lib/pipeline.js'
 
 /** A schema whose values have what the default's have, and may have more. */
 type PlayerVerifyDataLike = TSchema & { static: PlayerVerifyData }
@@ -74,7 +74,7 @@ export const aghanimScheme: Scheme = {
 }
 
 /** HMAC-SHA256, in hex, over the timestamp's text, a full stop and the body. */
-function readMac (headers: IncomingHttpHeaders): PresentedMac | Rejection {
+function readMac (headers: IncomingHttpHeaders): ParsedSignature | Rejection {
   const texts = readHeaders(headers, SIGNATURE, TIMESTAMP)
   if (!Array.isArray(texts)) return texts
   const [signature, timestamp] = texts
@@ -124,7 +124,7 @@ export function signAghanim (input: SignInput & { timestamp?: number | string | 
 
 async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promise<void> {
   checkWebhookOptions('aghanimPlugin', options, {
-    secret: required(anything),
+    secret: required(anyValue),
     verifyPlayer: required(callback),
     handleEvent: callback,
     eventData: schema,
@@ -148,7 +148,7 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
   const handleEvent = options.handleEvent && decorateHandler(scope, 'handleEvent', options.handleEvent)
 
   const url = options.path ?? '/aghanim'
-  addVerifiedRoute<AghanimEvent | PlayerVerifyEvent, Question>(scope, send, settings, {
+  addWebhookRoute<AghanimEvent | PlayerVerifyEvent, Question>(scope, send, settings, {
     provider: PROVIDER,
     url,
     schema: aghanimRouteSchema(eventData),
@@ -168,7 +168,7 @@ async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promis
     denial: readDenial,
     kindOf: ({ event_type: type }) => type,
     identify,
-    question: (event) => ({
+    replyContext: (event) => ({
       isVerify: isPlayerVerify(event), asked: (event.event_data as PlayerVerifyData | undefined)?.player_id
     }),
     answer (result, { isVerify, asked }) {

@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import {
   AltDentifierEventSchema, ALTDENTIFIER_KINDS, altdentifierRouteSchema, OpSchema, type AltDentifierEvent
 } from '../schemas/altdentifier.js'
-import { createAuthenticate, type PresentedMac } from './lib/signature/authenticate.js'
+import { createAuthenticate, type ParsedSignature } from './lib/signature/authenticate.js'
 import type { Callback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
 import { decodeHex } from './lib/signature/decode.js'
 import { readDenial } from './lib/deny.js'
@@ -14,7 +14,7 @@ import { readHeaders } from './lib/signature/fields.js'
 import { checkHttpSignature } from './lib/signature/http-signature.js'
 import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/signature/keys.js'
 import { assertAlgorithm } from './lib/signature/hmac.js'
-import { anything, callback, oneOf, path, required, retention, text } from './lib/rules.js'
+import { anyValue, callback, oneOf, path, required, retention, nonEmptyString } from './lib/rules.js'
 import { createPlugin } from './lib/plugin.js'
 import { readFreshness, signMac, verifyPresented, type SignInput, type VerifyInput } from './lib/signature/standalone.js'
 import { reject, type Rejection, type VerifyResult } from './lib/signature/rejection.js'
@@ -22,7 +22,7 @@ import { compileCheck } from './lib/validation.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import type { Secret } from './lib/signature/secrets.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/options.js'
-import { addVerifiedRoute } from './lib/pipeline.js'
+import { addWebhookRoute } from './lib/pipeline.js'
 
 export interface AltDentifierOptions extends WebhookOptions {
   /** The server's "signature" or the OAuth client secret; several while one replaces another; or a resolver. */
@@ -53,7 +53,7 @@ export const altdentifierScheme: Scheme = {
 }
 
 /** `MD5=` and the HMAC-MD5 of the body in hex: not RFC 3230's digest, which anyone could compute. */
-function readMac (headers: IncomingHttpHeaders): PresentedMac | Rejection {
+function readMac (headers: IncomingHttpHeaders): ParsedSignature | Rejection {
   const texts = readHeaders(headers, DIGEST)
   if (!Array.isArray(texts)) return texts
   const mac = decodeHex(MD5.exec(texts[0])?.[1] ?? '', 16)
@@ -82,10 +82,10 @@ export function signAltdentifier (input: SignInput) {
 
 async function altdentifier (scope: FastifyInstance, options: AltDentifierOptions): Promise<void> {
   checkWebhookOptions('altdentifierPlugin', options, {
-    secret: required(anything),
+    secret: required(anyValue),
     handleEvent: required(callback),
     httpSignature: oneOf('ignore', 'require'),
-    keyId: text,
+    keyId: nonEmptyString,
     dedupe: retention,
     path
   })
@@ -104,7 +104,7 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
   const handleEvent = decorateHandler(scope, 'handleEvent', options.handleEvent)
 
   const url = options.path ?? '/altdentifier'
-  addVerifiedRoute<AltDentifierEvent, number>(scope, send, { ...settings, once }, {
+  addWebhookRoute<AltDentifierEvent, number>(scope, send, { ...settings, once }, {
     provider: PROVIDER,
     url,
     schema: altdentifierRouteSchema(options.httpSignature === 'require'),
@@ -120,7 +120,7 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
     explain: createExplain(scope, settings, { path: scope.prefix + url, scheme: altdentifierScheme, keysFor }),
     check: (payload) => checkOp(payload) ?? checks.get((payload as AltDentifierEvent).OP)?.(payload),
     kindOf: ({ OP }) => ALTDENTIFIER_KINDS[OP],
-    question: ({ OP }) => OP,
+    replyContext: ({ OP }) => OP,
     denial: readDenial,
     handle: (event, request) => checks.has(event.OP) ? handleEvent(event, request) : undefined,
     answer: (_result, OP) => checks.has(OP)

@@ -9,7 +9,7 @@ import { createKeyCheck } from './humandetect/api-keys.js'
 import type { Callback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
 import { INVALID_JSON, InvalidOption, isForbidden, type Answer } from './lib/errors.js'
 import { cacheKeys } from './lib/signature/keys.js'
-import { anything, callback, checkOptions, path, required, type Awaitable } from './lib/rules.js'
+import { anyValue, callback, checkOptions, path, required, type Awaitable } from './lib/rules.js'
 import { createPlugin } from './lib/plugin.js'
 import { compileReply } from './lib/reply.js'
 import { compileCheck } from './lib/validation.js'
@@ -18,8 +18,8 @@ import { seal, unseal } from './humandetect/encrypted-token.js'
 import type { Secret } from './lib/signature/secrets.js'
 import { readRouteSettings, ROUTE_RULES, type RouteOptions, type WatchOptions } from './lib/options.js'
 import { parseDateTime } from './lib/signature/timestamp.js'
-import { LONGEST_TOKEN } from './humandetect/token-verifier.js'
-import { addVerifiedRoute } from './lib/pipeline.js'
+import { MAX_TOKEN_BYTES } from './humandetect/token-verifier.js'
+import { addWebhookRoute } from './lib/pipeline.js'
 
 export interface HumanDetectApiOptions extends RouteOptions, WatchOptions {
   /** The keys with which backends may ask, in `X-API-Key`. */
@@ -59,7 +59,7 @@ function rephrase (answer: Answer): Pick<Answer, 'statusCode' | 'body'> {
 async function humandetectApi (scope: FastifyInstance, options: HumanDetectApiOptions): Promise<void> {
   checkOptions(PLUGIN, options, {
     ...ROUTE_RULES,
-    apiKeys: required(anything),
+    apiKeys: required(anyValue),
     verifyToken: required(callback),
     onRejected: callback,
     onFailed: callback,
@@ -74,7 +74,7 @@ async function humandetectApi (scope: FastifyInstance, options: HumanDetectApiOp
   const send = prepareScope(scope, PROVIDER, settings, { rephrase })
   const verifyToken = decorateHandler(scope, 'verifyToken', options.verifyToken)
 
-  addVerifiedRoute<{ token: string }>(scope, send, settings, {
+  addWebhookRoute<{ token: string }>(scope, send, settings, {
     provider: PROVIDER,
     url: options.path ?? '/v1/humandetect/verify',
     schema: humandetectApiRouteSchema(),
@@ -117,7 +117,7 @@ export function issueToken (claims: TokenClaims & { secret: string }): string {
     throw new InvalidOption('issueToken', 'timestamp', 'must be a Date, or a date and time with an offset')
   }
   const token = seal(key!, TOKEN_PURPOSE, [identifier, text, human])
-  if (token.length > LONGEST_TOKEN) throw new InvalidOption('issueToken', 'identifier', 'is too long')
+  if (token.length > MAX_TOKEN_BYTES) throw new InvalidOption('issueToken', 'identifier', 'is too long')
   return token
 }
 
@@ -130,7 +130,7 @@ export function issueToken (claims: TokenClaims & { secret: string }): string {
 export function openToken ({ secret, token }: { secret: Secret, token: string }): HumanDetectResult | null {
   const keys = openerKeys(secret)
   if (typeof token !== 'string') throw new InvalidOption('openToken', 'token', 'must be a string')
-  if (token.length > LONGEST_TOKEN) return null
+  if (token.length > MAX_TOKEN_BYTES) return null
   for (const key of keys) {
     const claims = unseal(key, TOKEN_PURPOSE, token)
     if (claims === undefined) continue

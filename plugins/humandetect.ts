@@ -11,14 +11,14 @@ import {
 import { checkApiKey } from './humandetect/api-keys.js'
 import { readBaseUrl } from './humandetect/base-url.js'
 import type { Callback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
-import { deliveryStore, openDeliveries } from './lib/idempotency/guarded-store.js'
+import { deliveryStore, guardStore } from './lib/idempotency/guarded-store.js'
 import type { DeliveryStore } from './lib/idempotency/store.js'
 import { readDenial } from './lib/deny.js'
 import { InvalidOption, NO_CONTENT } from './lib/errors.js'
 import { createGuard, type Guard, type HasHeader, type RequireHumanOptions, type VerifyTokenOptions } from './humandetect/guard.js'
-import { tell } from './lib/log.js'
+import { safeLog } from './lib/log.js'
 import {
-  anything, callback, checkOptions, flag, milliseconds, mostAge, mostLead, path, required, schema
+  anyValue, callback, checkOptions, boolean, milliseconds, mostAge, mostLead, path, required, schema
 } from './lib/rules.js'
 import { FASTIFY_RANGE } from './lib/plugin.js'
 import { compileReply } from './lib/reply.js'
@@ -26,8 +26,8 @@ import { compileCheck, compileOptionCheck } from './lib/validation.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import { readRouteSettings, ROUTE_RULES, type RouteOptions } from './lib/options.js'
 import { systemClock } from './lib/signature/timestamp.js'
-import { createExaminer, isToken, LONGEST_TOKEN } from './humandetect/token-verifier.js'
-import { addVerifiedRoute } from './lib/pipeline.js'
+import { createExaminer, isToken, MAX_TOKEN_BYTES } from './humandetect/token-verifier.js'
+import { addWebhookRoute } from './lib/pipeline.js'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -98,7 +98,7 @@ const coded = (statusCode: number, code: string, message: string) =>
   createError<[]>(`FST_HUMANDETECT_${code}`, message, statusCode, Error, false)
 
 const REFUSALS = {
-  token_required: coded(400, 'TOKEN_REQUIRED', `A token of at most ${LONGEST_TOKEN} bytes is required`),
+  token_required: coded(400, 'TOKEN_REQUIRED', `A token of at most ${MAX_TOKEN_BYTES} bytes is required`),
   not_human: coded(403, 'NOT_HUMAN', 'The token does not show that this comes from a human'),
   unavailable: coded(503, 'UNAVAILABLE', 'Tokens cannot be verified at the moment')
 }
@@ -106,12 +106,12 @@ const REFUSALS = {
 async function humandetect (app: FastifyInstance, options: HumanDetectOptions): Promise<void> {
   checkOptions(PLUGIN, options, {
     ...ROUTE_RULES,
-    apiKey: required(anything),
-    baseUrl: anything,
+    apiKey: required(anyValue),
+    baseUrl: anyValue,
     timeout: milliseconds,
     maxAge: mostAge,
     skew: mostLead,
-    allowHttp: flag,
+    allowHttp: boolean,
     handleResult: callback,
     reply: schema,
     path,
@@ -131,7 +131,7 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
   const service = createJsonClient({ ...where, headers, timeout }, VERIFY_PATH)
   app.addHook('onClose', service.close)
   if (baseUrl === PUBLIC_SERVICE) {
-    tell(app.log, 'warn', { plugin: PLUGIN }, 'the public service may be retired: set "baseUrl"')
+    safeLog(app.log, 'warn', { plugin: PLUGIN }, 'the public service may be retired: set "baseUrl"')
   }
   const schemas = { schema: HumanDetectResultSchema, unknownToken: UnknownTokenSchema }
   const examine = createExaminer<HumanDetectResult>({
@@ -142,7 +142,7 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
     maxAge,
     skew,
     now,
-    deliveries: openDeliveries(app, PROVIDER, options.deliveries)
+    deliveries: guardStore(app, PROVIDER, options.deliveries)
   })
 
   // Where an outer instance has done so, the decorator is inherited.
@@ -168,7 +168,7 @@ function addOwnRoute (
   const send = prepareScope(scope, PROVIDER, settings)
   const handleResult = decorateHandler(scope, 'handleResult', options.handleResult!)
 
-  addVerifiedRoute<HumanDetectRequest>(scope, send, settings, {
+  addWebhookRoute<HumanDetectRequest>(scope, send, settings, {
     provider: PROVIDER,
     url: options.path ?? '/humandetect',
     schema: humandetectRouteSchema(reply),

@@ -6,7 +6,7 @@ import {
   identityValidationRouteSchema, RequiredFilesNotificationSchema, SessionNotificationSchema,
   type RequiredFilesNotification, type SessionNotification
 } from '../schemas/identity-validation.js'
-import { createAuthenticate, type PresentedMac } from './lib/signature/authenticate.js'
+import { createAuthenticate, type ParsedSignature } from './lib/signature/authenticate.js'
 import type { SchemaCallback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
 import { decodeBase64 } from './lib/signature/decode.js'
 import type { Identity } from './lib/idempotency/delivery-id.js'
@@ -17,7 +17,7 @@ import { PUBLIC_ENDPOINT, publicEndpoint } from './lib/signature/endpoint.js'
 import { InvalidOption, NO_CONTENT } from './lib/errors.js'
 import { readHeaders } from './lib/signature/fields.js'
 import { cacheKeys, createKeyRingLookup, findSecret, KEY_ID, type KeyRing } from './lib/signature/keys.js'
-import { anything, callback, checkOption, group, path, required, schema, type Rule } from './lib/rules.js'
+import { anyValue, callback, checkOption, group, path, required, schema, type Rule } from './lib/rules.js'
 import { createPlugin } from './lib/plugin.js'
 import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/signature/standalone.js'
 import { reject, type Rejection, type VerifyResult } from './lib/signature/rejection.js'
@@ -25,7 +25,7 @@ import { decorateHandler, prepareScope } from './lib/scope.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/options.js'
 import { checkEndpoints, readKinds } from './lib/signed-routes.js'
 import { parseUnixSeconds } from './lib/signature/timestamp.js'
-import { addVerifiedRoute } from './lib/pipeline.js'
+import { addWebhookRoute } from './lib/pipeline.js'
 
 interface PerRoute<Value> { sessions?: Value | undefined, requiredFiles?: Value | undefined }
 interface SessionHandler<Schema extends TSchema> {
@@ -102,7 +102,7 @@ export const identityValidationScheme: Scheme = {
  * HMAC-SHA256, in base64, over timestamp, endpoint and body with nothing between them. Ten digits, then an endpoint
  * that is known, then a JSON object: the same bytes cannot be split in another way.
  */
-function readMac (headers: IncomingHttpHeaders, endpoint: string): PresentedMac | Rejection {
+function readMac (headers: IncomingHttpHeaders, endpoint: string): ParsedSignature | Rejection {
   const texts = readHeaders(headers, API_KEY, SIGNATURE, TIMESTAMP, ENDPOINT)
   if (!Array.isArray(texts)) return texts
   const [keyId, signature, timestamp, signedEndpoint] = texts
@@ -164,7 +164,7 @@ const perRoute = (rule: Rule): Rule => group({ sessions: rule, requiredFiles: ru
 
 async function identityValidation (scope: FastifyInstance, options: IdentityValidationOptions): Promise<void> {
   checkWebhookOptions(PLUGIN, options, {
-    apiKeys: required(anything),
+    apiKeys: required(anyValue),
     paths: perRoute(path),
     endpoints: perRoute(publicEndpoint),
     schemas: perRoute(schema),
@@ -180,7 +180,7 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
   const send = prepareScope(scope, PROVIDER, settings)
 
   for (const { kind, handler, url, schema, check, endpoint } of routes) {
-    addVerifiedRoute<SessionNotification>(scope, send, settings, {
+    addWebhookRoute<SessionNotification>(scope, send, settings, {
       provider: PROVIDER,
       url,
       schema: identityValidationRouteSchema(kind, schema),

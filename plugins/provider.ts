@@ -14,7 +14,7 @@ import type { Work } from './lib/handler.js'
 import type { Texts } from './lib/signature/fields.js'
 import { createKeyLookup, type SecretResolver } from './lib/signature/keys.js'
 import { assertAlgorithm, type MacAlgorithm } from './lib/signature/hmac.js'
-import { anything, callback, path, required, type Awaitable } from './lib/rules.js'
+import { anyValue, callback, path, required, type Awaitable } from './lib/rules.js'
 import { createPlugin } from './lib/plugin.js'
 import { JSON_TYPE } from './lib/body.js'
 import { createReader, type Reading } from './lib/signature/reading.js'
@@ -24,7 +24,7 @@ import { decorateHandler, prepareScope } from './lib/scope.js'
 import type { Secret, SecretEncoding } from './lib/signature/secrets.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/options.js'
 import { parseUnixSeconds } from './lib/signature/timestamp.js'
-import { addVerifiedRoute } from './lib/pipeline.js'
+import { addWebhookRoute } from './lib/pipeline.js'
 
 /** What tells one provider from another. */
 export interface ProviderDefinition<
@@ -110,7 +110,7 @@ export function createProvider<
   const writeReply = reply && compileReply(reply, undefined, compileOptionCheck(CALLER, 'reply', reply))
 
   async function provider (scope: FastifyInstance, options: ProviderOptions<Body, Reply>): Promise<void> {
-    checkWebhookOptions(name, options, { secret: required(anything), handleEvent: required(callback), path })
+    checkWebhookOptions(name, options, { secret: required(anyValue), handleEvent: required(callback), path })
     if (options.diagnose && scheme === undefined) throw new InvalidOption(name, 'diagnose', 'needs a "scheme"')
     assertAlgorithm(name, algorithm)
     const settings = readSettings(scope, name, options)
@@ -120,7 +120,7 @@ export function createProvider<
     const send = prepareScope(scope, name, settings, { rephrase, contentTypes })
     const url = options.path ?? `/${name}`
 
-    addVerifiedRoute<Static<Body>>(scope, send, settings, {
+    addWebhookRoute<Static<Body>>(scope, send, settings, {
       provider: name,
       url,
       schema: providerRouteSchema({ ...definition, headers, contentTypes }),

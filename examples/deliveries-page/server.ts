@@ -17,10 +17,10 @@ export interface DeliveriesPageOptions {
 }
 
 const CHANNEL = 'fastify-verification:delivery'
-const MOST_DELIVERIES = 200
-const MOST_STREAMS = 20
+const MAX_DELIVERIES = 200
+const MAX_STREAMS = 20
 /** How much may wait for a reader that is slow, in bytes: more, and it has to connect again. */
-const MOST_WAITING = 1_000_000
+const MAX_WAITING = 1_000_000
 
 const FILES: readonly [path: string, file: string, type: string][] = [
   ['', 'index.html', 'text/html'], ['/page.js', 'page.js', 'text/javascript'], ['/style.css', 'style.css', 'text/css']
@@ -56,7 +56,7 @@ async function servePage (app: FastifyInstance, { samples }: DeliveriesPageOptio
 
   const write = (stream: ServerResponse, event: string, data: unknown): void => {
     stream.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`)
-    if (stream.writableLength > MOST_WAITING) stream.destroy()
+    if (stream.writableLength > MAX_WAITING) stream.destroy()
   }
   const onDelivery = (message: unknown): void => {
     const { keyId, requestId, ...report } = message as DeliveryReport
@@ -64,7 +64,7 @@ async function servePage (app: FastifyInstance, { samples }: DeliveriesPageOptio
     if (request === undefined) return // of another server in this process
     const delivery = { ...report, at: Date.now(), explanation: explain(report.reason), request }
     shown.push(delivery)
-    if (shown.length > MOST_DELIVERIES) shown.shift()
+    if (shown.length > MAX_DELIVERIES) shown.shift()
     for (const stream of streams) write(stream, 'delivery', delivery)
   }
   subscribe(CHANNEL, onDelivery)
@@ -85,7 +85,7 @@ async function servePage (app: FastifyInstance, { samples }: DeliveriesPageOptio
     }
 
     scope.get('/events', { schema: { hide: true } }, (_request, reply) => {
-      if (streams.size >= MOST_STREAMS) throw httpErrors.serviceUnavailable()
+      if (streams.size >= MAX_STREAMS) throw httpErrors.serviceUnavailable()
       reply.hijack()
       const stream = reply.raw
       stream.writeHead(200, { ...SECURITY_HEADERS, 'content-type': 'text/event-stream', connection: 'close' })
@@ -120,7 +120,7 @@ function rememberRequests (app: FastifyInstance) {
   app.addHook('onRequest', (request, _reply, done) => {
     if (request.method === 'POST' && !request.is404) {
       requests.set(request.id, redactHead(request))
-      if (requests.size > MOST_DELIVERIES) requests.delete(requests.keys().next().value!)
+      if (requests.size > MAX_DELIVERIES) requests.delete(requests.keys().next().value!)
     }
     done()
   })

@@ -3,10 +3,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { Pool } from 'undici/index.js'
 import type { BaseUrl } from './base-url.js'
 import { parseJsonObject } from '../lib/json.js'
-import { createSlots } from './semaphore.js'
+import { createSemaphore } from './semaphore.js'
 
-const MOST_BYTES = 65_536
-const MOST_CONNECTIONS = 128
+const MAX_BYTES = 65_536
+const MAX_CONNECTIONS = 128
 const RETRY_DELAY = { least: 20, spread: 80 } // ms
 // RFC 9110 section 8.3.1; a reply that does not say what it is counts as what was asked for.
 const JSON_TYPE = /^[ \t]*application\/json[ \t]*(?:;|$)/i
@@ -35,8 +35,8 @@ export interface JsonClient {
  */
 export function createJsonClient ({ origin, prefix, headers, timeout }: Service, path: string): JsonClient {
   const options: Pool.Options = {
-    connections: MOST_CONNECTIONS,
-    maxResponseSize: MOST_BYTES,
+    connections: MAX_CONNECTIONS,
+    maxResponseSize: MAX_BYTES,
     // Said, so that no environment variable of Node's can say otherwise.
     connect: { timeout, rejectUnauthorized: true }
   }
@@ -44,7 +44,7 @@ export function createJsonClient ({ origin, prefix, headers, timeout }: Service,
   // For a second try: whatever made one kept-alive connection stale may have made all of them so.
   const freshPool = new Pool(origin, { ...options, pipelining: 0 })
   // Never more than there are connections, since undici heeds no signal in its own queue.
-  const takeSlot = createSlots(MOST_CONNECTIONS)
+  const takeSlot = createSemaphore(MAX_CONNECTIONS)
 
   async function attempt (connections: Pool, body: string, signal: AbortSignal): Promise<JsonAnswer> {
     const reply = await connections.request({

@@ -3,8 +3,8 @@ import type {
 } from 'fastify'
 import { RETRY_AFTER_SECONDS } from '../lib/response.js'
 import { errorBody, type Answer } from '../lib/errors.js'
-import { anything, callback, checkOptions, oneOf, required, text, type Awaitable, type Rule } from '../lib/rules.js'
-import { tellOf, type DeliveryReport } from '../lib/telemetry.js'
+import { anyValue, callback, checkOptions, oneOf, required, nonEmptyString, type Awaitable, type Rule } from '../lib/rules.js'
+import { reportDelivery, type DeliveryReport } from '../lib/telemetry.js'
 import type { Examine, Finding, Refusal, Refused, Verdict } from './token-verifier.js'
 
 export interface VerifyTokenOptions {
@@ -52,8 +52,8 @@ interface Parts<V extends Verdict> {
 
 const BOT_RULE = oneOf('deny', 'flag')
 const IDENTIFIER_RULE: Rule = {
-  accepts: (value) => typeof value === 'function' || text.accepts(value),
-  expects: 'must be a text or a function'
+  accepts: (value) => typeof value === 'function' || nonEmptyString.accepts(value),
+  expects: 'must be a non-empty string or a function'
 }
 const bodyToken = ({ body }: { body: unknown }): unknown => (body as { token?: unknown } | null | undefined)?.token
 
@@ -71,17 +71,17 @@ export function createGuard<V extends Verdict> ({ provider, examine, refusals, g
     about: Pick<DeliveryReport, 'path' | 'duration' | 'bytes' | 'requestId'>
   ): void {
     if (!('refusal' in finding)) {
-      return tellOf({ provider, outcome: 'accepted', reason: 'handled', ...about }, log, {})
+      return reportDelivery({ provider, outcome: 'accepted', reason: 'handled', ...about }, log, {})
     }
     const answer = answerTo(finding)
     const { outcome, reason, statusCode: status } = answer
-    tellOf({ provider, outcome, reason, status, ...about }, log, answer)
+    reportDelivery({ provider, outcome, reason, status, ...about }, log, answer)
   }
 
   return {
     verifier: (log) => async (token, options) => {
       // An identifier that is none is an answer, not a misuse: it may be what a client has sent.
-      checkOptions('verify', Object(options), { identifier: anything, onBot: BOT_RULE })
+      checkOptions('verify', Object(options), { identifier: anyValue, onBot: BOT_RULE })
       const { identifier, onBot } = Object(options) as VerifyTokenOptions
       const since = performance.now()
       const finding = await examine({ token, identify: () => identifier, onBot })

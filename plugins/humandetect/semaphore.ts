@@ -2,7 +2,7 @@
 export type TakeSlot = (signal: AbortSignal) => Promise<() => void>
 
 /** So many pieces of work at a time; the others wait in turn, and leave the queue when their time is up. */
-export function createSlots (count: number): TakeSlot {
+export function createSemaphore (count: number): TakeSlot {
   const waiting = new Set<() => void>()
   let free = count
 

@@ -59,7 +59,7 @@ interface Rules {
   readonly deliveries: DeliveryStore
 }
 
-export const LONGEST_TOKEN = 8192 // bytes
+export const MAX_TOKEN_BYTES = 8192 // bytes
 
 /** Asks a service about tokens, and checks what it leaves to the one who asks: whose, how old, and used before. */
 export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
@@ -116,7 +116,7 @@ function timeOf (now: () => number): number {
 }
 
 export function isToken (token: unknown): token is string {
-  return typeof token === 'string' && token !== '' && Buffer.byteLength(token) <= LONGEST_TOKEN
+  return typeof token === 'string' && token !== '' && Buffer.byteLength(token) <= MAX_TOKEN_BYTES
 }
 
 /** In constant time, and without a conversion that would make different texts the same bytes. */

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream'
 import { httpErrors } from '@fastify/sensible'
 import { InvalidContentLength, readBody } from './body-reader.js'
 import { createDeadlines } from './deadlines.js'
-import { beginDelivery, deliveryOf, kDelivery, type Arriving } from './context.js'
+import { startDelivery, contextOf, kContext, type Arriving } from './context.js'
 import { BODY_CONSUMED, BodyTimeout, errorOf } from './errors.js'
 
 export const JSON_TYPE = 'application/json'
@@ -38,21 +38,21 @@ export function captureRawBody (
   })
 
   function endDeadline (request: FastifyRequest): void {
-    const deadline = deliveryOf(request)?.deadline
+    const deadline = contextOf(request)?.deadline
     if (deadline !== undefined) deadlines.stop(deadline)
   }
 
   const taken = scope.hasRequestDecorator('rawBody')
   if (!taken) {
     scope.decorateRequest('rawBody', {
-      getter () { return deliveryOf(this)?.rawBody },
+      getter () { return contextOf(this)?.rawBody },
       setter () {} // it stays the bytes, whatever a host's hook makes of them
     })
   }
-  scope.decorateRequest(kDelivery, undefined)
+  scope.decorateRequest(kContext, undefined)
 
   scope.addHook('preParsing', (request, reply, payload, done) => {
-    const delivery = beginDelivery(request)
+    const delivery = startDelivery(request)
     const refusal = refuseFraming(request, isAccepted)
     if (refusal !== undefined) return done(refusal)
     if (bodyArrives(request)) {
@@ -62,7 +62,7 @@ export function captureRawBody (
   })
 
   const keepBytes: FastifyContentTypeParser = (request, payload, done) => {
-    const delivery = deliveryOf(request)!
+    const delivery = contextOf(request)!
     const { bodyLimit: limit } = request.routeOptions
     const length = Number(request.headers['content-length'])
     const { readableDidRead } = Object(payload) as Readable // a hook of the host may have put anything in its place
@@ -103,7 +103,7 @@ function keptBody ({ raw }: FastifyRequest): Readable | undefined {
 
 /** Whether there is a body that has not been read to its end. */
 export function bodyArrives (request: FastifyRequest): boolean {
-  if (deliveryOf(request)?.bytes !== undefined) return false
+  if (contextOf(request)?.bytes !== undefined) return false
   const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers
   if (coding !== undefined || length !== '0') return true
   if (request.raw.httpVersionMajor > 1) return true // whose frames tell, no header

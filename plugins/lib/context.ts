@@ -19,7 +19,7 @@ export interface Route {
 }
 
 /** What is known of a delivery on its way, each thing from the step on that finds it out. */
-export interface Delivery {
+export interface DeliveryContext {
   /** When it came in, by `performance.now()`. */
   readonly since: number
   rawBody: Buffer | undefined
@@ -53,15 +53,15 @@ export interface Delivery {
   answered: boolean
 }
 
-export const kDelivery = Symbol('fastify-verification.delivery')
-type Delivered = FastifyRequest & { [kDelivery]: Delivery | undefined }
+export const kContext = Symbol('fastify-verification.delivery')
+type Delivered = FastifyRequest & { [kContext]: DeliveryContext | undefined }
 
 /** Undefined where a host's hook has answered, or failed, before the delivery reached its plugin. */
-export function deliveryOf (request: FastifyRequest): Delivery | undefined {
-  return (request as Delivered)[kDelivery]
+export function contextOf (request: FastifyRequest): DeliveryContext | undefined {
+  return (request as Delivered)[kContext]
 }
 
-export function beginDelivery (request: FastifyRequest): Delivery {
+export function startDelivery (request: FastifyRequest): DeliveryContext {
   const delivery = {
     since: performance.now(),
     rawBody: undefined,
@@ -80,6 +80,6 @@ export function beginDelivery (request: FastifyRequest): Delivery {
     failure: undefined,
     answered: false
   };
-  (request as Delivered)[kDelivery] = delivery
+  (request as Delivered)[kContext] = delivery
   return delivery
 }

@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Rephrase } from './response.js'
 import { errorBody, forbidden, InvalidOption, isForbidden } from './errors.js'
 import { parseForm, parseJson, parseJsonObject } from './json.js'
-import { anything, anyText, callback, checkOptions, oneOf, required, schema, text, type Rule } from './rules.js'
+import { anyValue, string, callback, checkOptions, oneOf, required, schema, nonEmptyString, type Rule } from './rules.js'
 import { contentTypePattern, FORM_TYPE } from './body.js'
 import { typesOf } from './validation.js'
 
@@ -27,7 +27,7 @@ const DEFINITION = {
     accepts: (value) => typeof value === 'string' && NAME.test(value),
     expects: 'must be of small letters, digits and hyphens'
   }),
-  summary: required(text),
+  summary: required(nonEmptyString),
   headers: required({
     accepts: listOf((name) => HEADER.test(name)),
     expects: 'must be a list of different header names in small letters'
@@ -43,10 +43,10 @@ const DEFINITION = {
     accepts: listOf((type) => type === FORM_TYPE || JSON_TYPES.test(type)),
     expects: `must be a list of different media types: "${FORM_TYPE}", or of JSON in small letters`
   },
-  refusal: anything,
+  refusal: anyValue,
   reply: schema,
   identify: callback,
-  scheme: anything
+  scheme: anyValue
 }
 const REFUSAL = {
   statusCode: required({
@@ -55,10 +55,10 @@ const REFUSAL = {
   body: { ...schema, expects: 'must be an object' }
 }
 const SCHEME = {
-  signature: required(text),
-  prefix: required(anyText),
+  signature: required(nonEmptyString),
+  prefix: required(string),
   encoding: required(oneOf('hex', 'base64')),
-  timestamp: text,
+  timestamp: nonEmptyString,
   separator: required(oneOf('', '.'))
 }
 

@@ -108,7 +108,7 @@ export function invalidPayload (problem: string): Answer {
 }
 
 const FRAME = '    at '
-const MOST_FRAMES = 50
+const MAX_FRAMES = 50
 
 /**
  * What of a thrown value may be logged: its type, its code and where it came from. Messages, causes and other
@@ -124,7 +124,7 @@ export function describeError (error: unknown): { type: string, code?: string, s
     return {
       type: name,
       ...(typeof code === 'string' && { code }),
-      ...(frames.length > 0 && { stack: frames.slice(0, MOST_FRAMES).join('\n') })
+      ...(frames.length > 0 && { stack: frames.slice(0, MAX_FRAMES).join('\n') })
     }
   } catch {
     return { type: 'unreadable' } // by a getter or a proxy

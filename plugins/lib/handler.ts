@@ -1,17 +1,17 @@
 import type { FastifyRequest } from 'fastify'
 import type { VerifiedRequest } from './callback.js'
 import { describeError, HANDLER_FAILED, INVALID_REPLY, TIMEOUT, type Answer } from './errors.js'
-import { tell } from './log.js'
+import { safeLog } from './log.js'
 import { readQueueError } from './queue-errors.js'
 import type { InvalidResult } from './reply.js'
-import { isThenable, outcomeOf } from './thenable.js'
+import { isThenable, toPromise } from './thenable.js'
 import { createTimeLimit } from './time-limit.js'
 
 /** A user's handler and how what comes of it is answered. */
 export interface Work<Event, Question = unknown> {
   readonly provider: string
   /** What the answer depends on: read before the handler, which may change the event. */
-  readonly question?: (event: Event) => Question
+  readonly replyContext?: (event: Event) => Question
   readonly handle: (event: Event, request: VerifiedRequest) => unknown
   /** What the handler's result is answered with, or what is wrong with it. */
   readonly answer: (result: unknown, question: Question) => Answer | InvalidResult
@@ -28,7 +28,7 @@ export type RunHandler<Event> = (
 /** Logs the outcome of a handler whose delivery has been answered without it. */
 export function logLate ({ log }: FastifyRequest, provider: string, answer: Answer): void {
   const { statusCode, reason, details } = answer
-  tell(log, 'warn', { provider, reason, statusCode, ...details }, 'handler ended after its time-out')
+  safeLog(log, 'warn', { provider, reason, statusCode, ...details }, 'handler ended after its time-out')
 }
 
 /** Runs the handler and gives its outcome as an answer. One that takes longer than `handlerTimeout` (ms) goes on. */
@@ -58,7 +58,7 @@ export function createHandlerRunner<Event, Question> (
     let result: unknown
     let pending: boolean
     try {
-      question = work.question?.(event) as Question
+      question = work.replyContext?.(event) as Question
       result = work.handle(event, request as VerifiedRequest)
       pending = isThenable(result)
     } catch (error) {
@@ -66,7 +66,7 @@ export function createHandlerRunner<Event, Question> (
     }
     if (!pending) return ended(succeeded(result, question), false)
 
-    const outcome = outcomeOf(result as PromiseLike<unknown>).then((value) => succeeded(value, question), failed)
+    const outcome = toPromise(result as PromiseLike<unknown>).then((value) => succeeded(value, question), failed)
     inTime(outcome, (answer) => {
       logLate(request, provider, answer)
       ended(answer, true)

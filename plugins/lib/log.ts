@@ -3,7 +3,7 @@ import type { FastifyBaseLogger } from 'fastify'
 export type Level = 'debug' | 'info' | 'warn' | 'error'
 
 /** Logs, and goes on where a serializer or transport of the host throws: what is logged decides no answer. */
-export function tell (log: FastifyBaseLogger, level: Level, details: object, message: string): void {
+export function safeLog (log: FastifyBaseLogger, level: Level, details: object, message: string): void {
   try {
     log[level](details, message)
   } catch {}

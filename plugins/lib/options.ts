@@ -1,12 +1,12 @@
 import type { FastifyInstance, LogLevel, RegisterOptions, RouteShorthandOptions } from 'fastify'
-import { deliveryStore, openDeliveries } from './idempotency/guarded-store.js'
+import { deliveryStore, guardStore } from './idempotency/guarded-store.js'
 import type { DeliveryStore } from './idempotency/store.js'
 import { InvalidOption } from './errors.js'
 import {
-  anything, anyText, callback, checkOptions, flag, FRESHNESS_RULES, group, milliseconds, object, oneOf, text, whole,
-  type Rule, type Rules
+  anyValue, boolean, callback, checkOptions, FRESHNESS_RULES, group, integer, milliseconds, nonEmptyString, object,
+  oneOf, string, type Rule, type Rules
 } from './rules.js'
-import type { OnceRules } from './idempotency/idempotency.js'
+import type { IdempotencyRules } from './idempotency/idempotency.js'
 import type { DeliveryReport, RejectedDelivery } from './telemetry.js'
 import { freshnessOf, replayWindow, type Freshness, type FreshnessInput } from './signature/timestamp.js'
 
@@ -77,7 +77,7 @@ export interface RouteSettings {
 
 /** The options of a webhook once their defaults are in. */
 export interface Settings extends RouteSettings, WatchOptions, Freshness {
-  readonly once: OnceRules
+  readonly once: IdempotencyRules
   readonly diagnose: boolean
 }
 
@@ -94,12 +94,12 @@ export const ROUTE_RULES: Rules = {
     childLoggerFactory: callback,
     prefixTrailingSlash: oneOf('both', 'slash', 'no-slash')
   }),
-  bodyLimit: whole(2 ** 30),
+  bodyLimit: integer(2 ** 30),
   bodyTimeout: milliseconds,
   handlerTimeout: milliseconds,
-  prefix: anyText,
-  skipOverride: anything, // of fastify-cli's test helper, which autoload hands on
-  logLevel: text,
+  prefix: string,
+  skipOverride: anyValue, // of fastify-cli's test helper, which autoload hands on
+  logLevel: nonEmptyString,
   logSerializers: {
     accepts: (value) => typeof value === 'object' && value !== null &&
       Object.values(value).every((serializer) => typeof serializer === 'function'),
@@ -112,8 +112,8 @@ const WEBHOOK_RULES: Rules = {
   ...FRESHNESS_RULES,
   onRejected: callback,
   onFailed: callback,
-  allowWeakSecret: flag,
-  diagnose: flag,
+  allowWeakSecret: boolean,
+  diagnose: boolean,
   deliveries: deliveryStore,
   lease: milliseconds
 }
@@ -153,7 +153,7 @@ export function readSettings (
     onFailed: options.onFailed,
     diagnose: options.diagnose === true,
     once: {
-      deliveries: openDeliveries(scope, provider, options.deliveries),
+      deliveries: guardStore(scope, provider, options.deliveries),
       lease: leaseOf(options, route),
       replayWindow: replayWindow(freshness)
     }

@@ -3,7 +3,7 @@ import type {
 } from 'fastify'
 import type { Send } from './response.js'
 import type { Authenticate, Authentication, NoSecret } from './signature/authenticate.js'
-import { deliveryOf, type Delivery, type Route } from './context.js'
+import { contextOf, type DeliveryContext, type Route } from './context.js'
 import { deliveryId, namespaceOf, type DeliveryId, type Identity } from './idempotency/delivery-id.js'
 import type { Explain } from './doctor/explain.js'
 import {
@@ -12,12 +12,12 @@ import {
 } from './errors.js'
 import { createHandlerRunner, logLate, type Work } from './handler.js'
 import { parseJsonObject } from './json.js'
-import { createOnce, type OnceRules } from './idempotency/idempotency.js'
+import { createIdempotentHandler, type IdempotencyRules } from './idempotency/idempotency.js'
 import type { Rejection } from './signature/rejection.js'
 import type { RouteSettings } from './options.js'
 
 /** One provider's part in the way of a delivery. */
-export interface VerifiedRoute<Event, Question = unknown> extends Work<Event, Question> {
+export interface WebhookRoute<Event, Question = unknown> extends Work<Event, Question> {
   readonly url: string
   readonly schema: FastifySchema & { summary: string }
   /** Is it authentic? Sees headers and bytes, nothing decoded. */
@@ -39,9 +39,9 @@ export interface VerifiedRoute<Event, Question = unknown> extends Work<Event, Qu
 }
 
 /** The one place that knows the order: verify, decode, validate, claim, handle, check the reply, complete, answer. */
-export function addVerifiedRoute<Event, Question = unknown> (
-  scope: FastifyInstance, send: Send, settings: RouteSettings & { once?: OnceRules },
-  route: VerifiedRoute<Event, Question>
+export function addWebhookRoute<Event, Question = unknown> (
+  scope: FastifyInstance, send: Send, settings: RouteSettings & { once?: IdempotencyRules },
+  route: WebhookRoute<Event, Question>
 ): void {
   const { provider } = route
   const { bodyLimit, handlerTimeout } = settings
@@ -50,7 +50,7 @@ export function addVerifiedRoute<Event, Question = unknown> (
   const routeOptions = Object.fromEntries(Object.entries(others)
     .map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]))
   const runHandler = createHandlerRunner(route, handlerTimeout)
-  const handleOnce = settings.once && createOnce(runHandler, provider, settings.once)
+  const handleOnce = settings.once && createIdempotentHandler(runHandler, provider, settings.once)
   const path = scope.prefix + route.url
   const { kindOf = () => 'event', parse = parseJsonObject, unreadable = INVALID_JSON } = route
   const about: Route = {
@@ -82,7 +82,7 @@ export function addVerifiedRoute<Event, Question = unknown> (
     request: FastifyRequest, _reply: FastifyReply, payload: RequestPayload,
     next: (error: null, payload: RequestPayload) => void
   ): void {
-    const delivery = deliveryOf(request)!
+    const delivery = contextOf(request)!
     try {
       delivery.presented = route.authenticate.readHeaders!(request)
       delivery.dropsBody = !delivery.presented.ok && route.explain === undefined
@@ -91,7 +91,7 @@ export function addVerifiedRoute<Event, Question = unknown> (
   }
 
   function verify (request: FastifyRequest, reply: FastifyReply, next: HookHandlerDoneFunction): void {
-    const delivery = deliveryOf(request)
+    const delivery = contextOf(request)
     const bytes = delivery?.rawBody
     const body = request.body === bytes ? bytes : undefined // a host's hook may have put anything in their place
     if (delivery?.dropsBody && delivery.bytes !== undefined) {
@@ -118,7 +118,7 @@ export function addVerifiedRoute<Event, Question = unknown> (
     next: HookHandlerDoneFunction
   ): void {
     if (outcome.ok === null) return fail(reply, SECRET_UNAVAILABLE, outcome.cause)
-    const delivery = deliveryOf(request)!
+    const delivery = contextOf(request)!
     delivery.keyId = outcome.keyId
     if (!outcome.ok) {
       delivery.ageSeconds = outcome.ageSeconds
@@ -151,7 +151,9 @@ export function addVerifiedRoute<Event, Question = unknown> (
     }).catch(next)
   }
 
-  function accept (request: FastifyRequest, delivery: Delivery, event: object, next: HookHandlerDoneFunction): void {
+  function accept (
+    request: FastifyRequest, delivery: DeliveryContext, event: object, next: HookHandlerDoneFunction
+  ): void {
     request.body = event
     delivery.event = event
     next()
@@ -159,7 +161,7 @@ export function addVerifiedRoute<Event, Question = unknown> (
 
   /** Returns a promise unless the answer is sent at once, so that async context and traces last until it is. */
   function deliver (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> | void {
-    const delivery = deliveryOf(request)
+    const delivery = contextOf(request)
     // Without it the hook above did not run: a host's onRoute hook has put another in its place.
     if (delivery?.event === undefined) return send(reply, forbidden('mismatch'))
     const event = delivery.event as Event
@@ -188,7 +190,9 @@ export function addVerifiedRoute<Event, Question = unknown> (
   }
 
   /** Returns an id for each secret that the delivery is known by; none if it is handled as often as it comes. */
-  function idsOf (event: Event, { signers, id }: Delivery, identify: NonNullable<typeof route.identify>): DeliveryId[] {
+  function idsOf (
+    event: Event, { signers, id }: DeliveryContext, identify: NonNullable<typeof route.identify>
+  ): DeliveryId[] {
     return signers!.flatMap((signer) => {
       const identity = identify(event, signer.mac, id)
       return identity === undefined ? [] : [deliveryId(namespaceFor(signer.tenant), identity)]

@@ -1,7 +1,7 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { STATUS_CODES } from 'node:http'
 import { constants, type Http2ServerResponse } from 'node:http2'
-import { beginDelivery, deliveryOf } from './context.js'
+import { startDelivery, contextOf } from './context.js'
 import { describeError, errorBody, errorOf, TIMEOUT, type Answer } from './errors.js'
 import { bodyArrives } from './body.js'
 import type { Reason, Report } from './telemetry.js'
@@ -28,7 +28,7 @@ const asItIs = (text: string): string => text
  * Makes the scope answer in its own words, whatever serializer or error handler the host has. Bodies are sent as
  * finished text.
  */
-export function ownAnswers (
+export function prepareResponses (
   scope: FastifyInstance, report: Report, endBodyDeadline: (request: FastifyRequest) => void,
   rephrase: Rephrase = (answer) => answer
 ): Send {
@@ -37,7 +37,7 @@ export function ownAnswers (
   scope.addHook('preClose', (done) => { shuttingDown = true; done() })
 
   const send: Send = (reply, answer) => {
-    const delivery = deliveryOf(reply.request)
+    const delivery = contextOf(reply.request)
     if (delivery?.answered) return
     if (answer.outcome !== 'failed' || delivery === undefined) return sendNow(reply, answer)
     // Through Fastify, so that the onError hooks of the host see the error. Its error handler is the one below.
@@ -67,12 +67,12 @@ export function ownAnswers (
 
   function reportAnswer (request: FastifyRequest, answer: Answer, statusCode: number): void {
     report(request, answer, statusCode)
-    const delivery = deliveryOf(request) ?? beginDelivery(request)
+    const delivery = contextOf(request) ?? startDelivery(request)
     delivery.answered = true
   }
 
   function handleError (error: unknown, request: FastifyRequest, reply: FastifyReply): void {
-    const delivery = deliveryOf(request)
+    const delivery = contextOf(request)
     const failure = delivery?.failure
     if (failure !== undefined) {
       delivery!.failure = undefined
@@ -88,7 +88,7 @@ export function ownAnswers (
   // A hook of the host that answers without an error, or hijacks the reply, is seen here alone.
   scope.addHook('onResponse', (request, { raw, statusCode }, done) => {
     endBodyDeadline(request)
-    if (raw.writableEnded && !deliveryOf(request)?.answered) {
+    if (raw.writableEnded && !contextOf(request)?.answered) {
       reportAnswer(request, { ...errorAnswer(statusCode), details: ANSWERED_BY_HOOK }, statusCode)
     }
     done()
@@ -134,7 +134,7 @@ function contentOf ({ headers }: FastifyRequest): object {
 
 /** Returns the answer to Fastify's own time limit where it ends a handler or a body that is still arriving. */
 function answerToTimeout (request: FastifyRequest): Answer | undefined {
-  const delivery = deliveryOf(request)
+  const delivery = contextOf(request)
   if (delivery === undefined || delivery.answered) return undefined
   if (delivery.event !== undefined) return TIMEOUT
   return bodyArrives(request) ? errorAnswer(408, 'FST_VERIFICATION_BODY_TIMEOUT') : undefined

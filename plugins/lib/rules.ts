@@ -18,34 +18,34 @@ export type Rules = Readonly<Record<string, Rule>>
 const PATH = /^\/[\x21\x22\x24-\x3e\x40-\x7e]*$/
 const WEEK = 7 * 24 * 3600
 const YEAR = 365 * 24 * 3600
-const LONGEST_TIMER = 2 ** 31 - 1
+const MAX_TIMER = 2 ** 31 - 1
 
 const within = (value: unknown, least: number, most: number): boolean =>
   typeof value === 'number' && value >= least && value <= most
-export const whole = (most: number): Rule => ({
+export const integer = (most: number): Rule => ({
   accepts: (value) => Number.isInteger(value) && within(value, 1, most),
   expects: `must be a whole number from 1 to ${most}`
 })
-export const milliseconds = whole(LONGEST_TIMER)
+export const milliseconds = integer(MAX_TIMER)
 
-export const flag: Rule = { accepts: (value) => typeof value === 'boolean', expects: 'must be true or false' }
+export const boolean: Rule = { accepts: (value) => typeof value === 'boolean', expects: 'must be true or false' }
 export const callback: Rule = { accepts: (value) => typeof value === 'function', expects: 'must be a function' }
 export const path: Rule = {
   accepts: (value) => typeof value === 'string' && PATH.test(value),
   expects: 'must be a path that starts with "/", without a query'
 }
-export const text: Rule = {
+export const nonEmptyString: Rule = {
   accepts: (value) => typeof value === 'string' && value !== '',
-  expects: 'must be a text'
+  expects: 'must be a non-empty string'
 }
-export const anyText: Rule = { accepts: (value) => typeof value === 'string', expects: 'must be a text' }
+export const string: Rule = { accepts: (value) => typeof value === 'string', expects: 'must be a string' }
 /** Compiled by what reads it. */
 export const schema: Rule = {
   accepts: (value) => typeof value === 'object' && value !== null,
   expects: 'must be a TypeBox schema'
 }
 /** Checked further by what reads it. */
-export const anything: Rule = { accepts: () => true, expects: '' }
+export const anyValue: Rule = { accepts: () => true, expects: '' }
 export const object: Rule = {
   accepts: (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
   expects: 'must be an object'

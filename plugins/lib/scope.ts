@@ -1,8 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 import sensible from '@fastify/sensible'
-import { ownAnswers, type Rephrase, type Send } from './response.js'
+import { prepareResponses, type Rephrase, type Send } from './response.js'
 import { describeError } from './errors.js'
-import { tell } from './log.js'
+import { safeLog } from './log.js'
 import { captureRawBody } from './body.js'
 import { createReport } from './telemetry.js'
 import type { RouteSettings, WatchOptions } from './options.js'
@@ -14,7 +14,7 @@ export function prepareScope (
 ): Send {
   if (!scope.hasDecorator('httpErrors')) registerSensible(scope)
   const endBodyDeadline = captureRawBody(scope, settings.bodyTimeout, contentTypes)
-  return ownAnswers(scope, createReport(provider, settings), endBodyDeadline, rephrase)
+  return prepareResponses(scope, createReport(provider, settings), endBodyDeadline, rephrase)
 }
 
 /**
@@ -25,7 +25,7 @@ function registerSensible (scope: FastifyInstance): void {
   try {
     sensible(scope, {}, () => {})
   } catch (error) {
-    tell(scope.log, 'warn', { failure: describeError(error) }, '@fastify/sensible is not available to handlers')
+    safeLog(scope.log, 'warn', { failure: describeError(error) }, '@fastify/sensible is not available to handlers')
   }
 }
 

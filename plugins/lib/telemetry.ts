@@ -1,8 +1,8 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { channel } from 'node:diagnostics_channel'
-import { deliveryOf } from './context.js'
+import { contextOf } from './context.js'
 import { describeError, errorOf, isForbidden, type Answer } from './errors.js'
-import { isEnabled, tell, type Level } from './log.js'
+import { isEnabled, safeLog, type Level } from './log.js'
 import type { RejectionReason } from './signature/rejection.js'
 import type { WatchOptions } from './options.js'
 
@@ -67,12 +67,12 @@ const MESSAGES: Readonly<Record<Outcome, string>> = {
 }
 
 /** Tells log and channel. */
-export function tellOf (
+export function reportDelivery (
   report: DeliveryReport, log: FastifyBaseLogger, { level, details }: Pick<Answer, 'level' | 'details'>
 ): void {
   const { provider, path, outcome, reason, status, secretIndex, keyId, ageSeconds, delivery } = report
   const known = { provider, path, reason, statusCode: status, secretIndex, keyId, ageSeconds, delivery }
-  tell(log, level ?? LEVELS[outcome], details === undefined ? known : { ...known, ...details }, MESSAGES[outcome])
+  safeLog(log, level ?? LEVELS[outcome], details === undefined ? known : { ...known, ...details }, MESSAGES[outcome])
   if (deliveries.hasSubscribers) deliveries.publish(report)
 }
 
@@ -88,7 +88,7 @@ export function createReport (provider: string, { onRejected, onFailed }: WatchO
     const observed = rejects || fails || deliveries.hasSubscribers
     if (!observed && !isEnabled(log, answer.level ?? LEVELS[answer.outcome])) return
     const report = reportOf(provider, request, answer, status)
-    tellOf(report, log, answer)
+    reportDelivery(report, log, answer)
     if (rejects) call(() => onRejected(report as RejectedDelivery), 'onRejected', log)
     if (fails) {
       const error = answer.thrown === undefined ? errorOf(answer) : answer.thrown.value
@@ -98,7 +98,7 @@ export function createReport (provider: string, { onRejected, onFailed }: WatchO
 
   function call (observer: () => void, name: string, log: FastifyBaseLogger): void {
     Promise.resolve().then(observer).catch((error: unknown) => {
-      tell(log, 'error', { provider, failure: describeError(error) }, `${name} failed`)
+      safeLog(log, 'error', { provider, failure: describeError(error) }, `${name} failed`)
     })
   }
 }
@@ -106,7 +106,7 @@ export function createReport (provider: string, { onRejected, onFailed }: WatchO
 function reportOf (
   provider: string, request: FastifyRequest, { outcome, reason }: Answer, status: number
 ): DeliveryReport {
-  const delivery = deliveryOf(request)
+  const delivery = contextOf(request)
   const report: { -readonly [Field in keyof DeliveryReport]: DeliveryReport[Field] } = {
     provider,
     path: request.routeOptions.url!,

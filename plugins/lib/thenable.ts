@@ -4,6 +4,6 @@ export function isThenable (value: unknown): value is PromiseLike<unknown> {
 }
 
 /** A promise of our own, whatever the given one is like. */
-export async function outcomeOf<T> (result: PromiseLike<T>): Promise<T> {
+export async function toPromise<T> (result: PromiseLike<T>): Promise<T> {
   return await result
 }

@@ -1,6 +1,6 @@
 import { createError } from '@fastify/error'
 import { createDeadlines } from './deadlines.js'
-import { outcomeOf } from './thenable.js'
+import { toPromise } from './thenable.js'
 
 /** What was waited for did not come in time. It may still come. */
 export const TimedOut = createError<[ms: number]>(
@@ -20,7 +20,7 @@ export function createTimeLimit (ms: number): InTime {
       over = true
       reject(new TimedOut(ms))
     }))
-    outcomeOf(work).then((value) => {
+    toPromise(work).then((value) => {
       running.stop(deadline)
       if (over) late?.(value)
       else resolve(value)

@@ -1,5 +1,5 @@
 import type { Job, Queue } from 'bullmq'
-import { checkOptions, whole } from '../lib/rules.js'
+import { checkOptions, integer } from '../lib/rules.js'
 import { isQueue, listOf, oneOrMore, type QueuedDelivery } from './queued.js'
 
 /** A job that has failed for good. */
@@ -22,7 +22,7 @@ const queues = oneOrMore(isQueue, 'must be a Queue of BullMQ, or a list of them'
  * `defaultJobOptions` say otherwise.
  */
 export async function listDeadLetters (queue: Queues, { limit = 100 }: { limit?: number } = {}): Promise<DeadLetter[]> {
-  checkOptions('listDeadLetters', { queue, limit }, { queue: queues, limit: whole(10_000) })
+  checkOptions('listDeadLetters', { queue, limit }, { queue: queues, limit: integer(10_000) })
   const failed = await Promise.all(listOf(queue).map(async (one) => {
     const jobs = await one.getFailed(0, limit - 1)
     return jobs.map((job) => describe(one.name, job))

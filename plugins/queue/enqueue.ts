@@ -1,11 +1,11 @@
 import type { FastifyRequest } from 'fastify'
 import type { JobsOptions } from 'bullmq'
 import { hash } from 'node:crypto'
-import { deliveryOf } from '../lib/context.js'
+import { contextOf } from '../lib/context.js'
 import { deliveryId, namespaceOf } from '../lib/idempotency/delivery-id.js'
 import { callback, checkOptions, milliseconds } from '../lib/rules.js'
 import { NotSerializable, QueueUnavailable } from '../lib/queue-errors.js'
-import { outcomeOf } from '../lib/thenable.js'
+import { toPromise } from '../lib/thenable.js'
 import { createTimeLimit, TimedOut } from '../lib/time-limit.js'
 import {
   isQueue, listOf, oneOrMore, VERSION, type DeliveryQueue, type KnownDelivery, type QueuedDelivery
@@ -34,7 +34,7 @@ const DEFAULTS: JobsOptions = {
 // How long copies are one job of what may look the same when it happens again.
 const COPIES_TTL = 60_000
 // Jobs that Redis may yet take although nobody waits for them: the client keeps each while it hopes to send it.
-const MOST_ABANDONED = 1000
+const MAX_ABANDONED = 1000
 
 /**
  * A handler that has deliveries worked on later: each becomes one job, which is in the queue before the 2xx. A queue
@@ -59,9 +59,9 @@ export function enqueue<Delivery = KnownDelivery> (
   let abandoned = 0
 
   async function add (name: string, data: QueuedDelivery, jobOptions: JobsOptions): Promise<void> {
-    if (abandoned >= MOST_ABANDONED) throw new TimedOut(timeout)
+    if (abandoned >= MAX_ABANDONED) throw new TimedOut(timeout)
     const target = queues.length === 1 ? queues[0]! : queues[slotOf(data)]!
-    const added = outcomeOf(target.add(name, data, { ...DEFAULTS, ...target.defaultJobOptions, ...jobOptions }))
+    const added = toPromise(target.add(name, data, { ...DEFAULTS, ...target.defaultJobOptions, ...jobOptions }))
     try {
       await inTime(added)
     } catch (error) {
@@ -101,7 +101,7 @@ function assertSerializable (data: QueuedDelivery): void {
 }
 
 function jobOf (event: unknown, request: FastifyRequest) {
-  const { route, key, signers, keyId, secretIndex } = deliveryOf(request) ?? {}
+  const { route, key, signers, keyId, secretIndex } = contextOf(request) ?? {}
   const params = { ...request.params as Record<string, string> }
   if (route === undefined || signers === undefined) throw new TypeError('enqueue: this is no delivery with a signature')
   const { provider, path, kindOf, exactly } = route

@@ -4,7 +4,7 @@ import {
 } from 'bullmq'
 import { setTimeout as delay } from 'node:timers/promises'
 import { describeError } from '../lib/errors.js'
-import { tell } from '../lib/log.js'
+import { safeLog } from '../lib/log.js'
 
 const RETRY_DELAY = 1000 // ms
 
@@ -32,7 +32,7 @@ export function inOrder (
       if (Object(error).name === 'UnrecoverableError') throw error // as BullMQ tells them
       if (started >= attempts!) throw Object.assign(new UnrecoverableError(messageOf(error)), { cause: error })
       const about = { queue: name, job: job.id, name: job.name, attempt: started, failure: describeError(error) }
-      if (log) tell(log, 'warn', about, 'job failed, and is tried again')
+      if (log) safeLog(log, 'warn', about, 'job failed, and is tried again')
       await queue.rateLimit(await waitOf(job, backoff, started))
       throw new RateLimitError()
     }

@@ -3,8 +3,8 @@ import {
   UnrecoverableError, Worker, type ConnectionOptions, type Job, type Queue, type WorkerOptions as BullOptions
 } from 'bullmq'
 import { describeError } from '../lib/errors.js'
-import { tell } from '../lib/log.js'
-import { callback, checkOptions, milliseconds, required, schema, text, whole, type Rule } from '../lib/rules.js'
+import { safeLog } from '../lib/log.js'
+import { callback, checkOptions, milliseconds, required, schema, nonEmptyString, integer, type Rule } from '../lib/rules.js'
 import { createTimeLimit } from '../lib/time-limit.js'
 import { inOrder } from './in-order.js'
 import { listOf, oneOrMore, VERSION, type KnownDelivery } from './queued.js'
@@ -39,7 +39,7 @@ export interface DeliveryWorker {
 export type HandleDelivery<Delivery> = (delivery: Delivery, job: Job<Delivery>) => unknown
 
 // A job that has its worker killed, as by the memory it takes, must end some time; an innocent one must not.
-const MOST_CRASHES = 20
+const MAX_CRASHES = 20
 // For a connection that is being made, in milliseconds: if it is closed meanwhile, BullMQ rejects what nobody handles.
 const CONNECTING = 1000
 
@@ -77,8 +77,8 @@ export function createWorker<Delivery = KnownDelivery> (
       'must be the name of a queue, without ":", or a list of different ones'),
     handle: required(callback),
     connection: required(CONNECTION),
-    prefix: text,
-    concurrency: whole(10_000),
+    prefix: nonEmptyString,
+    concurrency: integer(10_000),
     lockDuration: milliseconds,
     drainTimeout: milliseconds,
     telemetry: schema,
@@ -93,7 +93,7 @@ export function createWorker<Delivery = KnownDelivery> (
     prefix,
     lockDuration,
     stalledInterval: Math.max(1, lockDuration >> 1), // found by the second look, since the first one marks
-    maxStalledCount: MOST_CRASHES,
+    maxStalledCount: MAX_CRASHES,
     ...(telemetry !== undefined && { telemetry }),
     ...(metrics !== undefined && { metrics })
   }
@@ -117,7 +117,7 @@ export function createWorker<Delivery = KnownDelivery> (
       await inTime(worker.pause())
     } catch {
       over = true // with jobs that run, which others take once the lock has run out; or without Redis
-      if (app) tell(app.log, 'warn', { queue: worker.name }, 'worker was closed before its jobs had ended')
+      if (app) safeLog(app.log, 'warn', { queue: worker.name }, 'worker was closed before its jobs had ended')
     }
     await worker.close(over)
     if (queue !== undefined) await Promise.allSettled([soon(queue.close())])
@@ -140,14 +140,14 @@ function readDelivery (data: unknown): object {
 
 function report (worker: Worker, log: FastifyBaseLogger | undefined): void {
   worker.on('error', (error) => { // without a listener BullMQ prints it
-    if (log) tell(log, 'warn', { queue: worker.name, failure: describeError(error) }, 'worker: something failed')
+    if (log) safeLog(log, 'warn', { queue: worker.name, failure: describeError(error) }, 'worker: something failed')
   })
   if (log === undefined) return
   worker.on('failed', (job, error) => {
     const { id, name, attemptsMade: attempt, finishedOn } = job ?? {}
     const dead = finishedOn !== undefined
     const about = { queue: worker.name, job: id, name, attempt, failure: describeError(error) }
-    tell(log, dead ? 'error' : 'warn', about, dead ? 'job failed, and is a dead letter' : 'job failed, and is tried again')
+    safeLog(log, dead ? 'error' : 'warn', about, dead ? 'job failed, and is a dead letter' : 'job failed, and is tried again')
   })
-  worker.on('stalled', (job) => tell(log, 'warn', { queue: worker.name, job }, 'job was cut short, and is taken again'))
+  worker.on('stalled', (job) => safeLog(log, 'warn', { queue: worker.name, job }, 'job was cut short, and is taken again'))
 }

@@ -1,6 +1,6 @@
 import { createError } from '@fastify/error'
 import type { DeliveryStore, StoredReply } from '../lib/idempotency/store.js'
-import { callback, checkOptions, retention, whole } from '../lib/rules.js'
+import { callback, checkOptions, retention, integer } from '../lib/rules.js'
 import { createRetentionQueues, type Kept } from './retention-queues.js'
 
 export interface MemoryDeliveriesOptions {
@@ -42,7 +42,7 @@ interface Delivery extends Kept {
  * @example app.register(aghanimPlugin, { secret, verifyPlayer, deliveries: memoryDeliveries({ ttl: 7200 }) })
  */
 export function memoryDeliveries (options: MemoryDeliveriesOptions = {}): DeliveryStore {
-  checkOptions('memoryDeliveries', options, { maxEntries: whole(2 ** 23), ttl: retention, now: callback })
+  checkOptions('memoryDeliveries', options, { maxEntries: integer(2 ** 23), ttl: retention, now: callback })
   const { maxEntries = 100_000, ttl = 3600, now = () => performance.now() } = options
   const deliveries = new Map<string, Delivery>()
   const queues = createRetentionQueues<Delivery>()

@@ -4,8 +4,8 @@ import { randomUUID } from 'node:crypto'
 import { CLAIM, COMPLETE, RELEASE, type Script } from './redis-scripts.js'
 import type { Claim, DeliveryStore, StoredReply } from '../lib/idempotency/store.js'
 import { describeError } from '../lib/errors.js'
-import { tell } from '../lib/log.js'
-import { anyText, checkOptions, required, retention, whole, type Rule } from '../lib/rules.js'
+import { safeLog } from '../lib/log.js'
+import { string, checkOptions, required, retention, integer, type Rule } from '../lib/rules.js'
 import { createTimeLimit } from '../lib/time-limit.js'
 
 /** What is used of an `ioredis` client or cluster. */
@@ -35,7 +35,7 @@ const StoreUnreachable = createError<[]>(
 const DISCONNECTED: ReadonlySet<string> = new Set(['close', 'reconnecting', 'disconnecting', 'end'])
 // Calls in a row that were not answered. From then on one claim at a time is sent, to see whether Redis is back: the
 // client keeps each of them for as long as it hopes for its answer.
-const MOST_UNANSWERED = 100
+const MAX_UNANSWERED = 100
 
 const redisClient: Rule = {
   accepts: (value) => typeof (value as RedisClient | undefined)?.status === 'string' &&
@@ -53,9 +53,9 @@ const redisClient: Rule = {
 export function redisDeliveries (options: RedisDeliveriesOptions): DeliveryStore {
   checkOptions('redisDeliveries', options, {
     client: required(redisClient),
-    prefix: anyText,
+    prefix: string,
     ttl: retention,
-    timeout: whole(1000)
+    timeout: integer(1000)
   })
   const { client, prefix = 'fastify-verification:', ttl = 96 * 3600, timeout = 250 } = options
   const inTime = createTimeLimit(timeout)
@@ -100,7 +100,7 @@ export function redisDeliveries (options: RedisDeliveriesOptions): DeliveryStore
 
   return {
     async claim (key, fingerprint, leaseMs) {
-      const doubtful = unanswered >= MOST_UNANSWERED
+      const doubtful = unanswered >= MAX_UNANSWERED
       if (DISCONNECTED.has(client.status) || (doubtful && probing)) throw new StoreUnreachable()
       probing = doubtful
       try {
@@ -124,7 +124,7 @@ export function redisDeliveries (options: RedisDeliveriesOptions): DeliveryStore
       watched = true
       let down = false
       client.on('error', (error) => {
-        if (!down) tell(log, 'warn', { failure: describeError(error) }, 'delivery store: Redis cannot be reached')
+        if (!down) safeLog(log, 'warn', { failure: describeError(error) }, 'delivery store: Redis cannot be reached')
         down = true // until it is back, each try to connect fails like this one
       })
       client.on('ready', () => {
@@ -140,9 +140,9 @@ async function warnOfEviction (client: RedisClient, log: FastifyBaseLogger): Pro
   try {
     const policy = /^maxmemory_policy:(\S+)/m.exec(await client.info('memory'))?.[1]
     if (policy === undefined || policy === 'noeviction') return
-    tell(log, 'warn', { policy }, 'delivery store: Redis may drop claims, set its maxmemory-policy to noeviction')
+    safeLog(log, 'warn', { policy }, 'delivery store: Redis may drop claims, set its maxmemory-policy to noeviction')
   } catch (error) {
-    tell(log, 'warn', { failure: describeError(error) }, 'delivery store: the eviction policy of Redis is unknown')
+    safeLog(log, 'warn', { failure: describeError(error) }, 'delivery store: the eviction policy of Redis is unknown')
   }
 }
 

@@ -73,8 +73,8 @@ const PATHLESS = [null, '', CANARY, `${CANARY}/x`, ` /${CANARY}`, 5, {}, ['/x'],
 const COMMON: Case[] = [
   ['a typo', { tolerence: CANARY }, 'tolerence', 'is not known'],
   ['an inherited typo', Object.create({ tolerence: CANARY }), 'tolerence', 'is not known'],
-  ['a prefix that is no text', { prefix: 5 }, 'prefix', 'must be a text'],
-  ['a log level that is no text', { logLevel: 5 }, 'logLevel', 'must be a text'],
+  ['a prefix that is no text', { prefix: 5 }, 'prefix', 'must be a string'],
+  ['a log level that is no text', { logLevel: 5 }, 'logLevel', 'must be a non-empty string'],
   ['log serializers that are none', { logSerializers: { provider: CANARY } }, 'logSerializers', 'must be an object of functions'],
   ['a typo that says undefined', { tolerence: undefined }, 'tolerence', 'is not known'],
   ['the option of another plugin', { maxAge: 5 }, 'maxAge', 'is not known'],
@@ -131,7 +131,7 @@ const OWN: [Plugin, Case[]][] = [
       'must be one of "ignore", "require"'
     ]),
     ...['', 5, null, [CANARY]].map((value): Case => [
-      `keyId: ${inspect(value)}`, { keyId: value }, 'keyId', 'must be a text'
+      `keyId: ${inspect(value)}`, { keyId: value }, 'keyId', 'must be a non-empty string'
     ])
   ]],
   [AGHANIM, [

@@ -488,7 +488,7 @@ t.test('a guard is refused what it cannot work with', async (t) => {
   await app.register(humandetectPlugin, { apiKey: 'key', baseUrl: 'https://localhost' })
   const cases: [options: unknown, expected: string][] = [
     ...[undefined, {}].map((options): [unknown, string] => [options, '"identifier" is required']),
-    ...['', 5, null].map((identifier): [unknown, string] => [{ identifier }, '"identifier" must be a text or a function']),
+    ...['', 5, null].map((identifier): [unknown, string] => [{ identifier }, '"identifier" must be a non-empty string or a function']),
     [{ identifier: 'a', token: 'body' }, '"token" must be a function'],
     [{ identifier: 'a', onBot: 'allow' }, '"onBot" must be one of "deny", "flag"'],
     [{ identifier: 'a', onBots: 'flag' }, '"onBots" is not known']

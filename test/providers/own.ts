@@ -356,7 +356,7 @@ t.test('a definition that cannot work is refused when it is made', quiet(async (
     'this one is plain JSON Schema'
   const cases: [option: string, expected: string, values: unknown[]][] = [
     ['name', named, [null, '', 'Canary', 'a b', 'a_b', '-a', 'a-', 'a--b', '1a', 'é', 'a/b', 5, {}]],
-    ['summary', 'must be a text', [null, '', 5, {}]],
+    ['summary', 'must be a non-empty string', [null, '', 5, {}]],
     ['headers', listed, [null, [], 'x-mac', ['X-Canary'], [''], ['x mac'], ['x:mac'], ['é'], [5], ['a', 'a'], Array(1), {}]],
     ['read', callback, [null, 'canary', {}]],
     ['algorithm', 'must be one of "md5", "sha256"', [null, '', 'SHA256', 'sha1', 'none', ['sha256'], {}]],
@@ -381,9 +381,10 @@ t.test('a definition that cannot work is refused when it is made', quiet(async (
   }
   const scheme = { signature: 'x-mac', prefix: '', encoding: 'hex', separator: '' }
   for (const [option, value, expected] of [
-    ['signature', undefined, required], ['signature', '', 'must be a text'], ['prefix', null, 'must be a text'],
+    ['signature', undefined, required], ['signature', '', 'must be a non-empty string'],
+    ['prefix', null, 'must be a string'],
     ['prefix', undefined, required], ['encoding', 'canary', 'must be one of "hex", "base64"'],
-    ['separator', ':', 'must be one of "", "."'], ['timestamp', 5, 'must be a text'], ['endpoint', 'x', 'is not known']
+    ['separator', ':', 'must be one of "", "."'], ['timestamp', 5, 'must be a non-empty string'], ['endpoint', 'x', 'is not known']
   ]) {
     const error = await refusal(t, { scheme: { ...scheme, [option!]: value } })
     refuses(t, error, `createProvider: scheme: option "${option}" ${expected}`, `scheme.${option}`)

@@ -276,7 +276,7 @@ const WRONG: [string, (options: object) => unknown, Wrong][] = [
       { ...scriptedClient().client, status: undefined },
       ...['eval', 'evalsha', 'info'].map((name) => Object.assign(scriptedClient().client, { [name]: 'canary' }))
     ],
-    prefix: ['must be a text', 5, null, ['canary']],
+    prefix: ['must be a string', 5, null, ['canary']],
     ttl: [RETENTION, ...NO_RETENTION],
     timeout: [whole(1000), ...NO_WHOLE, 1001],
     maxEntries: [UNKNOWN, 5],

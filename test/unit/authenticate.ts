@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import t from 'tap'
-import { createAuthenticate, type Authenticated, type PresentedMac } from '../../plugins/lib/signature/authenticate.js'
+import { createAuthenticate, type Authenticated, type ParsedSignature } from '../../plugins/lib/signature/authenticate.js'
 import { plainPath, publicEndpoint } from '../../plugins/lib/signature/endpoint.js'
 import { reject } from '../../plugins/lib/signature/rejection.js'
 import { deriveKeys, type NamedKey } from '../../plugins/lib/signature/secrets.js'
@@ -9,7 +9,7 @@ import { SECRET } from '../support/deliveries.js'
 import { cpuTime } from '../support/waiting.js'
 
 const KEYS = deriveKeys(SECRET, { plugin: 'somePlugin', option: 'secret', algorithm: 'sha256', encoding: 'utf8' })
-const PRESENTED: PresentedMac = { ok: true, macs: [Buffer.alloc(32)], prefix: '', keyId: 'k' }
+const PRESENTED: ParsedSignature = { ok: true, macs: [Buffer.alloc(32)], prefix: '', keyId: 'k' }
 const REQUEST = { raw: { rawHeaders: [] } } as unknown as FastifyRequest
 const LONG = Buffer.alloc(2 ** 25)
 
@@ -39,7 +39,7 @@ const FRESHNESS = freshnessOf({ now: () => 1_700_000_000_000 })
 type Steps = Parameters<typeof createAuthenticate>[0]
 
 /** What becomes of an authentic delivery, but for what is given. */
-async function authenticate (steps: Partial<Steps>, presented: Partial<PresentedMac> = {}, request = REQUEST) {
+async function authenticate (steps: Partial<Steps>, presented: Partial<ParsedSignature> = {}, request = REQUEST) {
   const read = () => ({ ok: true as const, macs: [FIRST.sign('p', BODY)], prefix: 'p', ...presented })
   return createAuthenticate({ algorithm: 'sha256', read, keysFor: () => SEVERAL_KEYS, freshness: FRESHNESS, ...steps })(request, BODY)
 }

@@ -5,7 +5,7 @@ import {
   describeError, HANDLER_FAILED, INVALID_REPLY, TIMEOUT, type Answer
 } from '../../plugins/lib/errors.js'
 import { createHandlerRunner, type Work } from '../../plugins/lib/handler.js'
-import { isEnabled, tell } from '../../plugins/lib/log.js'
+import { isEnabled, safeLog } from '../../plugins/lib/log.js'
 import { cpuTime } from '../support/waiting.js'
 import { gateOf } from '../support/waiting.js'
 
@@ -199,7 +199,7 @@ async function run (work: Partial<Work<object>>, handlerTimeout = 10_000, timedO
 const boom = (): never => { throw new Error('boom') }
 
 t.test('a failure of what surrounds the handler is a failed handler, be it synchronous or not', async (t) => {
-  for (const work of [{ question: boom }, { answer: boom }, { answer: boom, handle: async () => {} }]) {
+  for (const work of [{ replyContext: boom }, { answer: boom }, { answer: boom, handle: async () => {} }]) {
     t.match(await run(work), [{ ...HANDLER_FAILED, details: { failure: { type: 'Error' } }, late: false }])
   }
 })
@@ -225,9 +225,9 @@ const loggerOf = (logger: object) => logger as FastifyBaseLogger
 t.test('what is told is logged at its level, and a logger that throws stops nobody', async (t) => {
   const lines: unknown[] = []
   const logger = loggerOf({ warn: (...line: unknown[]) => { lines.push(line) }, error: fail })
-  tell(logger, 'warn', { a: 1 }, 'a message')
-  tell(logger, 'error', { a: 1 }, 'a message')
-  tell(logger, 'info', { a: 1 }, 'a message')
+  safeLog(logger, 'warn', { a: 1 }, 'a message')
+  safeLog(logger, 'error', { a: 1 }, 'a message')
+  safeLog(logger, 'info', { a: 1 }, 'a message')
   t.strictSame(lines, [[{ a: 1 }, 'a message']])
 })
 

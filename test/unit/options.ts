@@ -2,7 +2,7 @@ import { inspect } from 'node:util'
 import t from 'tap'
 import { readBaseUrl } from '../../plugins/humandetect/base-url.js'
 import {
-  milliseconds, mostAge, mostLead, oneOf, path, retention, text, whole, type Rule
+  milliseconds, mostAge, mostLead, oneOf, path, retention, nonEmptyString, integer, type Rule
 } from '../../plugins/lib/rules.js'
 import { ROUTE_RULES } from '../../plugins/lib/options.js'
 import { quiet } from '../support/quiet.js'
@@ -13,7 +13,7 @@ const TIMER = 2 ** 31 - 1
 
 const NUMBERS: [what: string, rule: Rule, least: number, most: number][] = [
   ['milliseconds', milliseconds, 1, TIMER], ['an age', mostAge, 1, WEEK], ['a lead', mostLead, 0, WEEK],
-  ['a time to keep', retention, 1, YEAR], ['a whole number', whole(5), 1, 5]
+  ['a time to keep', retention, 1, YEAR], ['a whole number', integer(5), 1, 5]
 ]
 
 t.test('numbers are taken from the least to the most', quiet(async (t) => {
@@ -23,7 +23,7 @@ t.test('numbers are taken from the least to the most', quiet(async (t) => {
       t.notOk(accepts(value), `${what}: ${String(value)}`)
     }
   }
-  for (const rule of [milliseconds, whole(5)]) t.notOk(rule.accepts(1.5))
+  for (const rule of [milliseconds, integer(5)]) t.notOk(rule.accepts(1.5))
   for (const rule of [mostAge, mostLead, retention]) t.ok(rule.accepts(1.5))
 }))
 
@@ -36,8 +36,8 @@ t.test('what is expected is said with its bounds', async (t) => {
 t.test('texts, paths and choices', async (t) => {
   for (const value of ['/', '/a', '/a/:id', '/a/*', '/~!"$%']) t.ok(path.accepts(value), value)
   for (const value of ['', 'a', '/a?b', '/a#b', '/a b', '/é', '/a\n', ['/a'], 5]) t.notOk(path.accepts(value), String(value))
-  t.ok(text.accepts(' '))
-  for (const value of ['', 5, ['a'], null]) t.notOk(text.accepts(value))
+  t.ok(nonEmptyString.accepts(' '))
+  for (const value of ['', 5, ['a'], null]) t.notOk(nonEmptyString.accepts(value))
   t.ok(oneOf('a', 'b').accepts('b'))
   for (const value of ['c', 'a, b', undefined, ['a']]) t.notOk(oneOf('a', 'b').accepts(value))
 })

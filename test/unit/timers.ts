@@ -2,8 +2,8 @@ import { EventEmitter, once } from 'node:events'
 import { stat } from 'node:fs/promises'
 import t from 'tap'
 import { createDeadlines } from '../../plugins/lib/deadlines.js'
-import { createSlots } from '../../plugins/humandetect/semaphore.js'
-import { isThenable, outcomeOf } from '../../plugins/lib/thenable.js'
+import { createSemaphore } from '../../plugins/humandetect/semaphore.js'
+import { isThenable, toPromise } from '../../plugins/lib/thenable.js'
 import { createTimeLimit, TimedOut } from '../../plugins/lib/time-limit.js'
 import { thenable } from '../support/stores.js'
 import { gateOf, watchRejections } from '../support/waiting.js'
@@ -406,31 +406,31 @@ t.test('what cannot be looked at throws', async (t) => {
 
 t.test('the outcome is that of the thenable, as a promise of our own', async (t) => {
   const resolved = Promise.resolve(1)
-  t.not(outcomeOf(resolved), resolved)
-  t.type(outcomeOf(thenable(() => {})), Promise)
-  t.equal(await outcomeOf(resolved), 1)
-  t.equal(await outcomeOf(thenable((resolve) => resolve(thenable((resolve) => resolve(2))))), 2)
-  await t.rejects(outcomeOf(Promise.reject(new Error('x'))), { message: 'x' })
+  t.not(toPromise(resolved), resolved)
+  t.type(toPromise(thenable(() => {})), Promise)
+  t.equal(await toPromise(resolved), 1)
+  t.equal(await toPromise(thenable((resolve) => resolve(thenable((resolve) => resolve(2))))), 2)
+  await t.rejects(toPromise(Promise.reject(new Error('x'))), { message: 'x' })
 })
 
 t.test('a thenable that breaks the rules of promises gives one outcome', async (t) => {
-  await t.rejects(outcomeOf(thenable(() => { throw new Error('x') })), { message: 'x' })
-  t.equal(await outcomeOf(thenable((resolve, reject) => {
+  await t.rejects(toPromise(thenable(() => { throw new Error('x') })), { message: 'x' })
+  t.equal(await toPromise(thenable((resolve, reject) => {
     resolve(1)
     resolve(2)
     reject(new Error('x'))
     throw new Error('y')
   })), 1)
-  await t.rejects(outcomeOf(thenable((resolve, reject) => {
+  await t.rejects(toPromise(thenable((resolve, reject) => {
     reject(new Error('x'))
     resolve(1)
   })), { message: 'x' })
-  t.equal(await outcomeOf(thenable((resolve) => { setImmediate(resolve, 3) })), 3)
+  t.equal(await toPromise(thenable((resolve) => { setImmediate(resolve, 3) })), 3)
 })
 
 t.test('a thenable is asked once, and not before its caller has gone on', async (t) => {
   let asked = 0
-  const outcome = outcomeOf(thenable((resolve) => {
+  const outcome = toPromise(thenable((resolve) => {
     asked++
     resolve('x')
   }))
@@ -444,7 +444,7 @@ const settled = async (promise: Promise<unknown>) =>
   Promise.race([promise.then(() => 'entered', (error) => error), new Promise((resolve) => setImmediate(resolve, 'waiting'))])
 
 t.test('so many enter at once, and the others in turn', async (t) => {
-  const take = createSlots(2)
+  const take = createSemaphore(2)
   const [first, second] = await Promise.all([take(patient()), take(patient())])
   const [third, fourth] = [take(patient()), take(patient())]
   t.equal(await settled(third), 'waiting')
@@ -460,13 +460,13 @@ t.test('so many enter at once, and the others in turn', async (t) => {
 })
 
 t.test('what is freed while nobody waits is there for the next', async (t) => {
-  const take = createSlots(1)
+  const take = createSemaphore(1)
   for (let count = 0; count < 3; count++) (await take(patient()))()
   t.pass('entered')
 })
 
 t.test('whoever waits too long leaves the queue, with the reason of the signal', async (t) => {
-  const take = createSlots(1)
+  const take = createSemaphore(1)
   const release = await take(patient())
   const impatient = new AbortController()
   const reason = new Error('too long')
@@ -480,7 +480,7 @@ t.test('whoever waits too long leaves the queue, with the reason of the signal',
 })
 
 t.test('a signal that comes once the slot is taken changes nothing', async (t) => {
-  const take = createSlots(1)
+  const take = createSemaphore(1)
   const release = await take(patient())
   const controller = new AbortController()
   const next = take(controller.signal)
@@ -494,7 +494,7 @@ t.test('a signal that comes once the slot is taken changes nothing', async (t) =
 })
 
 t.test('whose time is up already does not enter, and takes no slot', async (t) => {
-  const take = createSlots(1)
+  const take = createSemaphore(1)
   t.match(await settled(take(AbortSignal.abort())), { name: 'AbortError' })
   t.equal(await settled(take(patient())), 'entered')
 })

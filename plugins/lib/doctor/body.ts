@@ -6,7 +6,7 @@ import type { Variant } from './scheme.js'
 const STRING_OR_MARK = /("(?:[^"\\]|\\.)*")|([,:])/g
 const STRING_OR_WORD = /("(?:[^"\\]|\\.)*")|\b(true|false|null)\b/g
 // Indented by 4 spaces, a text grows by its lines and their depth.
-const MOST_INDENTED = 2 ** 18
+const MAX_INDENTED = 2 ** 18
 
 const spaced = (text: string): string =>
   text.replace(STRING_OR_MARK, (_all: string, string: string | undefined, mark: string) => string ?? `${mark} `)
@@ -118,7 +118,7 @@ function parse (text: string): unknown {
     if (mark === '[' || mark === '{') deepest = Math.max(deepest, ++depth)
     else if (mark !== ',') depth--
   }
-  if (lines * deepest > MOST_INDENTED) return undefined
+  if (lines * deepest > MAX_INDENTED) return undefined
   try {
     return JSON.parse(text.replace(/^\uFEFF/, ''))
   } catch {

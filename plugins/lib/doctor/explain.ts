@@ -22,7 +22,7 @@ interface Route {
 
 const NO_SEARCH = 'the search for a mistake failed'
 const NOT_SEARCHED = 'not searched for, since another delivery was being searched'
-const MOST_OTHERS = 50
+const MAX_OTHERS = 50
 /** Keeps a search under some 20 ms, whatever a stranger sends. */
 const LIMITS: SearchLimits = { body: 2 ** 13, messages: 2 ** 21 }
 
@@ -83,5 +83,5 @@ function othersThan (own: readonly NamedKey[], routes: ReadonlyMap<string, Known
   }
   add(routes.get(path) ?? new Map(), (id) => say('otherApiKey', id))
   for (const [route, keys] of routes) add(keys, () => say('otherRoute', route))
-  return others.slice(0, MOST_OTHERS)
+  return others.slice(0, MAX_OTHERS)
 }

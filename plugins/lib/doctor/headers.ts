@@ -6,7 +6,7 @@ import type { Scheme, Variant } from './scheme.js'
 const HALF_HOUR = 1800
 // How far a clock and a journey may be off that is otherwise off by a time zone, in seconds.
 const DRIFT = 120
-const MOST_HOURS = 14
+const MAX_HOURS = 14
 
 /** The texts of a header, or those of another one that looks as if it were meant. */
 export function locate (
@@ -44,7 +44,7 @@ function clockMistakes (seconds: number, name: string, freshness: Freshness): st
   const age = rejection?.ageSeconds
   if (age === undefined || Number.isNaN(age)) return []
   const halves = Math.abs(Math.round(age / HALF_HOUR))
-  if (Math.abs(Math.abs(age) - halves * HALF_HOUR) <= DRIFT && halves > 0 && halves <= MOST_HOURS * 2) {
+  if (Math.abs(Math.abs(age) - halves * HALF_HOUR) <= DRIFT && halves > 0 && halves <= MAX_HOURS * 2) {
     return [say('timeZone', name, halves / 2)]
   }
   return [age > 0 ? say('old', name, age) : say('ahead', name, -age)]

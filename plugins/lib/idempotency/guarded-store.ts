@@ -3,10 +3,10 @@ import { createError } from '@fastify/error'
 import { memoryDeliveries } from '../../stores/memory.js'
 import type { Claim, DeliveryStore, StoredReply } from './store.js'
 import { describeError } from '../errors.js'
-import { tell } from '../log.js'
+import { safeLog } from '../log.js'
 import type { Awaitable, Rule } from '../rules.js'
 import { reportCalls } from './store-report.js'
-import { isThenable, outcomeOf } from '../thenable.js'
+import { isThenable, toPromise } from '../thenable.js'
 import { createTimeLimit } from '../time-limit.js'
 
 const InvalidClaim = createError<[]>('FST_VERIFICATION_INVALID_CLAIM', 'The delivery store answered with no claim')
@@ -21,7 +21,7 @@ export const deliveryStore: Rule = {
  * The store of a plugin, by default one of its own in memory. Made safe to rely on: no verb takes longer than a second,
  * and a claim is one or an error. A claim that comes after its time is given back.
  */
-export function openDeliveries (
+export function guardStore (
   scope: FastifyInstance, provider: string, store: DeliveryStore = memoryDeliveries()
 ): DeliveryStore {
   const inTime = createTimeLimit(STORE_TIMEOUT)
@@ -40,7 +40,7 @@ export function openDeliveries (
     claim (key, fingerprint, leaseMs, tenant) {
       const claim = store.claim(key, fingerprint, leaseMs, tenant)
       if (!isThenable(claim)) return readClaim(claim)
-      return inTime(outcomeOf(claim).then(readClaim), (late) => {
+      return inTime(toPromise(claim).then(readClaim), (late) => {
         if (late.state === 'claimed') giveBack(key, late.token)
       })
     },
@@ -53,7 +53,7 @@ async function watch (store: DeliveryStore, log: FastifyBaseLogger): Promise<voi
   try {
     await store.watch?.(log)
   } catch (error) {
-    tell(log, 'warn', { failure: describeError(error) }, 'delivery store cannot be watched')
+    safeLog(log, 'warn', { failure: describeError(error) }, 'delivery store cannot be watched')
   }
 }
 

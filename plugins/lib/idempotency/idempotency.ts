@@ -3,11 +3,11 @@ import type { DeliveryId } from './delivery-id.js'
 import type { Claim, DeliveryStore } from './store.js'
 import { describeError, ID_REUSED, IN_PROGRESS, STORE_UNAVAILABLE, type Answer } from '../errors.js'
 import type { RunHandler } from '../handler.js'
-import { tell } from '../log.js'
+import { safeLog } from '../log.js'
 import type { Awaitable } from '../rules.js'
 import { isThenable } from '../thenable.js'
 
-export interface OnceRules {
+export interface IdempotencyRules {
   readonly deliveries: DeliveryStore
   /** How long a claim is held for a handler that does not end, in milliseconds. */
   readonly lease: number
@@ -24,7 +24,7 @@ export interface Known {
   readonly tenant: string
 }
 
-export type HandleOnce<Event> =
+export type IdempotentHandler<Event> =
   (known: Known, event: Event, request: FastifyRequest, answered: (answer: Answer) => void) => void
 
 interface About { readonly provider: string, readonly delivery: string }
@@ -35,7 +35,9 @@ interface Claimed { readonly held: readonly Held[] }
  * Runs the handler for a delivery that nobody has handled or is handling. What it ends with decides, however late: a
  * 2xx completes the claim before it is sent, anything else gives the claim back for the sender's next try.
  */
-export function createOnce<Event> (run: RunHandler<Event>, provider: string, rules: OnceRules): HandleOnce<Event> {
+export function createIdempotentHandler<Event> (
+  run: RunHandler<Event>, provider: string, rules: IdempotencyRules
+): IdempotentHandler<Event> {
   const { deliveries, lease, replayWindow, exactly } = rules
 
   return (known, event, request, answered) => {
@@ -94,11 +96,11 @@ export function createOnce<Event> (run: RunHandler<Event>, provider: string, rul
     consult(() => each(held, ({ key, token }) => done
       ? deliveries.complete(key, token, { statusCode, body }, replayWindow, exactly)
       : deliveries.release(key, token)), (all) => {
-      if (!all) tell(log, 'warn', { ...about, statusCode }, 'delivery was handled, but its claim was gone')
+      if (!all) safeLog(log, 'warn', { ...about, statusCode }, 'delivery was handled, but its claim was gone')
       settled()
     }, (error) => {
       const message = done ? 'delivery was handled, but its store does not confirm it' : 'claim cannot be given back'
-      tell(log, 'error', { ...about, statusCode, failure: describeError(error) }, message)
+      safeLog(log, 'error', { ...about, statusCode, failure: describeError(error) }, message)
       settled()
     })
   }

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { randomBytes } from 'node:crypto'
-import { deliveryOf } from '../context.js'
+import { contextOf } from '../context.js'
 import { rawHeaderValues } from './fields.js'
 import type { KeyLookup } from './keys.js'
 import { createMacKey, findKey, type MacAlgorithm, type MacKey } from './hmac.js'
@@ -9,7 +9,7 @@ import type { NamedKey } from './secrets.js'
 import { checkFreshness, type Freshness } from './timestamp.js'
 
 /** A MAC a sender presents, read strictly but not verified. */
-export interface PresentedMac {
+export interface ParsedSignature {
   readonly ok: true
   /** Several where any of them may match. */
   readonly macs: readonly Buffer[]
@@ -67,7 +67,7 @@ export interface Authenticate {
  * can be late or early. All keys are tried.
  */
 export function matchKeys (
-  { macs, prefix, timestamp }: PresentedMac, keys: readonly MacKey[], body: Uint8Array, freshness: Freshness
+  { macs, prefix, timestamp }: ParsedSignature, keys: readonly MacKey[], body: Uint8Array, freshness: Freshness
 ): Verified | Rejection {
   const secretIndex = findKey(keys, macs, prefix, body)
   if (secretIndex === -1) return reject('mismatch')
@@ -76,7 +76,7 @@ export function matchKeys (
 
 interface Steps {
   readonly algorithm: MacAlgorithm
-  readonly read: (request: FastifyRequest) => PresentedMac | Rejection
+  readonly read: (request: FastifyRequest) => ParsedSignature | Rejection
   readonly keysFor: KeyLookup<[request: FastifyRequest, keyId: string | undefined]>
   readonly freshness: Freshness
   /** A second proof by the same key, looked at once the first one holds. */
@@ -93,7 +93,7 @@ export function createAuthenticate (
     request: FastifyRequest, body: Buffer | undefined
   ): Authentication | Promise<Authentication | NoSecret> {
     if (body === undefined) return reject('no_body')
-    const presented = (deliveryOf(request)?.presented as PresentedMac | Rejection | undefined) ?? read(request)
+    const presented = (contextOf(request)?.presented as ParsedSignature | Rejection | undefined) ?? read(request)
     if (!presented.ok) return preciseRejection(presented, request)
     const keys = keysFor(request, presented.keyId)
     if (!(keys instanceof Promise)) return decide(request, body, presented, keys)
@@ -106,7 +106,7 @@ export function createAuthenticate (
   return Object.assign(authenticate, { readHeaders })
 
   function decide (
-    request: FastifyRequest, body: Buffer, presented: PresentedMac, keys: readonly NamedKey[] | undefined
+    request: FastifyRequest, body: Buffer, presented: ParsedSignature, keys: readonly NamedKey[] | undefined
   ): Authentication {
     const outcome = matchKeys(presented, keys ?? noKeys, body, freshness)
     const { keyId, id } = presented
@@ -125,7 +125,7 @@ export function createAuthenticate (
  * in the order of the list. A copy that lacks some of the MACs is then known by a secret that the others share.
  */
 function signersOf (
-  { macs, prefix, several }: PresentedMac, keys: readonly NamedKey[], matched: NamedKey, body: Uint8Array
+  { macs, prefix, several }: ParsedSignature, keys: readonly NamedKey[], matched: NamedKey, body: Uint8Array
 ): Signer[] {
   if (!several) return [{ tenant: matched.tenant, mac: macs[0]! }]
   return keys.map((key) => ({ tenant: key.tenant, mac: key.sign(prefix, body) }))

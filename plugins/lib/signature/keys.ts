@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { InvalidOption } from '../errors.js'
-import { tell } from '../log.js'
+import { safeLog } from '../log.js'
 import type { Callback } from '../callback.js'
 import type { Awaitable } from '../rules.js'
 import { deriveKeys, isWeak, type NamedKey, type Secret, type SecretRules } from './secrets.js'
@@ -66,7 +66,7 @@ function deriveOptionKeys (secret: unknown, rules: SecretRules, log: FastifyBase
 }
 
 function warnOfWeakSecret ({ plugin, option }: SecretRules, log: FastifyBaseLogger): void {
-  tell(log, 'warn', { plugin, option }, 'a secret is weak')
+  safeLog(log, 'warn', { plugin, option }, 'a secret is weak')
 }
 
 /** The keys of a `secret` option, be it secrets or a resolver. */
@@ -155,7 +155,7 @@ function lookUpBy<Args extends unknown[]> (
     } catch (error) {
       const { plugin, option } = rules
       const problem = error instanceof InvalidOption ? error.message : 'the secret cannot be read'
-      tell(log, 'error', { plugin, option, problem }, 'the secret for a delivery cannot be used')
+      safeLog(log, 'error', { plugin, option, problem }, 'the secret for a delivery cannot be used')
       return undefined
     }
   }

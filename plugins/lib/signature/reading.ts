@@ -1,8 +1,8 @@
 import type { FastifyRequest } from 'fastify'
-import type { PresentedMac } from './authenticate.js'
+import type { ParsedSignature } from './authenticate.js'
 import { rawHeaderValues, readHeaders } from './fields.js'
 import { reject, type Rejection } from './rejection.js'
-import { isThenable, outcomeOf } from '../thenable.js'
+import { isThenable, toPromise } from '../thenable.js'
 
 /** What the headers of a delivery say. Where something of it cannot be read, and is undefined, it is refused. */
 export interface Reading {
@@ -19,7 +19,7 @@ export interface Reading {
   readonly id?: string | undefined
 }
 
-const MOST_MACS = 8
+const MAX_MACS = 8
 const BEYOND_A_BYTE = /[\u0100-\uffff]/
 
 /**
@@ -28,7 +28,7 @@ const BEYOND_A_BYTE = /[\u0100-\uffff]/
  */
 export function createReader (
   names: readonly string[], read: (texts: readonly string[]) => unknown
-): (request: FastifyRequest) => PresentedMac | Rejection {
+): (request: FastifyRequest) => ParsedSignature | Rejection {
   return ({ headers, raw: { rawHeaders } }) => {
     const texts = readHeaders(headers, ...names)
     if (!Array.isArray(texts)) return texts
@@ -36,13 +36,13 @@ export function createReader (
     if (repeated !== undefined) return reject('duplicate_header', repeated)
 
     const reading = read(texts) as Reading | undefined
-    if (isThenable(reading)) outcomeOf(reading).catch(() => {}) // thrown at below: it has no prefix
+    if (isThenable(reading)) toPromise(reading).catch(() => {}) // thrown at below: it has no prefix
     if (reading === undefined) return reject('malformed_header')
     const { mac, prefix, timestamp, id } = reading
     const several = Array.isArray(mac)
     const macs: readonly unknown[] = several ? mac : [mac]
     if (typeof prefix !== 'string' || BEYOND_A_BYTE.test(prefix)) throw new TypeError('read: no prefix of bytes')
-    if (timestamp === undefined || macs.length === 0 || macs.length > MOST_MACS || macs.includes(undefined)) {
+    if (timestamp === undefined || macs.length === 0 || macs.length > MAX_MACS || macs.includes(undefined)) {
       return reject('malformed_header')
     }
     return { ok: true, macs: macs.map(bytesOf), prefix, id, several, ...(timestamp !== null && { timestamp }) }

@@ -26,8 +26,8 @@ export interface NamedKey extends MacKey {
   readonly tenant: string
 }
 
-const MOST_SECRETS = 4
-const LEAST_BYTES: Readonly<Record<MacAlgorithm, number>> = { md5: 16, sha256: 24 }
+const MAX_SECRETS = 4
+const MIN_BYTES: Readonly<Record<MacAlgorithm, number>> = { md5: 16, sha256: 24 }
 const NOTHING = new Uint8Array()
 // Control and format characters, fillers, separators other than a space, and halves of a surrogate pair.
 const INVISIBLE = /[\p{Cc}\p{Cs}\p{Default_Ignorable_Code_Point}\p{Zl}\p{Zp}\u2800]|(?! )\p{Zs}/u
@@ -78,21 +78,21 @@ function decodeSecret (secret: string, encoding: SecretEncoding): unknown {
 
 /** Whether a key is too short to withstand guessing. */
 export function isWeak ({ algorithm, key }: MacKey): boolean {
-  return key.symmetricKeySize! < LEAST_BYTES[algorithm]
+  return key.symmetricKeySize! < MIN_BYTES[algorithm]
 }
 
 /** The keys of a secret or a rotation of them; throws `FST_VERIFICATION_INVALID_OPTION`. */
 export function deriveKeys (secret: unknown, rules: SecretRules): NamedKey[] {
   const { plugin, option, algorithm, allowWeakSecret } = rules
   const secrets: unknown[] = Array.isArray(secret) ? secret : [secret]
-  if (secrets.length === 0 || secrets.length > MOST_SECRETS) {
-    throw new InvalidOption(plugin, option, `must hold 1 to ${MOST_SECRETS} secrets`)
+  if (secrets.length === 0 || secrets.length > MAX_SECRETS) {
+    throw new InvalidOption(plugin, option, `must hold 1 to ${MAX_SECRETS} secrets`)
   }
   const keys = secrets.map((text) => {
     const key = createMacKey(algorithm, secretBytes(text, rules))
     if (isWeak(key) && allowWeakSecret !== true) {
       const way = allowWeakSecret === false ? '; "allowWeakSecret" accepts a shorter one' : ''
-      throw new InvalidOption(plugin, option, `must be at least ${LEAST_BYTES[algorithm]} bytes long${way}`)
+      throw new InvalidOption(plugin, option, `must be at least ${MIN_BYTES[algorithm]} bytes long${way}`)
     }
     const name = nameOf(key)
     return { ...key, name, tenant: name }

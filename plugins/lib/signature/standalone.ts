@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { matchKeys, type PresentedMac } from './authenticate.js'
+import { matchKeys, type ParsedSignature } from './authenticate.js'
 import { InvalidOption } from '../errors.js'
 import { createMacKey, type MacKey } from './hmac.js'
 import { checkOption, FRESHNESS_RULES } from '../rules.js'
@@ -32,7 +32,7 @@ export function readFreshness (caller: string, input: FreshnessInput): Freshness
 }
 
 export function verifyPresented (
-  caller: string, presented: PresentedMac | Rejection, keys: readonly MacKey[], body: Uint8Array | undefined,
+  caller: string, presented: ParsedSignature | Rejection, keys: readonly MacKey[], body: Uint8Array | undefined,
   freshness: Freshness
 ): VerifyResult {
   if (body === undefined) return { ok: false, reason: 'no_body' }

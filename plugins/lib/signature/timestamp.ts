@@ -1,5 +1,5 @@
 import { reject, type Rejection } from './rejection.js'
-import { isThenable, outcomeOf } from '../thenable.js'
+import { isThenable, toPromise } from '../thenable.js'
 
 // Seconds since 1970 in ten digits (2001-09-09 to 2286-11-20): no sign, space, fraction, exponent or milliseconds.
 const UNIX_SECONDS = /^[1-9][0-9]{9}$/
@@ -62,7 +62,7 @@ export function replayWindow ({ tolerance, futureTolerance }: Freshness): number
 /** What a clock says, in milliseconds; NaN where that is no number. */
 export function readClock (now: () => unknown): number {
   const time = now()
-  if (isThenable(time)) outcomeOf(time).catch(() => {})
+  if (isThenable(time)) toPromise(time).catch(() => {})
   return typeof time === 'number' ? time : Number.NaN
 }
 
