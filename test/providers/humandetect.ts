@@ -8,6 +8,7 @@ import { API_KEY, API_SECRET, GUILD, MEMBER, PLAYER, SECRET, SESSIONS, VERIFY_EV
 import { createHost, exchange, rawRequest, statusOf, type Test } from '../support/host.js'
 import { createGuardedHost, IDENTIFIER, mint, post, SERVICE_KEY, startService, TOKEN_SECRET } from '../support/humandetect.js'
 import { quiet } from '../support/quiet.js'
+import { json, startUpstream } from '../support/upstream.js'
 
 const at = (seconds: number) => new Date(Date.now() + seconds * 1000)
 const signup = (token: unknown, email = IDENTIFIER) => ({ email, token })
@@ -221,6 +222,15 @@ t.test('a key that the service refuses is told as what it is, to the log', async
   t.strictSame(signedUp, [])
   t.match(lines.find(({ reason }) => reason === 'service_unavailable'), { level: 50, serviceStatus: 401 })
 })
+
+t.test('only a 400 says that a token is not known', quiet(async (t) => {
+  for (const [status, expected] of [[400, 403], [422, 503], [500, 503]] as const) {
+    const upstream = await startUpstream(t, [json('{"code":"invalidRequest"}', status)])
+    const { app, signedUp } = await createGuardedHost(t, upstream.baseUrl)
+    t.equal((await post(app, '/signup', signup(mint()))).statusCode, expected, `${status}`)
+    t.strictSame(signedUp, [])
+  }
+}))
 
 t.test("the plugin's own route hands the result to the callback", quiet(async (t) => {
   const service = await startService(t)
