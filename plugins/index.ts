@@ -13,8 +13,8 @@ export {
   type IdentityValidationOptions
 } from './identity-validation.js'
 export {
-  createProvider, decodeBase64, decodeHex, FormatRegistry, parseUnixSeconds, Type, type ProviderDefinition,
-  type ProviderOptions, type Reading, type Static, type TSchema
+  createProvider, decodeBase64, decodeHex, FormatRegistry, list, parseUnixSeconds, Type, type ListTemplate,
+  type ProviderDefinition, type ProviderOptions, type Reading, type SignatureScheme, type Static, type TSchema
 } from './provider.js'
 export { memoryDeliveries, type MemoryDeliveriesOptions } from './stores/memory.js'
 export { redisDeliveries, type RedisClient, type RedisDeliveriesOptions } from './stores/redis.js'

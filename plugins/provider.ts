@@ -1,58 +1,53 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Static, TSchema } from '@sinclair/typebox'
 import { providerRouteSchema } from '../schemas/provider.js'
-import { createAuthenticate } from './lib/signature/authenticate.js'
+import { JSON_TYPE } from './lib/body.js'
 import type { Callback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
-import { decodeBase64, decodeHex } from './lib/signature/decode.js'
-import { CALLER, checkDefinition, parserOf, rephraseOf, type Refusal } from './lib/definition.js'
-import { checkIdentity, type Identity } from './lib/idempotency/delivery-id.js'
+import {
+  CALLER, checkDefinition, compileDefinedScheme, parserOf, rephraseOf, type Refusal
+} from './lib/definition.js'
 import { deny, readDenial } from './lib/deny.js'
+import { describeScheme } from './lib/doctor/describe.js'
 import { createExplain } from './lib/doctor/explain.js'
 import type { Scheme } from './lib/doctor/scheme.js'
 import { InvalidOption, NO_CONTENT, UNREADABLE } from './lib/errors.js'
 import type { Work } from './lib/handler.js'
-import type { Texts } from './lib/signature/fields.js'
-import { createKeyLookup, type SecretResolver } from './lib/signature/keys.js'
-import { assertAlgorithm, type MacAlgorithm } from './lib/signature/hmac.js'
-import { anyValue, callback, path, required, type Awaitable } from './lib/rules.js'
-import { createPlugin } from './lib/plugin.js'
-import { JSON_TYPE } from './lib/body.js'
-import { createReader, type Reading } from './lib/signature/reading.js'
-import { compileReply, type Reply as ReplyOf } from './lib/reply.js'
-import { compileOptionCheck, typesOf } from './lib/validation.js'
-import { decorateHandler, prepareScope } from './lib/scope.js'
-import type { Secret, SecretEncoding } from './lib/signature/secrets.js'
+import { checkIdentity, type Identity } from './lib/idempotency/delivery-id.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/options.js'
-import { parseUnixSeconds } from './lib/signature/timestamp.js'
 import { addWebhookRoute } from './lib/pipeline.js'
+import { createPlugin } from './lib/plugin.js'
+import { compileReply, type Reply as ReplyOf } from './lib/reply.js'
+import { anyValue, callback, path, required, type Awaitable } from './lib/rules.js'
+import { decorateHandler, prepareScope } from './lib/scope.js'
+import { createAuthenticate, type ParsedSignature } from './lib/signature/authenticate.js'
+import { decodeBase64, decodeHex } from './lib/signature/decode.js'
+import { plainPath, publicEndpoint } from './lib/signature/endpoint.js'
+import { rawHeaderValues, type Texts } from './lib/signature/fields.js'
+import { assertAlgorithm, type MacAlgorithm } from './lib/signature/hmac.js'
+import { createKeyLookup, createKeyRingLookup, type KeyRing, type SecretResolver } from './lib/signature/keys.js'
+import { createReader, type Reading } from './lib/signature/reading.js'
+import { reject, type Rejection, type VerifyResult } from './lib/signature/rejection.js'
+import { list, type CompiledScheme, type ListTemplate, type SignatureScheme } from './lib/signature/scheme.js'
+import type { Secret, SecretEncoding } from './lib/signature/secrets.js'
+import {
+  createSigner, createVerifier, type SchemeVerifyInput, type SignedInput
+} from './lib/signature/standalone.js'
+import { parseUnixSeconds } from './lib/signature/timestamp.js'
+import { compileOptionCheck, typesOf } from './lib/validation.js'
 
-/** What tells one provider from another. */
-export interface ProviderDefinition<
-  Headers extends readonly string[], Body extends TSchema, Reply extends TSchema | undefined
-> {
-  /** What reports, metrics, logs and errors call it, and, after a slash, its path: small letters, digits, hyphens. */
+interface CommonDefinition<Body extends TSchema, Reply extends TSchema | undefined> {
+  /** The name in reports, metrics, logs and errors and, after a slash, the path: small letters, digits, hyphens. */
   name: string
-  /** What comes, in a line for API pages. */
+  /** One line for API pages that says what the deliveries are about. */
   summary: string
-  /** The headers that `read` needs, in small letters. A delivery that lacks one, or repeats it, is refused. */
-  headers: Headers
-  /**
-   * Reads the headers' texts, in that order. It verifies nothing, so it has to be strict: a text that is not written as
-   * the provider writes it gives undefined, in part or as a whole. What it throws is answered 500.
-   */
-  read: (texts: Texts<Headers>) => Reading | undefined
-  /** The HMAC's hash. */
-  algorithm: MacAlgorithm
-  /** How the text of a secret stands for the bytes of the key; a function gives undefined for a text that is none. */
-  secretEncoding: SecretEncoding
   /** The TypeBox schema of the events: objects or, where it says so, arrays. */
   body: Body
-  /** The TypeBox schema of what `handleEvent` returns, which is answered 200. Without it: 204, whatever it returns. */
+  /** The TypeBox schema of the result of `handleEvent`, sent with 200. Default: 204, whatever it returns. */
   reply?: Reply | undefined
   /**
-   * What makes two deliveries the same, of what is signed: `id`, and the `content` that must not differ under that id;
-   * undefined for a delivery that is to be handled as often as it comes. Default: `read`'s id, with the whole event, or
-   * else the MAC, in hex.
+   * Returns what makes two deliveries the same, from signed material: `id`, and the `content` that must not differ
+   * under that id; undefined for a delivery that is handled each time. Default: the signed id, with the whole event,
+   * or else the MAC, in hex.
    */
   identify?: ((event: Static<Body>, signed: Signed) => Identity | undefined) | undefined
   /**
@@ -66,25 +61,113 @@ export interface ProviderDefinition<
    * with the code `FST_VERIFICATION_FORBIDDEN`. `body` is sent as JSON.
    */
   refusal?: Refusal | undefined
-  /** For `diagnose`: how the signature is written, where it is one MAC over, at most, a timestamp and the body. */
-  scheme?: Pick<Scheme, 'signature' | 'prefix' | 'encoding' | 'timestamp' | 'separator'> | undefined
 }
 
-/** What of the headers may identify a delivery. */
+/** The definition of a provider by the way it signs. */
+export interface ProviderDefinition<
+  Scheme extends SignatureScheme = SignatureScheme, Body extends TSchema = TSchema,
+  Reply extends TSchema | undefined = TSchema | undefined
+> extends CommonDefinition<Body, Reply> {
+  scheme: Scheme
+}
+
+/** The definition of a provider whose headers no scheme can describe. */
+export interface ReaderDefinition<
+  Headers extends readonly string[], Body extends TSchema, Reply extends TSchema | undefined
+> extends CommonDefinition<Body, Reply> {
+  /** The headers that `read` needs, in small letters. A delivery that lacks one, or repeats it, is refused. */
+  headers: Headers
+  /**
+   * Reads the strings of the headers, in that order. It verifies nothing, so it has to be strict: a string that is not
+   * written as the provider writes it gives undefined, in part or as a whole. An error it throws is answered 500.
+   */
+  read: (texts: Texts<Headers>) => Reading | undefined
+  /** The hash of the HMAC. */
+  algorithm: MacAlgorithm
+  /** The way the string of a secret stands for the bytes of the key; a function returns undefined for other strings. */
+  secretEncoding: SecretEncoding
+}
+
+/** Signed material, beside the body, that may identify a delivery. */
 export interface Signed { id: string | undefined, mac: string }
 
-export interface ProviderOptions<
-  Body extends TSchema = TSchema, Reply extends TSchema | undefined = undefined
-> extends WebhookOptions {
-  /** The webhook's secret; several while one replaces another; or a function that finds it. */
-  secret: Secret | SecretResolver
+interface CommonOptions<Body extends TSchema, Reply extends TSchema | undefined> extends WebhookOptions {
   /** Called with every event. A thrown `deny()` refuses it. */
   handleEvent: Callback<
     [event: Static<Body>, request: VerifiedRequest],
     Reply extends TSchema ? Awaitable<ReplyOf<Static<Reply>>> : unknown
   >
-  /** Where the route is. Default: a slash and the provider's name. */
+  /** The path of the route. Default: a slash and the name of the provider. */
   path?: string | undefined
+}
+
+export interface ProviderOptions<
+  Body extends TSchema = TSchema, Reply extends TSchema | undefined = undefined
+> extends CommonOptions<Body, Reply> {
+  /** The webhook's secret; several while one replaces another; or a function that finds it. */
+  secret: Secret | SecretResolver
+}
+
+/** True for a scheme with a header that has the part. */
+type Has<Scheme extends SignatureScheme, Part extends string> =
+  Extract<Scheme['headers'][keyof Scheme['headers']], `${string}{${Part}}${string}`> extends never ? false : true
+
+interface RingOptions {
+  /** Secrets by the ids under which the sender names them; or a function that finds the secret of an id. */
+  secrets: KeyRing
+}
+interface EndpointOptions {
+  /** The public path and query that the sender signs. Default: prefix and path. */
+  endpoint?: string | undefined
+}
+
+/** The options of a provider that is defined by its scheme. */
+export type SchemeOptions<
+  Scheme extends SignatureScheme, Body extends TSchema, Reply extends TSchema | undefined
+> = (Has<Scheme, 'keyId'> extends true ? CommonOptions<Body, Reply> & RingOptions : ProviderOptions<Body, Reply>) &
+  EndpointOptions
+
+/** A plugin that also signs and verifies, without a server. */
+export type SchemePlugin<Options> = VerificationPlugin<Options> & {
+  /** Returns the headers that the provider would send with a body: for tests and scripts. */
+  readonly sign: (input: SignedInput) => Record<string, string>
+  /** Verifies the headers and bytes of a delivery. */
+  readonly verify: (input: SchemeVerifyInput) => VerifyResult
+}
+
+type AnyReaderDefinition = ReaderDefinition<readonly string[], TSchema, TSchema | undefined>
+type AnyDefinition = ProviderDefinition | AnyReaderDefinition
+type AnyOptions = CommonOptions<TSchema, undefined> & EndpointOptions &
+  { secret?: Secret | SecretResolver | undefined, secrets?: KeyRing | undefined }
+
+/** The part of a definition that says how deliveries are signed. */
+interface Signature {
+  readonly algorithm: MacAlgorithm
+  readonly encoding: SecretEncoding
+  readonly headers: readonly string[]
+  readonly compiled?: CompiledScheme
+  readonly description?: Scheme | undefined
+  readonly read: (request: FastifyRequest, endpoint: string | undefined) => ParsedSignature | Rejection
+}
+
+function readSignature (definition: AnyDefinition): Signature {
+  if (!('scheme' in definition) || definition.scheme === undefined) {
+    const { algorithm, secretEncoding: encoding, headers, read } = definition as AnyReaderDefinition
+    return { algorithm, encoding, headers, read: createReader(headers, read) }
+  }
+  const compiled = compileDefinedScheme(definition.scheme)
+  const { algorithm, key: encoding, headers, lists } = compiled
+  return {
+    algorithm,
+    encoding,
+    headers,
+    compiled,
+    description: describeScheme(definition.scheme, compiled),
+    read ({ headers, raw: { rawHeaders } }, endpoint) {
+      const repeated = lists.find((name) => rawHeaderValues(rawHeaders, name).length > 1)
+      return repeated === undefined ? compiled.read(headers, endpoint) : reject('duplicate_header', repeated)
+    }
+  }
 }
 
 function identifyBySigned (event: unknown, { id, mac }: Signed): Identity {
@@ -92,61 +175,78 @@ function identifyBySigned (event: unknown, { id, mac }: Signed): Identity {
 }
 
 /**
- * A plugin for a provider of your own, with all that the built-in ones have. Throws `FST_VERIFICATION_INVALID_OPTION`
- * for a definition it cannot work with.
+ * Makes a plugin for a provider of one's own, with all that the built-in ones have.
  *
+ * @throws {FST_VERIFICATION_INVALID_OPTION} for a definition that is incomplete or ambiguous
  * @example app.register(githubPlugin, { secret, handleEvent: (event) => app.log.info(event.action) })
  */
 export function createProvider<
+  const Scheme extends SignatureScheme, Body extends TSchema, Reply extends TSchema | undefined = undefined
+> (definition: ProviderDefinition<Scheme, Body, Reply>): SchemePlugin<SchemeOptions<Scheme, Body, Reply>>
+export function createProvider<
   const Headers extends readonly string[], Body extends TSchema, Reply extends TSchema | undefined = undefined
-> (definition: ProviderDefinition<Headers, Body, Reply>): VerificationPlugin<ProviderOptions<Body, Reply>> {
+> (definition: ReaderDefinition<Headers, Body, Reply>): VerificationPlugin<ProviderOptions<Body, Reply>>
+export function createProvider (definition: AnyDefinition): VerificationPlugin<never> {
   checkDefinition(definition)
-  const { name, headers, read, algorithm, secretEncoding, body, reply, scheme } = definition
-  const { identify = identifyBySigned, contentTypes = [JSON_TYPE], refusal } = definition
-  const secretText = secretEncoding === 'base64' ? 'base64' : 'utf8'
+  const { name, body, reply, identify = identifyBySigned, contentTypes = [JSON_TYPE], refusal } = definition
+  const signature = readSignature(definition)
+  const { algorithm, encoding, headers, compiled, description, read } = signature
+  const [isRing, hasEndpoint] = [compiled?.parts.has('keyId') === true, compiled?.parts.has('endpoint') === true]
+  const option = isRing ? 'secrets' : 'secret'
   const check = compileOptionCheck(CALLER, 'body', body)
   const parse = parserOf(contentTypes, typesOf(body))
   const rephrase = refusal && rephraseOf(refusal)
   const writeReply = reply && compileReply(reply, undefined, compileOptionCheck(CALLER, 'reply', reply))
 
-  async function provider (scope: FastifyInstance, options: ProviderOptions<Body, Reply>): Promise<void> {
-    checkWebhookOptions(name, options, { secret: required(anyValue), handleEvent: required(callback), path })
-    if (options.diagnose && scheme === undefined) throw new InvalidOption(name, 'diagnose', 'needs a "scheme"')
+  async function provider (scope: FastifyInstance, options: AnyOptions): Promise<void> {
+    checkWebhookOptions(name, options, {
+      [option]: required(anyValue),
+      handleEvent: required(callback),
+      path,
+      ...(hasEndpoint && { endpoint: publicEndpoint })
+    })
+    if (options.diagnose && description === undefined) {
+      throw new InvalidOption(name, 'diagnose', 'needs a "scheme" that can be searched')
+    }
     assertAlgorithm(name, algorithm)
     const settings = readSettings(scope, name, options)
-    const { secret, allowWeakSecret = false } = options
-    const rules = { plugin: name, option: 'secret', algorithm, encoding: secretEncoding, allowWeakSecret }
-    const keysFor = createKeyLookup(secret, rules, scope.log)
-    const send = prepareScope(scope, name, settings, { rephrase, contentTypes })
     const url = options.path ?? `/${name}`
+    const endpoint = hasEndpoint ? options.endpoint ?? plainPath(scope.prefix, url) : undefined
+    if (hasEndpoint && endpoint === undefined) throw new InvalidOption(name, 'endpoint', 'is required')
+    const rules = { plugin: name, option, algorithm, encoding, allowWeakSecret: options.allowWeakSecret === true }
+    const keysFor = isRing
+      ? createKeyRingLookup(options.secrets!, rules, scope.log)
+      : createKeyLookup(options.secret!, rules, scope.log)
+    const send = prepareScope(scope, name, settings, { rephrase, contentTypes })
 
-    addWebhookRoute<Static<Body>>(scope, send, settings, {
+    addWebhookRoute<unknown>(scope, send, settings, {
       provider: name,
       url,
-      schema: providerRouteSchema({ ...definition, headers, contentTypes }),
+      schema: providerRouteSchema({ ...definition, algorithm, headers, patterns: compiled?.patterns, contentTypes }),
       authenticate: createAuthenticate({
-        algorithm,
-        read: createReader(headers, (texts) => read(texts as Texts<Headers>)),
-        keysFor,
-        freshness: settings
+        algorithm, read: (request) => read(request, endpoint), keysFor, freshness: settings
       }),
-      explain: scheme && createExplain(scope, settings, {
-        path: scope.prefix + url, scheme: { ...scheme, algorithm, secret: secretText }, keysFor
+      explain: description && createExplain(scope, settings, {
+        path: scope.prefix + url, scheme: description, keysFor, ...(endpoint !== undefined && { endpoint })
       }),
       parse,
       ...(definition.contentTypes !== undefined && { unreadable: UNREADABLE }),
       check,
-      handle: decorateHandler(scope, 'handleEvent', options.handleEvent as Work<Static<Body>>['handle']),
+      handle: decorateHandler(scope, 'handleEvent', options.handleEvent as Work<unknown>['handle']),
       denial: readDenial,
       identify: (event, mac, id) => checkIdentity(identify(event, { id, mac: mac.toString('hex') })),
       answer: (result) => writeReply === undefined ? NO_CONTENT : writeReply(result, undefined)
     })
   }
 
-  return createPlugin(provider, name)
+  const plugin = createPlugin(provider, name) as VerificationPlugin<never>
+  if (compiled === undefined) return plugin
+  return Object.assign(plugin, {
+    sign: createSigner(`${name}.sign`, compiled), verify: createVerifier(`${name}.verify`, compiled)
+  })
 }
 
 export { FormatRegistry, Type } from '@sinclair/typebox'
 export type * from '@sinclair/typebox'
-export { decodeBase64, decodeHex, deny, parseUnixSeconds }
-export type { Identity, Reading, VerificationPlugin, VerifiedRequest }
+export { decodeBase64, decodeHex, deny, list, parseUnixSeconds }
+export type { Identity, ListTemplate, Reading, SignatureScheme, VerificationPlugin, VerifiedRequest }

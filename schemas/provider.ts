@@ -12,6 +12,8 @@ interface About {
   readonly algorithm: string
   readonly body: TSchema
   readonly reply?: TSchema | undefined
+  /** Patterns of headers, where they are known. */
+  readonly patterns?: Readonly<Record<string, string>> | undefined
   readonly contentTypes: readonly string[]
   readonly refusal?: { readonly statusCode: 400 | 401 | 403, readonly body?: object | undefined } | undefined
 }
@@ -25,7 +27,7 @@ const errors = {
 
 /** The route on API pages. */
 export function providerRouteSchema (
-  { name, summary, headers, algorithm, body, reply, contentTypes, refusal }: About
+  { name, summary, headers, patterns = {}, algorithm, body, reply, contentTypes, refusal }: About
 ): RouteSchema {
   const success = reply === undefined ? { 204: once(NoContentSchema) } : { 200: once({ description: 'Taken', ...reply }) }
   return {
@@ -34,7 +36,9 @@ export function providerRouteSchema (
     description: `Before the body is parsed, its bytes must be signed with HMAC-${algorithm.toUpperCase()}, as ` +
       `${headers.map((header) => `\`${header}\``).join(', ')} must say. A delivery is handled once, however often it comes.`,
     consumes: [...contentTypes],
-    headers: Type.Object(Object.fromEntries(headers.map((header) => [header, Type.String({ minLength: 1 })]))),
+    headers: Type.Object(Object.fromEntries(headers.map((header) => [
+      header, Type.String(header in patterns ? { pattern: patterns[header]! } : { minLength: 1 })
+    ]))),
     body,
     response: {
       ...success,

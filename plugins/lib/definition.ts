@@ -2,8 +2,12 @@ import type { FastifyRequest } from 'fastify'
 import type { Rephrase } from './response.js'
 import { errorBody, forbidden, InvalidOption, isForbidden } from './errors.js'
 import { parseForm, parseJson, parseJsonObject } from './json.js'
-import { anyValue, string, callback, checkOptions, oneOf, required, schema, nonEmptyString, type Rule } from './rules.js'
+import {
+  anyValue, boolean, callback, checkOptions, group, nonEmptyString, object, oneOf, required, schema, type Rule,
+  type Rules
+} from './rules.js'
 import { contentTypePattern, FORM_TYPE } from './body.js'
+import { compileScheme, InvalidScheme, type CompiledScheme, type SignatureScheme } from './signature/scheme.js'
 import { typesOf } from './validation.js'
 
 /** The answer to every delivery that is not authentic. */
@@ -22,12 +26,23 @@ const listOf = (accepts: (value: string) => boolean): Rule['accepts'] => (value)
   Array.isArray(value) && value.length > 0 && new Set(value).size === value.length &&
   Array.from(value).every((one) => typeof one === 'string' && accepts(one))
 
-const DEFINITION = {
+const COMMON: Rules = {
   name: required({
     accepts: (value) => typeof value === 'string' && NAME.test(value),
     expects: 'must be of small letters, digits and hyphens'
   }),
   summary: required(nonEmptyString),
+  body: required(schema),
+  contentTypes: {
+    accepts: listOf((type) => type === FORM_TYPE || JSON_TYPES.test(type)),
+    expects: `must be a list of different media types: "${FORM_TYPE}", or of JSON in small letters`
+  },
+  refusal: anyValue,
+  reply: schema,
+  identify: callback
+}
+const READER: Rules = {
+  ...COMMON,
   headers: required({
     accepts: listOf((name) => HEADER.test(name)),
     expects: 'must be a list of different header names in small letters'
@@ -37,16 +52,24 @@ const DEFINITION = {
   secretEncoding: required({
     accepts: (value) => value === 'utf8' || value === 'base64' || typeof value === 'function',
     expects: 'must be "utf8", "base64" or a function'
-  }),
-  body: required(schema),
-  contentTypes: {
-    accepts: listOf((type) => type === FORM_TYPE || JSON_TYPES.test(type)),
-    expects: `must be a list of different media types: "${FORM_TYPE}", or of JSON in small letters`
-  },
-  refusal: anyValue,
-  reply: schema,
-  identify: callback,
-  scheme: anyValue
+  })
+}
+const BY_SCHEME: Rules = {
+  ...COMMON,
+  scheme: required(group({
+    algorithm: required(oneOf('hmac-md5', 'hmac-sha256')),
+    key: {
+      accepts: (value) => value === 'utf8' || value === 'base64' || typeof value === 'function',
+      expects: 'must be "utf8", "base64" or a function'
+    },
+    headers: required({
+      accepts: (value) => object.accepts(value) &&
+        Object.entries(value as object).every(([name, template]) => HEADER.test(name) && isTemplate(template)),
+      expects: 'must have templates, or list(...), by header names in small letters'
+    }),
+    signed: required(nonEmptyString),
+    ignoreCase: boolean
+  }))
 }
 const REFUSAL = {
   statusCode: required({
@@ -54,20 +77,30 @@ const REFUSAL = {
   }),
   body: { ...schema, expects: 'must be an object' }
 }
-const SCHEME = {
-  signature: required(nonEmptyString),
-  prefix: required(string),
-  encoding: required(oneOf('hex', 'base64')),
-  timestamp: nonEmptyString,
-  separator: required(oneOf('', '.'))
+
+function isTemplate (template: unknown): boolean {
+  if (nonEmptyString.accepts(template)) return true
+  const { separator, elements } = Object(template) as { separator?: unknown, elements?: unknown }
+  return nonEmptyString.accepts(separator) && Array.isArray(elements) && elements.length > 0 &&
+    elements.every((element) => nonEmptyString.accepts(element))
 }
 
 /** Throws `FST_VERIFICATION_INVALID_OPTION` for a definition with parts that are missing, unknown or wrong. */
 export function checkDefinition (definition: { refusal?: object | undefined, scheme?: object | undefined }): void {
-  checkOptions(CALLER, definition, DEFINITION)
-  const { refusal, scheme } = definition
+  const isRead = Object(definition).scheme === undefined
+  checkOptions(CALLER, definition, isRead ? READER : BY_SCHEME)
+  const { refusal } = definition
   if (refusal !== undefined) checkOptions(`${CALLER}: refusal`, refusal, REFUSAL)
-  if (scheme !== undefined) checkOptions(`${CALLER}: scheme`, scheme, SCHEME)
+}
+
+/** Compiles the scheme of a definition. Throws the same for one that is ambiguous or incomplete. */
+export function compileDefinedScheme (scheme: SignatureScheme): CompiledScheme {
+  try {
+    return compileScheme(scheme)
+  } catch (error) {
+    if (error instanceof InvalidScheme) throw new InvalidOption(CALLER, `scheme.${error.option}`, error.message)
+    throw error
+  }
 }
 
 /**

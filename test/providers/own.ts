@@ -1,11 +1,11 @@
 import { Kind, Type, TypeRegistry } from '@sinclair/typebox'
 import swagger from '@fastify/swagger'
 import { Validator } from '@seriousme/openapi-schema-validator'
-import Fastify, { type FastifyRequest } from 'fastify'
+import Fastify, { type FastifyPluginAsync, type FastifyRequest } from 'fastify'
 import { createHmac } from 'node:crypto'
 import { inspect } from 'node:util'
 import t, { type Test } from 'tap'
-import { createProvider, deny } from '../../plugins/provider.js'
+import { createProvider, deny, list } from '../../plugins/provider.js'
 import * as everything from '../../plugins/index.js'
 import * as own from '../../plugins/provider.js'
 import { FORBIDDEN, NOW, now } from '../support/deliveries.js'
@@ -16,6 +16,8 @@ import {
   GITHUB_PROVIDER, OWN_PROVIDERS, STAMPED_PROVIDERS, type OwnOptions, type OwnProvider
 } from '../support/own-providers/index.js'
 import { createOwn, define, macOf, refusal, refuses, SECRET } from '../support/own-providers/mine.js'
+import { standardWebhooksPlugin } from '../support/own-providers/standard-webhooks.js'
+import { stripePlugin } from '../support/own-providers/stripe.js'
 import { quiet } from '../support/quiet.js'
 import { watchRejections } from '../support/waiting.js'
 import { countsOf, watch } from '../support/watch.js'
@@ -23,6 +25,8 @@ import { countsOf, watch } from '../support/watch.js'
 type Headers = Record<string, string | string[]>
 
 addCanaries(...OWN_PROVIDERS.flatMap(({ secrets }) => secrets))
+type Pair = readonly [string, string]
+const [[STANDARD_SECRET], STRIPE_SECRETS] = STAMPED_PROVIDERS.map(({ secrets }) => secrets) as [Pair, Pair]
 const rejections = watchRejections()
 
 /** A server with one provider, and what its handler has seen. */
@@ -94,6 +98,7 @@ for (const provider of OWN_PROVIDERS) {
         attempts.push([`${header} cut at ${length}`, /malformed_header|mismatch/, { ...good, [header]: cut }])
       }
       for (const junk of ['0', 'A', '=', ' x', ',', '.', ',v1=', ' v1,', ';', '\t0', 'é']) {
+        if (junk === ' x' && value!.startsWith('v1,')) continue // an element of another scheme
         attempts.push([`${header} and ${junk}`, /malformed_header|mismatch/, { ...good, [header]: value! + junk }])
       }
       for (let at = 0; at < value!.length; at++) {
@@ -379,21 +384,124 @@ t.test('a definition that cannot work is refused when it is made', quiet(async (
       refuses(t, error, `createProvider: option "${option}" ${expected}`, `${option}: ${inspect(value)}`)
     }
   }
-  const scheme = { signature: 'x-mac', prefix: '', encoding: 'hex', separator: '' }
-  for (const [option, value, expected] of [
-    ['signature', undefined, required], ['signature', '', 'must be a non-empty string'],
-    ['prefix', null, 'must be a string'],
-    ['prefix', undefined, required], ['encoding', 'canary', 'must be one of "hex", "base64"'],
-    ['separator', ':', 'must be one of "", "."'], ['timestamp', 5, 'must be a non-empty string'], ['endpoint', 'x', 'is not known']
-  ]) {
-    const error = await refusal(t, { scheme: { ...scheme, [option!]: value } })
-    refuses(t, error, `createProvider: scheme: option "${option}" ${expected}`, `scheme.${option}`)
+  const scheme = { algorithm: 'hmac-sha256', headers: { 'x-mac': '{hex}' }, signed: '{body}' }
+  const templates = 'must have templates, or list(...), by header names in small letters'
+  const schemes: [option: string, value: unknown, expected: string][] = [
+    ['scheme', null, 'must be an object'],
+    ['scheme.algorithm', undefined, required],
+    ['scheme.algorithm', 'sha256', 'must be one of "hmac-md5", "hmac-sha256"'],
+    ['scheme.key', 'hex', 'must be "utf8", "base64" or a function'],
+    ...[null, [], { 'X-Mac': '{hex}' }, { 'x-mac': '' }, { 'x-mac': 5 }, { 'x-mac': list('', '{hex}') }, { 'x-mac': list(',') },
+      { 'x-mac': { separator: ',', elements: [5] } }]
+      .map((value): [string, unknown, string] => ['scheme.headers', value, templates]),
+    ['scheme.headers', { 'x-mac': '{hex}', 'x-id': '{id}' }, 'has {id}, which is not signed'],
+    ['scheme.signed', '', 'must be a non-empty string'],
+    ['scheme.signed', '{timestamp}{body}', 'has {timestamp}, which is in no header'],
+    ['scheme.ignoreCase', 'canary', 'must be true or false'],
+    ['scheme.verify', false, 'is not known']
+  ]
+  for (const [option, value, expected] of schemes) {
+    const [, member] = option.split('.')
+    const changed = member === undefined ? value : { ...scheme, [member]: value }
+    const error = await refusal(t, { scheme: changed })
+    refuses(t, error, `createProvider: option "${option}" ${expected}`, `${option}: ${inspect(value)}`)
   }
-  refuses(t, await refusal(t, { scheme: null }), 'createProvider: scheme: option "options" must be an object', 'null')
+  refuses(t, await refusal(t, { scheme, headers: ['x-mac'] }), 'createProvider: option "headers" is not known', 'a scheme and a reader')
   for (const value of [undefined, null, 5]) {
     t.throws(() => createProvider(value as never), { message: 'createProvider: option "options" must be an object' })
   }
   t.equal(await refusal(t, { name: 'a1-b2', headers: ['x_mac', 'x-mac-2'], reply: Type.Null() }, {}), undefined)
+}))
+
+const handleEvent = (): void => {}
+
+const KEYED = createProvider({
+  name: 'keyed',
+  summary: 'Signed with a key of a ring, for an endpoint',
+  scheme: {
+    algorithm: 'hmac-md5',
+    headers: { 'x-key': '{keyId}', 'x-mac': 'MD5={hex}', 'x-time': '{timestamp}', 'x-endpoint': '{endpoint}' },
+    signed: '{timestamp}{endpoint}{body}',
+    ignoreCase: true
+  },
+  body: Type.Object({})
+})
+
+t.test('a scheme with key ids and an endpoint takes a ring of secrets, and is diagnosed', quiet(async (t) => {
+  const { app, lines } = createHost(t)
+  const { reports } = watch(t)
+  const secrets = { one: `${SECRET}1`, two: [`${SECRET}2`, `${SECRET}3`] }
+  app.register(KEYED, { secrets, now, handleEvent () {}, diagnose: true })
+  app.register(KEYED, { secrets: async (keyId) => keyId === 'one' ? secrets.one : null, now, path: '/other', endpoint: '/public?a=1', handleEvent () {} })
+  const input = { keyId: 'two', secret: `${SECRET}3`, body: '{}', timestamp: NOW, endpoint: '/keyed' }
+  const post = (headers: Record<string, string>, url = '/keyed') =>
+    app.inject({ method: 'POST', url, payload: '{}', headers }).then(outcomeOf)
+  t.equal(await post(KEYED.sign(input)), '204')
+  t.match(reports.at(-1), { keyId: 'two', secretIndex: 1 })
+  const again = KEYED.sign({ ...input, timestamp: NOW + 1 })
+  t.equal(await post({ ...again, 'x-mac': again['x-mac']!.toLowerCase() }), '204', 'the literal text is read in any case')
+  t.equal(await post(KEYED.sign({ ...input, endpoint: '/public?a=1', keyId: 'one', secret: secrets.one }), '/other'), '204')
+  for (const [changes, reason] of [
+    [{ keyId: 'one' }, 'mismatch'], [{ keyId: 'three' }, 'unknown_key'], [{ endpoint: '/other' }, 'wrong_endpoint'],
+    [{ timestamp: NOW - 301 }, 'stale'], [{ body: '{ }' }, 'mismatch']
+  ] as const) {
+    t.equal(await post(KEYED.sign({ ...input, ...changes })), '403 FORBIDDEN')
+    t.equal(reports.at(-1)!.reason, reason)
+    const { body, secret, ...others } = { ...input, ...changes }
+    const headers = KEYED.sign({ ...others, secret, body })
+    t.strictSame(KEYED.verify({ secrets, headers, body: Buffer.from('{}'), endpoint: '/keyed', now }), { ok: false, reason })
+  }
+  t.match(lines.filter(({ msg }) => msg === 'delivery rejected').at(-1), { diagnosis: /./ })
+  t.strictSame(KEYED.verify({ secrets, headers: KEYED.sign(input), body: Buffer.from('{}'), endpoint: '/keyed', now }), { ok: true, secretIndex: 1 })
+  for (const [options, message] of [
+    [{ secret: SECRET }, 'keyed: option "secret" is not known'], [{}, 'keyed: option "secrets" is required'],
+    [{ secrets, endpoint: 'x' }, 'keyed: option "endpoint" must be a path, with its query if it has one'],
+    [{ secrets, path: '/:id' }, 'keyed: option "endpoint" is required']
+  ] as const) {
+    const plugin = KEYED as unknown as FastifyPluginAsync<Record<string, unknown>>
+    const host = createHost(t).app.register(plugin, { ...options, handleEvent })
+    await t.rejects(async () => { await host.ready() }, { message })
+  }
+}))
+
+t.test('a plugin signs and verifies without a server', quiet(async (t) => {
+  const [secret, other] = STRIPE_SECRETS
+  const body = '{"id":"1"}'
+  const headers = stripePlugin.sign({ secret, body, timestamp: NOW })
+  const verify = (changes: object = {}) =>
+    stripePlugin.verify({ secret: [other, secret], headers, body: Buffer.from(body), now, ...changes })
+  t.strictSame(headers, {
+    'content-type': 'application/json',
+    'stripe-signature': `t=${NOW},v1=${createHmac('sha256', secret).update(`${NOW}.${body}`).digest('hex')}`
+  })
+  t.strictSame(verify(), { ok: true, secretIndex: 1 })
+  t.strictSame(verify({ body: Buffer.from('{}') }), { ok: false, reason: 'mismatch' })
+  t.strictSame(verify({ headers: {} }), { ok: false, reason: 'missing_header' })
+  t.strictSame(verify({ now: () => 0 }), { ok: false, reason: 'future' })
+  t.match(stripePlugin.sign({ secret, body: Buffer.from(body) })['stripe-signature'], /^t=\d{10},v1=/)
+  for (const [call, message] of [
+    [() => verify({ secret: undefined }), 'stripe.verify: option "secret" must be a string'],
+    [() => verify({ tolerance: 0 }), /^stripe.verify: option "tolerance" /],
+    [() => stripePlugin.sign({ secret: '', body }), 'stripe.sign: option "secret" must not be empty'],
+    [() => standardWebhooksPlugin.sign({ secret: STANDARD_SECRET, body }), 'standard-webhooks.sign: option "id" is required'],
+    [() => standardWebhooksPlugin.sign({ secret: STANDARD_SECRET, body, id: '' }), 'standard-webhooks.sign: option "id" must be a non-empty string'],
+    [() => KEYED.verify({ headers: {}, body: Buffer.from(''), endpoint: '/' }), 'keyed.verify: option "secrets" must be an object or a Map'],
+    [() => KEYED.verify({ secrets: {}, headers: {}, body: Buffer.from('') }), 'keyed.verify: option "endpoint" must be a path, with its query if it has one']
+  ] as const) t.throws(call, { code: 'FST_VERIFICATION_INVALID_OPTION', message })
+}))
+
+t.test('a scheme that cannot be searched has no diagnosis', quiet(async (t) => {
+  for (const [scheme, searched] of [
+    [{ headers: { a: '{hex}', b: '{timestamp}' }, signed: '{timestamp}.{body}' }, true],
+    [{ headers: { a: '{hex}', b: 't={timestamp}' }, signed: '{timestamp}.{body}' }, false],
+    [{ headers: { a: '{hex}', b: '{timestamp}' }, signed: 'v0:{timestamp}:{body}' }, false],
+    [{ headers: { a: '{hex}!' }, signed: '{body}' }, false],
+    [{ headers: { a: '{hex}' }, signed: '{endpoint}{body}' }, false],
+    [{ headers: { a: list(',', 'v1={hex}') }, signed: '{body}' }, false]
+  ] as const) {
+    const error = await refusal(t, { scheme: { algorithm: 'hmac-sha256', ...scheme } }, { diagnose: true })
+    t.equal(error === undefined, searched, scheme.signed)
+  }
 }))
 
 const WEAK = 'must be at least 24 bytes long; "allowWeakSecret" accepts a shorter one'
@@ -405,7 +513,7 @@ t.test('options that cannot work are refused at registration, under the name of 
     ['no handler', { handleEvent: undefined }, 'handleEvent', 'is required'],
     ['a handler that is none', { handleEvent: 'canary' }, 'handleEvent', 'must be a function'],
     ['a typo', { tolerence: 5 }, 'tolerence', 'is not known'],
-    ['diagnose without a scheme', { diagnose: true }, 'diagnose', 'needs a "scheme"'],
+    ['diagnose without a scheme', { diagnose: true }, 'diagnose', 'needs a "scheme" that can be searched'],
     ['diagnose that is no boolean', { diagnose: 'canary' }, 'diagnose', 'must be true or false'],
     ['a path that is none', { path: 'canary' }, 'path', 'must be a path that starts with "/", without a query'],
     ['a lease that is too short', { lease: 10 }, 'lease', 'must be longer than "handlerTimeout"'],
@@ -462,7 +570,7 @@ t.test('with a scheme, the log says which mistake explains a signature that does
   }
   t.equal(outcomeOf(await post(body, await sign(body))), '204')
   const standard = createOwn(t, {
-    secretEncoding: 'base64', scheme: { signature: 'x-mac', prefix: '', encoding: 'hex', separator: '' }
+    scheme: { algorithm: 'hmac-sha256', key: 'base64', headers: { 'x-mac': '{hex}' }, signed: '{body}' }
   }, { secret: Buffer.from(SECRET).toString('base64'), diagnose: true })
   t.equal(outcomeOf(await standard.deliver('{ }', '{}')), '403 FORBIDDEN')
   t.match(standard.lines.find(({ msg }) => msg === 'delivery rejected'), { diagnosis: /body/ })

@@ -15,14 +15,16 @@ export interface ParsedSignature {
   readonly macs: readonly Buffer[]
   /** What the sender put before the body, one byte a character. */
   readonly prefix: string
+  /** Signed text after the body, one byte a character. */
+  readonly suffix?: string | undefined
   /** Time of signing in Unix seconds, where that is in `prefix`. */
-  readonly timestamp?: number
+  readonly timestamp?: number | undefined
   /** Which secret the sender says it used. */
-  readonly keyId?: string
+  readonly keyId?: string | undefined
   /** The id of the delivery, where it is in `prefix`. */
   readonly id?: string | undefined
   /** True where a delivery may carry the MACs of several secrets, all of which it then belongs to. */
-  readonly several?: boolean
+  readonly several?: boolean | undefined
 }
 
 /** A secret under which a delivery is known, and the MAC it makes of it. */
@@ -67,11 +69,16 @@ export interface Authenticate {
  * can be late or early. All keys are tried.
  */
 export function matchKeys (
-  { macs, prefix, timestamp }: ParsedSignature, keys: readonly MacKey[], body: Uint8Array, freshness: Freshness
+  { macs, prefix, suffix, timestamp }: ParsedSignature, keys: readonly MacKey[], body: Uint8Array, freshness: Freshness
 ): Verified | Rejection {
-  const secretIndex = findKey(keys, macs, prefix, body)
+  const secretIndex = findKey(keys, macs, prefix, withSuffix(body, suffix))
   if (secretIndex === -1) return reject('mismatch')
   return (timestamp === undefined ? undefined : checkFreshness(timestamp, freshness)) ?? { ok: true, secretIndex }
+}
+
+/** Returns the body followed by the text that is signed after it. */
+export function withSuffix (body: Uint8Array, suffix: string | undefined): Uint8Array {
+  return suffix === undefined || suffix === '' ? body : Buffer.concat([body, Buffer.from(suffix, 'latin1')])
 }
 
 interface Steps {
@@ -125,10 +132,11 @@ export function createAuthenticate (
  * in the order of the list. A copy that lacks some of the MACs is then known by a secret that the others share.
  */
 function signersOf (
-  { macs, prefix, several }: ParsedSignature, keys: readonly NamedKey[], matched: NamedKey, body: Uint8Array
+  { macs, prefix, suffix, several }: ParsedSignature, keys: readonly NamedKey[], matched: NamedKey, body: Uint8Array
 ): Signer[] {
   if (!several) return [{ tenant: matched.tenant, mac: macs[0]! }]
-  return keys.map((key) => ({ tenant: key.tenant, mac: key.sign(prefix, body) }))
+  const message = withSuffix(body, suffix)
+  return keys.map((key) => ({ tenant: key.tenant, mac: key.sign(prefix, message) }))
 }
 
 /** Node joins a repeated header into one text, which no pattern accepts: say so where that is what happened. */

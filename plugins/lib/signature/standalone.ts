@@ -1,10 +1,14 @@
+import { randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
-import { matchKeys, type ParsedSignature } from './authenticate.js'
+import { matchKeys, withSuffix, type ParsedSignature } from './authenticate.js'
+import { publicEndpoint } from './endpoint.js'
 import { InvalidOption } from '../errors.js'
 import { createMacKey, type MacKey } from './hmac.js'
-import { checkOption, FRESHNESS_RULES } from '../rules.js'
+import { cacheKeys, findSecret, type KeyRing } from './keys.js'
+import { checkOption, FRESHNESS_RULES, nonEmptyString } from '../rules.js'
 import type { Rejection, VerifyResult } from './rejection.js'
-import { secretBytes, type SecretRules } from './secrets.js'
+import type { CompiledScheme } from './scheme.js'
+import { secretBytes, type Secret, type SecretRules } from './secrets.js'
 import { freshnessOf, type Freshness, type FreshnessInput } from './timestamp.js'
 
 /** What every pure `verify...` function takes, beside its secrets. */
@@ -50,4 +54,67 @@ export function signMac (rules: SecretRules, { secret, body }: SignInput, prefix
 /** Seconds since 1970 as the headers carry them; now, if none are given. */
 export function timestampText (timestamp: number | string = Math.floor(Date.now() / 1000)): string {
   return String(timestamp)
+}
+
+/** The values that a scheme signs beside the body. */
+export interface SignedInput extends SignInput {
+  /** Unix seconds. Default: now. */
+  timestamp?: number | string | undefined
+  /** The id of the delivery. */
+  id?: string | undefined
+  /** The id of the secret. */
+  keyId?: string | undefined
+  /** The public path and query to which the delivery is sent. */
+  endpoint?: string | undefined
+}
+
+/** Makes the pure function that signs as a scheme says. It returns the headers that the sender would send. */
+export function createSigner (caller: string, scheme: CompiledScheme): (input: SignedInput) => Record<string, string> {
+  const { algorithm, key: encoding } = scheme
+  const rules: SecretRules = { plugin: caller, option: 'secret', algorithm, encoding }
+  const needed = (['id', 'keyId', 'endpoint'] as const).filter((part) => scheme.parts.has(part))
+  return (input) => {
+    for (const part of needed) {
+      if (input[part] === undefined) throw new InvalidOption(caller, part, 'is required')
+      checkOption(caller, part, input[part], nonEmptyString)
+    }
+    const { id, keyId, endpoint, body } = input
+    const values = { timestamp: timestampText(input.timestamp), id, keyId, endpoint }
+    const { before, after } = scheme.frame(values)
+    const key = createMacKey(algorithm, secretBytes(input.secret, rules))
+    const mac = key.sign(before, withSuffix(typeof body === 'string' ? Buffer.from(body) : body, after))
+    return { 'content-type': 'application/json', ...scheme.write({ ...values, mac }) }
+  }
+}
+
+/** The secret, or the secrets by their ids where a scheme has `{keyId}`. */
+export interface SchemeVerifyInput extends VerifyInput {
+  secret?: Secret | undefined
+  secrets?: Exclude<KeyRing, Function> | undefined
+  /** The public path and query of the route, where a scheme has `{endpoint}`. */
+  endpoint?: string | undefined
+}
+
+/**
+ * Makes the pure function that verifies as a scheme says.
+ *
+ * @throws {FST_VERIFICATION_INVALID_OPTION} from that function, for secrets, endpoints or times that cannot be used
+ */
+export function createVerifier (caller: string, scheme: CompiledScheme): (input: SchemeVerifyInput) => VerifyResult {
+  const { algorithm, key: encoding } = scheme
+  const isRing = scheme.parts.has('keyId')
+  const option = isRing ? 'secrets' : 'secret'
+  const keysOf = cacheKeys({ plugin: caller, option, algorithm, encoding })
+  const nobody = [createMacKey(algorithm, randomBytes(32))]
+  return (input) => {
+    const { headers, body, endpoint } = input
+    const freshness = readFreshness(caller, input)
+    if (scheme.parts.has('endpoint')) checkOption(caller, 'endpoint', endpoint ?? '', publicEndpoint)
+    const parsed = scheme.read(headers, endpoint)
+    const secret = isRing ? findSecret(input.secrets, parsed.ok ? parsed.keyId! : '', caller, option) : input.secret
+    const isUnknown = isRing && secret === undefined
+    // The same work for a key that is not known as for one that is.
+    const result = verifyPresented(caller, parsed, isUnknown ? nobody : keysOf(secret), body, freshness)
+    return isUnknown && !result.ok && result.reason === 'mismatch' ? { ok: false, reason: 'unknown_key' } : result
+  }
 }

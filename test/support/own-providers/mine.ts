@@ -8,15 +8,19 @@ import { now } from '../deliveries.js'
 import { createHost } from '../host.js'
 import { GITHUB_PROVIDER } from './index.js'
 
-/** A provider whose header is a MAC in hex, but for what is to be tried. */
+const READER = {
+  headers: ['x-mac'],
+  read: ([text]: readonly string[]) => ({ mac: decodeHex(text!, 32), prefix: '', timestamp: null }),
+  algorithm: 'sha256',
+  secretEncoding: 'utf8'
+}
+
+/** Defines a provider whose header is a MAC in hex, with changes. */
 export function define (changes: object = {}) {
   return createProvider({
     name: 'mine',
     summary: 'Mine',
-    headers: ['x-mac'],
-    read: ([text]: readonly string[]) => ({ mac: decodeHex(text!, 32), prefix: '', timestamp: null }),
-    algorithm: 'sha256',
-    secretEncoding: 'utf8',
+    ...('scheme' in changes ? {} : READER),
     body: Type.Object({}),
     ...changes
   } as never) as unknown as FastifyPluginAsync<Record<string, unknown>>
