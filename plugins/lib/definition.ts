@@ -7,7 +7,7 @@ import {
   type Rules
 } from './rules.js'
 import { contentTypePattern, FORM_TYPE } from './body.js'
-import { compileScheme, InvalidScheme, type CompiledScheme, type SignatureScheme } from './signature/scheme.js'
+import { compileScheme, type CompiledScheme, type InvalidScheme, type SignatureScheme } from './signature/scheme.js'
 import { typesOf } from './validation.js'
 
 /** The answer to every delivery that is not authentic. */
@@ -98,8 +98,8 @@ export function compileDefinedScheme (scheme: SignatureScheme): CompiledScheme {
   try {
     return compileScheme(scheme)
   } catch (error) {
-    if (error instanceof InvalidScheme) throw new InvalidOption(CALLER, `scheme.${error.option}`, error.message)
-    throw error
+    const { option, message } = error as InvalidScheme
+    throw new InvalidOption(CALLER, `scheme.${option}`, message)
   }
 }
 

@@ -291,6 +291,9 @@ t.test('read is given the texts of its headers in their order, and its prefix is
   const { text } = await exchange(app, [rawRequest('/mine', pairs, '{}')])
   t.equal(statusOf(text), 204)
   t.strictSame(seen, [['b', 'ÿ']])
+  const twice = await exchange(app, [rawRequest('/mine', [...pairs, ['X-B', 'b']], '{}')])
+  t.equal(statusOf(twice.text), 403, 'none of them may come twice')
+  t.equal(seen.length, 1)
 })
 
 t.test('what makes two deliveries the same is what identify says', quiet(async (t) => {
@@ -475,6 +478,12 @@ t.test('a plugin signs and verifies without a server', quiet(async (t) => {
     'stripe-signature': `t=${NOW},v1=${createHmac('sha256', secret).update(`${NOW}.${body}`).digest('hex')}`
   })
   t.strictSame(verify(), { ok: true, secretIndex: 1 })
+  const after = define({
+    scheme: { algorithm: 'hmac-sha256', headers: { a: '{hex}', b: '{timestamp}' }, signed: '{body}.{timestamp}' }
+  }) as unknown as typeof stripePlugin
+  const sent = after.sign({ secret, body, timestamp: NOW })
+  t.equal(sent['a'], createHmac('sha256', secret).update(`${body}.${NOW}`).digest('hex'))
+  t.strictSame(after.verify({ secret, headers: sent, body: Buffer.from(body), now }), { ok: true, secretIndex: 0 })
   t.strictSame(verify({ body: Buffer.from('{}') }), { ok: false, reason: 'mismatch' })
   t.strictSame(verify({ headers: {} }), { ok: false, reason: 'missing_header' })
   t.strictSame(verify({ now: () => 0 }), { ok: false, reason: 'future' })
