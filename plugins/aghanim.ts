@@ -27,32 +27,32 @@ import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/op
 import { parseUnixSeconds } from './lib/signature/timestamp.js'
 import { addWebhookRoute } from './lib/pipeline.js'
 
-/** A schema whose values have what the default's have, and may have more. */
+/** A schema whose values have all fields of the default schema, and possibly more. */
 type PlayerVerifyDataLike = TSchema & { static: PlayerVerifyData }
 
 export interface AghanimOptions<EventData extends TSchema = PlayerVerifyDataLike> extends WebhookOptions {
-  /** The webhook's secret key (S2S key); several while one replaces another; or a function that finds it. */
+  /** The webhook's secret key (S2S key). A list while one replaces another, or a resolver function. */
   secret: Secret | SecretResolver
   /**
-   * Called with `player.verify`: a player is admitted; `null`, `undefined` or a thrown `deny()` denies. Optional
-   * members that are `null` are left out of the reply.
+   * Handler for `player.verify`. Returning a player admits the player; returning `null` or `undefined`, or throwing
+   * `deny()`, denies. Optional members that are `null` are omitted from the response.
    */
   verifyPlayer: SchemaCallback<
     [event: PlayerVerifyEvent<EventData>, request: VerifiedRequest], Awaitable<Reply<Player> | null | undefined>
   >
   /**
-   * Called with every other event. A plain object that it returns is the reply; any other result, such as one of a
-   * database driver, is answered `{ "status": "ok" }`.
+   * Handler for every other event. A returned plain object is the response. For any other return value, such as the
+   * result object of a database driver, the response is `{ "status": "ok" }`.
    */
   handleEvent?: Callback<[event: AghanimEvent, request: VerifiedRequest], unknown> | undefined
-  /** The schema of `event_data` in `player.verify`, for composite or social logins. Default: a `player_id`. */
+  /** Schema of `event_data` in `player.verify`, for composite or social logins. Default: an object with `player_id`. */
   eventData?: EventData | undefined
-  /** Where the route is. Default `/aghanim`. */
+  /** The path of the route. Default `/aghanim`. */
   path?: string | undefined
 }
 
 /**
- * Types the event by a schema of your own in `eventData`.
+ * Returns the options unchanged, and types the event by your own schema in `eventData`.
  *
  * @example app.register(aghanimPlugin, aghanimOptions({ secret, eventData: Login, verifyPlayer }))
  */
@@ -68,12 +68,12 @@ const TIMESTAMP = 'x-aghanim-signature-timestamp'
 const TAKEN: Answer = { ...NO_CONTENT, statusCode: 200, body: JSON.stringify({ status: 'ok' }) }
 const SECRET_RULES = { plugin: 'aghanimPlugin', option: 'secret', algorithm: 'sha256', encoding: 'utf8' } as const
 
-/** What `readMac` reads, described for the search for mistakes. */
+/** The scheme that `readMac` reads, described for `diagnose`. */
 export const aghanimScheme: Scheme = {
   algorithm: 'sha256', secret: 'utf8', encoding: 'hex', signature: SIGNATURE, prefix: '', timestamp: TIMESTAMP, separator: '.'
 }
 
-/** HMAC-SHA256, in hex, over the timestamp's text, a full stop and the body. */
+/** Reads the HMAC-SHA256, in hex, of the timestamp header's value, a full stop and the body. */
 function readMac (headers: IncomingHttpHeaders): ParsedSignature | Rejection {
   const texts = readHeaders(headers, SIGNATURE, TIMESTAMP)
   if (!Array.isArray(texts)) return texts
@@ -85,14 +85,14 @@ function readMac (headers: IncomingHttpHeaders): ParsedSignature | Rejection {
   return { ok: true, macs: [mac], prefix: `${timestamp}.`, timestamp: seconds }
 }
 
-/** What a reply must answer. */
+/** Context of an event that its response must match. */
 interface Question { isVerify: boolean, asked: unknown }
 
 function isPlayerVerify (event: AghanimEvent | PlayerVerifyEvent): event is PlayerVerifyEvent {
   return event.event_type === 'player.verify'
 }
 
-/** `player.verify` asks for an answer that is fresh each time, unless Aghanim says otherwise. */
+/** Identifies a delivery. `player.verify` needs a current response each time, unless it has an `idempotency_key`. */
 function identify (event: AghanimEvent | PlayerVerifyEvent): Identity | undefined {
   const { event_type: type, event_data: content, idempotency_key: key, event_id: id } = event
   if (key) return { id: [type, 'idempotency_key', key], content }
@@ -102,8 +102,9 @@ function identify (event: AghanimEvent | PlayerVerifyEvent): Identity | undefine
 const cachedKeys = cacheKeys({ ...SECRET_RULES, plugin: 'verifyAghanim' })
 
 /**
- * Whether a delivery is Aghanim's. Throws `FST_VERIFICATION_INVALID_OPTION` for secrets or times it cannot work with.
+ * Verifies that a delivery was signed by Aghanim.
  *
+ * @throws {FST_VERIFICATION_INVALID_OPTION} If a secret or a time is invalid.
  * @example verifyAghanim({ secret, headers: request.headers, body: bytes }) // { ok: true, secretIndex: 0 }
  */
 export function verifyAghanim (input: VerifyInput & { secret: Secret }): VerifyResult {
@@ -112,7 +113,7 @@ export function verifyAghanim (input: VerifyInput & { secret: Secret }): VerifyR
   return verifyPresented('verifyAghanim', readMac(input.headers), keys, input.body, freshness)
 }
 
-/** The headers Aghanim would send `body` with. `timestamp` in Unix seconds, default now. */
+/** Creates the headers that Aghanim would send with `body`. `timestamp` is in Unix seconds. Default: now. */
 export function signAghanim (input: SignInput & { timestamp?: number | string | undefined }) {
   const timestamp = timestampText(input.timestamp)
   return {

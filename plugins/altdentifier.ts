@@ -25,20 +25,20 @@ import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/op
 import { addWebhookRoute } from './lib/pipeline.js'
 
 export interface AltDentifierOptions extends WebhookOptions {
-  /** The server's "signature" or the OAuth client secret; several while one replaces another; or a resolver. */
+  /** The server's "signature" or the OAuth client secret. A list while one replaces another, or a resolver function. */
   secret: Secret | SecretResolver
-  /** Called with every event whose `OP` is known. The answer is 204, whatever it returns. */
+  /** Handler for every event with a known `OP`. The response is 204, regardless of the return value. */
   handleEvent: Callback<[event: AltDentifierEvent, request: VerifiedRequest], unknown>
-  /** Whether a `Signature` header must hold as well as `Digest`, which always must. Default `ignore`. */
+  /** Policy for the `Signature` header: `require` verifies it in addition to `Digest`. Default `ignore`. */
   httpSignature?: 'ignore' | 'require' | undefined
-  /** The only `keyId` a required `Signature` may name. Default: any. */
+  /** The only `keyId` accepted in a required `Signature`. Default: any. */
   keyId?: string | undefined
   /**
-   * For how long the same body counts as the same delivery, in seconds. Off by default: nothing tells a delivery that
-   * is resent from one of something that happened again.
+   * Period in seconds during which a repeated body counts as the same delivery. Off by default, because a resent
+   * delivery looks exactly like the same event happening again.
    */
   dedupe?: number | undefined
-  /** Where the route is. Default `/altdentifier`. */
+  /** The path of the route. Default `/altdentifier`. */
   path?: string | undefined
 }
 
@@ -47,12 +47,12 @@ const DIGEST = 'digest'
 const MD5 = /^md5=([0-9a-f]{32})$/i
 const SECRET_RULES = { plugin: 'altdentifierPlugin', option: 'secret', algorithm: 'md5', encoding: 'utf8' } as const
 
-/** What `readMac` reads, described for the search for mistakes. */
+/** The scheme that `readMac` reads, described for `diagnose`. */
 export const altdentifierScheme: Scheme = {
   algorithm: 'md5', secret: 'utf8', encoding: 'hex', signature: DIGEST, prefix: 'MD5=', prefixInAnyCase: true, separator: ''
 }
 
-/** `MD5=` and the HMAC-MD5 of the body in hex: not RFC 3230's digest, which anyone could compute. */
+/** Reads `MD5=` and the HMAC-MD5 of the body in hex. This is not the digest of RFC 3230, which anyone could compute. */
 function readMac (headers: IncomingHttpHeaders): ParsedSignature | Rejection {
   const texts = readHeaders(headers, DIGEST)
   if (!Array.isArray(texts)) return texts
@@ -63,9 +63,10 @@ function readMac (headers: IncomingHttpHeaders): ParsedSignature | Rejection {
 const cachedKeys = cacheKeys({ ...SECRET_RULES, plugin: 'verifyAltdentifier' })
 
 /**
- * Whether the body is AltDentifier's, by its `Digest`. When it was sent cannot be known: nothing signed says so.
- * Throws `FST_VERIFICATION_INVALID_OPTION` for a secret it cannot work with.
+ * Verifies by `Digest` that a body was signed by AltDentifier. The time of sending is not signed, so it cannot be
+ * checked.
  *
+ * @throws {FST_VERIFICATION_INVALID_OPTION} If the secret is invalid.
  * @example verifyAltdentifier({ secret, headers: request.headers, body: bytes }) // { ok: true, secretIndex: 0 }
  */
 export function verifyAltdentifier (input: VerifyInput & { secret: Secret }): VerifyResult {
@@ -74,7 +75,7 @@ export function verifyAltdentifier (input: VerifyInput & { secret: Secret }): Ve
   return verifyPresented('verifyAltdentifier', readMac(input.headers), keys, input.body, freshness)
 }
 
-/** The headers AltDentifier would send `body` with, but for `Signature`. */
+/** Creates the headers that AltDentifier would send with `body`, except `Signature`. */
 export function signAltdentifier (input: SignInput) {
   const mac = signMac({ ...SECRET_RULES, plugin: 'signAltdentifier' }, input)
   return { 'content-type': 'application/json', [DIGEST]: `MD5=${mac.toString('hex')}` }
@@ -89,7 +90,7 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
     dedupe: retention,
     path
   })
-  assertAlgorithm('altdentifierPlugin', 'md5') // a hardened OpenSSL has none
+  assertAlgorithm('altdentifierPlugin', 'md5') // hardened OpenSSL builds do not provide MD5
   const settings = readSettings(scope, PROVIDER, options)
   const { keyId, dedupe = 0 } = options
   const once = { ...settings.once, replayWindow: dedupe * 1000, exactly: true }

@@ -22,11 +22,11 @@ import { MAX_TOKEN_BYTES } from './humandetect/token-verifier.js'
 import { addWebhookRoute } from './lib/pipeline.js'
 
 export interface HumanDetectApiOptions extends RouteOptions, WatchOptions {
-  /** The keys with which backends may ask, in `X-API-Key`. */
+  /** The keys that authenticate backends, which send one of them in `X-API-Key`. */
   apiKeys: readonly string[]
-  /** What a token says, or `null` if it is none of yours. `openToken` is one way to tell. */
+  /** Handler that reads a token. Returns its result, or `null` if the token is not yours. May use `openToken`. */
   verifyToken: Callback<[token: string, request: VerifiedRequest], Awaitable<HumanDetectResult | null>>
-  /** Where the route is. Default `/v1/humandetect/verify`. */
+  /** The path of the route. Default `/v1/humandetect/verify`. */
   path?: string | undefined
 }
 
@@ -46,7 +46,7 @@ const CODES = new Map<number, HumanDetectError['code']>([
   [400, 'badRequest'], [401, 'unauthorized'], [403, 'forbidden']
 ])
 
-/** In the words of the Token Verification API. */
+/** Translates a response into the error format of the Token Verification API. */
 function rephrase (answer: Answer): Pick<Answer, 'statusCode' | 'body'> {
   const { statusCode } = answer
   if (statusCode < 400 || answer === BAD_TOKEN) return answer
@@ -85,13 +85,13 @@ async function humandetectApi (scope: FastifyInstance, options: HumanDetectApiOp
   })
 }
 
-/** What a token of `issueToken` carries. */
+/** Content of a token made by `issueToken`. */
 export interface TokenClaims {
   /** The user, nonce or other value that the backend expects. */
   identifier: string
-  /** When it was made: a `Date`, or a text in the document's form. Default now. */
+  /** Time of creation: a `Date`, or a string with date, time and offset. Default: now. */
   timestamp?: Date | string | undefined
-  /** Whether a human was detected; `false` for a bot. */
+  /** Result of the detection: `true` for a human, `false` for a bot. */
   human: boolean
 }
 
@@ -101,9 +101,10 @@ const issuerKeys = keysOf('issueToken')
 const openerKeys = keysOf('openToken')
 
 /**
- * Makes a token for a service of your own: about 300 characters of base64 that show nothing and cannot be altered.
- * `secret` has at least 24 bytes. Throws `FST_VERIFICATION_INVALID_OPTION` for what it cannot work with.
+ * Creates a token for your own service: about 300 characters of base64, encrypted and tamper-proof. `secret` must have
+ * at least 24 bytes.
  *
+ * @throws {FST_VERIFICATION_INVALID_OPTION} If the secret or a claim is invalid.
  * @example issueToken({ secret, identifier: 'user-1', human: true })
  */
 export function issueToken (claims: TokenClaims & { secret: string }): string {
@@ -122,8 +123,8 @@ export function issueToken (claims: TokenClaims & { secret: string }): string {
 }
 
 /**
- * What a token of `issueToken` says, or `null` if it is not one made with this secret (or one of these). Whether it is
- * fresh, used before or about the right user is for the asker to see.
+ * Returns the result in a token made by `issueToken`, or `null` if the token was not made with this secret or with one
+ * of these secrets. The caller must check whether it is fresh, unused and about the right user.
  *
  * @example app.register(humandetectApiPlugin, { apiKeys, verifyToken: (token) => openToken({ secret, token }) })
  */
@@ -141,7 +142,7 @@ export function openToken ({ secret, token }: { secret: Secret, token: string })
   return null
 }
 
-/** In the document's own form, whose offset has no colon. */
+/** Formats a date as in the provider's documentation, where the offset has no colon. */
 function isoText (date: Date): string {
   return Number.isNaN(date.getTime()) ? '' : date.toISOString().replace('Z', '+0000')
 }

@@ -34,7 +34,7 @@ declare module 'fastify' {
     humandetect: HumanDetect
   }
   interface FastifyRequest {
-    /** What the token said, behind `requireHuman`; `null` everywhere else. */
+    /** The result of the token in routes with `requireHuman`; `null` in all others. */
     humandetect: HumanDetectResult | null
   }
 }
@@ -42,26 +42,32 @@ declare module 'fastify' {
 export interface HumanDetectOptions extends RouteOptions {
   /** The private key of the Token Verification API. */
   apiKey: string
-  /** Where that API is: https, without `/v1/humandetect/verify`. Default `https://api.unify.id`, probably retired. */
+  /** The https URL of that API, without `/v1/humandetect/verify`. Default `https://api.unify.id`, probably retired. */
   baseUrl?: string | undefined
-  /** How long to ask in all, with at most one retry after a broken connection or a 5xx, in ms. Default 3,000. */
+  /**
+   * Total time in milliseconds for a call to the API, including at most one retry after a broken connection or a 5xx.
+   * Default 3,000.
+   */
   timeout?: number | undefined
-  /** How old a token may be, in seconds. Default 300. */
+  /** Maximum age of a token in seconds. Default 300. */
   maxAge?: number | undefined
-  /** How far ahead of this server's clock a token may be, in seconds: it was made by a phone's. Default 300. */
+  /**
+   * Maximum time in seconds that a token may be ahead of this server's clock. Its timestamp comes from the clock of a
+   * phone. Default 300.
+   */
   skew?: number | undefined
-  /** Allow `http:` for a `baseUrl` on this machine. Default false. */
+  /** Allows `http:` for a `baseUrl` on this machine. Default false. */
   allowHttp?: boolean | undefined
   /**
-   * Called with every result of the plugin's own route, which exists only with it. What it returns is the answer. The
-   * client has named the identifier itself: see that it is somebody you expect.
+   * Handler for every result of the plugin's own route, which exists only if this option is set. Its return value is
+   * the response. The client chose the identifier itself, so check that you expect it.
    */
   handleResult?: Callback<[result: HumanDetectResult, request: VerifiedRequest], unknown> | undefined
-  /** The TypeBox schema of that answer. Default: anything, or nothing (204). */
+  /** TypeBox schema of that response. Default: any value, or a 204 if the handler returns `undefined`. */
   reply?: TSchema | undefined
-  /** Where the plugin's own route is. Default `/humandetect`. */
+  /** The path of the plugin's own route. Default `/humandetect`. */
   path?: string | undefined
-  /** Where it is kept which tokens are used. Default: in memory, in a store of this registration. */
+  /** The store that remembers used tokens. Default: an in-memory store for this registration. */
   deliveries?: DeliveryStore | undefined
   /** The clock, in milliseconds since 1970; for tests. Default `Date.now`. */
   now?: (() => number) | undefined
@@ -71,13 +77,13 @@ export type { RequireHumanOptions, VerifyTokenOptions }
 
 export interface HumanDetect {
   /**
-   * What a token says, once it is known to be genuine, fresh, used for the first time and about `identifier`. Rejects
-   * with `FST_HUMANDETECT_TOKEN_REQUIRED` (400), `FST_HUMANDETECT_NOT_HUMAN` (403) or `FST_HUMANDETECT_UNAVAILABLE`
-   * (503).
+   * Verifies that a token is genuine, fresh, used for the first time and about `identifier`, and resolves to its
+   * result. Rejects with `FST_HUMANDETECT_TOKEN_REQUIRED` (400), `FST_HUMANDETECT_NOT_HUMAN` (403) or
+   * `FST_HUMANDETECT_UNAVAILABLE` (503).
    */
   verify: (token: string, options: VerifyTokenOptions) => Promise<HumanDetectResult>
   /**
-   * A preHandler that does the same and leaves the result on `request.humandetect`.
+   * Creates a preHandler that verifies the token of a request and stores the result in `request.humandetect`.
    *
    * @example app.post('/signup', { preHandler: app.humandetect.requireHuman({ identifier }) }, handler)
    */
@@ -93,7 +99,7 @@ const PUBLIC_SERVICE = 'https://api.unify.id'
 const VERIFY_PATH = '/v1/humandetect/verify'
 const ROUTE_OPTIONS = ['reply', 'path', 'bodyLimit', 'bodyTimeout', 'handlerTimeout', 'routeOptions'] as const
 
-// Without a stack: they are answers, and anyone can cause them.
+// Created without a stack trace: these errors are responses, and any client can cause them.
 const coded = (statusCode: number, code: string, message: string) =>
   createError<[]>(`FST_HUMANDETECT_${code}`, message, statusCode, Error, false)
 
@@ -125,7 +131,7 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
   const { maxAge = 300, skew = 300, now = systemClock } = options
   const headers = { 'x-api-key': checkApiKey(PLUGIN, 'apiKey', options.apiKey) }
   const where = readBaseUrl(PLUGIN, baseUrl, allowHttp)
-  // Node's own fetch gets its dispatcher first: undici, which the client loads, installs itself where there is none.
+  // Makes Node set up the dispatcher of its own fetch first. Otherwise undici, loaded by the client, installs its own.
   Reflect.get(globalThis, 'Headers')
   const { createJsonClient } = await import('./humandetect/client.js')
   const service = createJsonClient({ ...where, headers, timeout }, VERIFY_PATH)
@@ -145,7 +151,7 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
     deliveries: guardStore(app, PROVIDER, options.deliveries)
   })
 
-  // Where an outer instance has done so, the decorator is inherited.
+  // An outer instance may have decorated requests already; its decorator is inherited.
   if (!app.hasDecorator('humandetect')) app.decorateRequest('humandetect', null)
   const guard = createGuard<HumanDetectResult>({
     provider: PROVIDER, examine, refusals: REFUSALS, grant: (request, verdict) => { request.humandetect = verdict }
@@ -156,7 +162,7 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
   }
 }
 
-/** The plugin's own route: verified as by the guard, then the user's callback. */
+/** Adds the plugin's own route, which verifies the token like the guard and then calls `handleResult`. */
 function addOwnRoute (
   scope: FastifyInstance, options: HumanDetectOptions, { admit, tokenRequired }: Guard<HumanDetectResult>
 ): void {
@@ -172,7 +178,7 @@ function addOwnRoute (
     provider: PROVIDER,
     url: options.path ?? '/humandetect',
     schema: humandetectRouteSchema(reply),
-    authenticate: () => ({ ok: true }), // who sends it is what the token is to show
+    authenticate: () => ({ ok: true }), // the token itself authenticates the sender
     check: (payload) => isToken((payload as HumanDetectRequest).token) ? check(payload) : tokenRequired,
     admit,
     denial: readDenial,
@@ -181,7 +187,10 @@ function addOwnRoute (
   })
 }
 
-/** Decorates the instance it is registered on, so that any of its routes can be guarded: `await` its registration. */
+/**
+ * Decorates the instance it is registered on with `humandetect`, which can guard any route of that instance. `await`
+ * the registration before using the decorator.
+ */
 export const humandetectPlugin: VerificationPlugin<HumanDetectOptions> =
   /* @__PURE__ */ fp(humandetect, { name: 'fastify-verification-humandetect', fastify: FASTIFY_RANGE })
 export default humandetectPlugin

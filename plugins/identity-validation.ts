@@ -29,34 +29,34 @@ import { addWebhookRoute } from './lib/pipeline.js'
 
 interface PerRoute<Value> { sessions?: Value | undefined, requiredFiles?: Value | undefined }
 interface SessionHandler<Schema extends TSchema> {
-  /** Called with each session notification; without it there is no such route. The answer is 204. */
+  /** Handler for session notifications. Without it, their route does not exist. The response is 204. */
   handleSession: SchemaCallback<[notification: Static<Schema>, request: VerifiedRequest], unknown>
 }
 interface RequiredFilesHandler<Schema extends TSchema> {
-  /** Called with each required-files notification; without it there is no such route. The answer is 204. */
+  /** Handler for required-files notifications. Without it, their route does not exist. The response is 204. */
   handleRequiredFiles: SchemaCallback<[notification: Static<Schema>, request: VerifiedRequest], unknown>
 }
 interface CommonOptions<Sessions extends TSchema, Files extends TSchema> extends WebhookOptions {
-  /** Secrets, in base64, by api-key; or a function that finds the secret of an api-key. */
+  /** Secrets in base64 by api-key, or a function that finds the secret of an api-key. */
   apiKeys: KeyRing
-  /** Where the routes are. Default `/identity-validation/sessions` and `/identity-validation/required-files`. */
+  /** Paths of the routes. Default `/identity-validation/sessions` and `/identity-validation/required-files`. */
   paths?: PerRoute<string> | undefined
-  /** The public path and query the provider was given, which `X-Endpoint` must equal. Default: prefix and path. */
+  /** Public paths with query, as configured at the provider. `X-Endpoint` must equal them. Default: prefix and path. */
   endpoints?: PerRoute<string> | undefined
-  /** Stricter schemas of your own. */
+  /** Stricter schemas for the notifications. */
   schemas?: { sessions?: Sessions | undefined, requiredFiles?: Files | undefined } | undefined
 }
 
-/** A schema whose values fit the open one. */
+/** A schema whose values also match the default schema. */
 type Like<Notification> = TSchema & { static: Notification }
-/** One of the two handlers must be given. */
+/** Options of the plugin. At least one of the two handlers is required. */
 export type IdentityValidationOptions<
   Sessions extends TSchema = Like<SessionNotification>, Files extends TSchema = Like<RequiredFilesNotification>
 > = CommonOptions<Sessions, Files> & Partial<SessionHandler<Sessions> & RequiredFilesHandler<Files>> &
   (SessionHandler<Sessions> | RequiredFilesHandler<Files>)
 
 /**
- * Types the notifications by schemas of your own in `schemas`.
+ * Returns the options unchanged, and types the notifications by your own schemas in `schemas`.
  *
  * @example app.register(identityValidationPlugin, identityValidationOptions({ apiKeys, schemas, handleSession }))
  */
@@ -85,7 +85,7 @@ const PLUGIN = 'identityValidationPlugin'
 const VERIFIER = 'verifyIdentityValidation'
 const SECRET_RULES = { plugin: PLUGIN, option: 'apiKeys', algorithm: 'sha256', encoding: 'base64' } as const
 
-/** What `readMac` reads, described for the search for mistakes. */
+/** The scheme that `readMac` reads, described for `diagnose`. */
 export const identityValidationScheme: Scheme = {
   algorithm: 'sha256',
   secret: 'base64',
@@ -99,8 +99,8 @@ export const identityValidationScheme: Scheme = {
 }
 
 /**
- * HMAC-SHA256, in base64, over timestamp, endpoint and body with nothing between them. Ten digits, then an endpoint
- * that is known, then a JSON object: the same bytes cannot be split in another way.
+ * Reads the HMAC-SHA256, in base64, of timestamp, endpoint and body with nothing between them. The parts are ten
+ * digits, a known endpoint and a JSON object, so the signed bytes cannot be split in another way.
  */
 function readMac (headers: IncomingHttpHeaders, endpoint: string): ParsedSignature | Rejection {
   const texts = readHeaders(headers, API_KEY, SIGNATURE, TIMESTAMP, ENDPOINT)
@@ -124,9 +124,9 @@ const NOBODY = randomBytes(32).toString('base64')
 const cachedKeys = cacheKeys({ ...SECRET_RULES, plugin: VERIFIER })
 
 /**
- * Whether a delivery to `endpoint` is the provider's. Throws `FST_VERIFICATION_INVALID_OPTION` for secrets or times it
- * cannot work with.
+ * Verifies that a delivery to `endpoint` was signed by the provider.
  *
+ * @throws {FST_VERIFICATION_INVALID_OPTION} If a secret or a time is invalid.
  * @example verifyIdentityValidation({ apiKeys: { [apiKey]: secret }, endpoint: '/kyc/sessions', headers, body })
  */
 export function verifyIdentityValidation (
@@ -137,7 +137,7 @@ export function verifyIdentityValidation (
   checkOption(VERIFIER, 'endpoint', endpoint ?? '', publicEndpoint)
   const presented = readMac(headers, endpoint)
   const secret = findSecret(apiKeys, presented.ok ? presented.keyId! : '', VERIFIER, 'apiKeys')
-  // The same work for a key that is not known as for one that is.
+  // Unknown keys cost as much work as known ones, so timing does not reveal which keys exist.
   const keys = cachedKeys(secret === undefined ? NOBODY : secret)
   const result = verifyPresented(VERIFIER, presented, keys, body, freshness)
   return secret === undefined && !result.ok && result.reason === 'mismatch'
@@ -145,7 +145,7 @@ export function verifyIdentityValidation (
     : result
 }
 
-/** The headers the provider would send `body` with. `timestamp` in Unix seconds, default now. */
+/** Creates the headers that the provider would send with `body`. `timestamp` is in Unix seconds. Default: now. */
 export function signIdentityValidation (
   input: SignInput & { apiKey: string, endpoint: string, timestamp?: number | string | undefined }
 ) {

@@ -6,7 +6,7 @@ import type { DeliveryReport } from './lib/telemetry.js'
 import type { StoreReport } from './lib/idempotency/store-report.js'
 
 export interface MetricsOptions {
-  /** Where the metrics are kept. Default: `prom-client`'s own `register`. */
+  /** The registry for the metrics. Default: `register`, the default registry of `prom-client`. */
   registry?: Registry | undefined
 }
 
@@ -16,7 +16,7 @@ const NAMES = {
   duration: 'fastify_verification_delivery_duration_seconds',
   store: 'fastify_verification_store_duration_seconds'
 }
-/** A collection into a registry: ends it, or tells if all of its metrics are still there. */
+/** A running collection. `stop` ends it; `isWhole` returns true if all its metrics are still in the registry. */
 interface Collection { readonly stop: () => void, readonly isWhole: () => boolean }
 
 const collections = new WeakMap<Registry, Collection>()
@@ -27,16 +27,17 @@ const registryRule: Rule = {
 }
 
 /**
- * Counts the deliveries of all plugins in this process, for Prometheus. Every label has a bounded set of values: none
- * of them is taken from a request. Returns what ends it. Once a registry was cleared, it may be called again for it.
+ * Collects Prometheus metrics about the deliveries of all plugins in this process. Every label has a bounded set of
+ * values, and no value comes from a request. Returns a function that stops the collection. After a registry was
+ * cleared, it may be called again for that registry.
  *
  * - `fastify_verification_deliveries_total` by `provider`, `outcome` and `reason`
  * - `fastify_verification_secret_matches_total` by `provider` and `secret`, the index of the secret that matched
  * - `fastify_verification_delivery_duration_seconds` by `provider` and `outcome`
  * - `fastify_verification_store_duration_seconds` by `provider`, `verb` and `result`
  *
- * @throws `FST_VERIFICATION_INVALID_OPTION` for a registry that is none, into which is collected already, or that has
- *   another metric of one of these names.
+ * @throws {FST_VERIFICATION_INVALID_OPTION} If the registry is invalid, is already in use by another call, or already
+ *   has a metric with one of these names.
  * @example const stop = collectMetrics(); app.get('/metrics', () => register.metrics())
  */
 export function collectMetrics (options: MetricsOptions = {}): () => void {
