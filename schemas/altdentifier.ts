@@ -45,25 +45,25 @@ export const AccountIncorrectSchema = event(4, 'The member verified with another
 })
 export const TestEventSchema = Type.Object({ OP: Type.Literal(5) }, { description: 'A test; all else is open' })
 
-/** Every event that is known, told apart by `OP`. */
+/** Schema of all known events, discriminated by `OP`. */
 export const AltDentifierEventSchema = Type.Union([
   VerificationStartedSchema, VerificationPassedSchema, VerificationFailedSchema, VerificationIgnoredSchema,
   AccountIncorrectSchema, TestEventSchema
 ], { description: 'An AltDentifier event' })
 export type AltDentifierEvent = Static<typeof AltDentifierEventSchema>
 
-/** What the events of each `OP` are called. */
+/** Names of the events by `OP`. */
 export const ALTDENTIFIER_KINDS = {
   0: 'started', 1: 'passed', 2: 'failed', 3: 'ignored', 4: 'wrong-account', 5: 'test'
 } as const satisfies Record<AltDentifierEvent['OP'], string>
 
-/** Any event, those of codes that are yet to come included. */
+/** Schema of any event, including those with an unknown `OP`. */
 export const OpSchema = Type.Object({ OP: Type.Integer({ description: 'The OP code' }) })
 
 const member = { id: '66166172835385344', username: 'Auxim', discriminator: '0001' }
 const guild = { id: '372024042980638721', name: 'Auxim Solutions' }
 
-/** A delivery of each kind. */
+/** An example event of each kind. */
 export const AltDentifierExamples = {
   started: { OP: 0, member, guild },
   passed: { OP: 1, member, guild, method: 'steam' },
@@ -93,7 +93,7 @@ const errors = {
 }
 const responses = { 204: once(NoContentSchema), ...webhookResponses(errors) }
 
-/** The route on API pages; `signed` where it requires a `Signature` too. */
+/** Creates the schema of the route for API documentation. `signed` means that `Signature` is required too. */
 export function altdentifierRouteSchema (signed: boolean): RouteSchema {
   return {
     tags: ['AltDentifier'],

@@ -1,11 +1,11 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
 
-/** A field that a sender may leave out or set to null. */
+/** Creates the schema of a field that a sender may omit or set to null. */
 export function optional<T extends TSchema> (schema: T) {
   return Type.Optional(Type.Union([schema, Type.Null()]))
 }
 
-/** A route as API pages show it, for `@fastify/swagger` to read. */
+/** Schema of a route for API documentation, in the form that `@fastify/swagger` reads. */
 export interface RouteSchema {
   tags: string[]
   summary: string
@@ -16,13 +16,13 @@ export interface RouteSchema {
   response: Record<string, TSchema>
 }
 
-/** The schema with examples by name, where `@fastify/swagger` looks for them. */
+/** Adds named examples to a schema, where `@fastify/swagger` looks for them. */
 export function withExamples<T extends TSchema> (schema: T, examples: Readonly<Record<string, unknown>>): T {
   const named = Object.entries(examples).map(([name, value]) => [name, { value }])
   return { ...schema, 'x-examples': Object.fromEntries(named) }
 }
 
-/** Errors, in the shape Fastify gives its own. */
+/** Schema of errors, in the format of Fastify's own errors. */
 export const ErrorSchema = Type.Object({
   statusCode: Type.Integer({ description: 'The HTTP status' }),
   code: Type.Optional(Type.String({ description: 'What happened, for programs' })),
@@ -31,7 +31,7 @@ export const ErrorSchema = Type.Object({
 }, { description: 'An error' })
 export type ErrorReply = Static<typeof ErrorSchema>
 
-/** The answer of a handler that refuses. */
+/** Schema of a denial, the response of a handler that refuses a delivery. */
 export const DenialSchema = Type.Object({
   status: Type.Literal('error'),
   code: Type.String({ description: 'not_found, banned, ...' }),
@@ -40,13 +40,13 @@ export const DenialSchema = Type.Object({
 
 const REFUSED = { status: 'error', code: 'refused', message: 'Not here' }
 
-/** What a 4xx may be: a denial of any status, or an error of the route itself. */
+/** Schema of any 4xx response: a denial with any status, or an error of the route itself. */
 export const RefusalSchema = Type.Union([DenialSchema, ErrorSchema])
 
-/** What errors of one status say, by their codes. */
+/** Error messages of one status, by error code. */
 type Messages = Readonly<Record<string, string>>
 
-/** Statuses of errors: their names, and what they mean on a receiving route. */
+/** Error statuses, with their names and their meanings on a receiving route. */
 const STATUSES: Readonly<Record<number, readonly [name: string, meaning: string]>> = {
   400: ['Bad Request', 'No JSON object in UTF-8, or not what is sent here'],
   401: ['Unauthorized', 'The API key is missing or wrong'],
@@ -60,7 +60,7 @@ const STATUSES: Readonly<Record<number, readonly [name: string, meaning: string]
   503: ['Service Unavailable', 'Not now: to be sent again later']
 }
 
-/** What any receiving route may have to say. */
+/** Error messages of any receiving route, by status and code. */
 export const RouteErrors = {
   400: { FST_VERIFICATION_INVALID_JSON: 'The body is not a JSON object in UTF-8' },
   408: { FST_VERIFICATION_BODY_TIMEOUT: 'Request Timeout' },
@@ -70,7 +70,7 @@ export const RouteErrors = {
   503: { FST_VERIFICATION_TIMEOUT: 'The handler did not finish in time' }
 }
 
-/** The same for deliveries that are signed, and handled once. */
+/** Error messages of routes for signed deliveries that are handled once, by status and code. */
 export const WebhookErrors = {
   ...RouteErrors,
   400: { ...RouteErrors[400], FST_VERIFICATION_NOT_SERIALIZABLE: 'The event is nested too deep to be kept' },
@@ -88,12 +88,12 @@ export const WebhookErrors = {
 export const InvalidReply = { FST_VERIFICATION_INVALID_REPLY: 'The handler returned an invalid reply' }
 export const IdReused = { FST_VERIFICATION_ID_REUSED: 'The id of this delivery was used for other content' }
 
-/** `problem` is an example of what the check of a payload says. */
+/** Creates the error message of an invalid payload. `problem` is an example of what validation reports. */
 export const invalidPayload = (problem: string) => ({ FST_VERIFICATION_INVALID_PAYLOAD: problem })
 
 const RETRY_AFTER = { headers: { 'Retry-After': { type: 'integer', description: 'Seconds to wait', example: 5 } } }
 
-/** Answers that are one of these errors. `schema` and `body` where theirs is another. */
+/** Creates the schemas of error responses, by status. `schema` and `body` override the default error format. */
 export function errorResponses<Status extends number> (
   messages: Readonly<Record<Status, Messages>>, schema: TSchema = ErrorSchema,
   body = (error: Required<ErrorReply>): object => error
@@ -108,12 +108,12 @@ export function errorResponses<Status extends number> (
   return Object.fromEntries(responses) as Record<Status, TSchema>
 }
 
-/** Any 4xx by which a handler refuses. */
+/** Creates the schema of denials, for all 4xx statuses. */
 export function anyDenial (denials: Readonly<Record<string, unknown>> = { refused: REFUSED }): { '4xx': TSchema } {
   return { '4xx': { ...withExamples(DenialSchema, denials), description: 'The handler refused' } }
 }
 
-/** Answers of a webhook: those errors, and what a handler refuses with any 4xx. */
+/** Creates the schemas of a webhook's error responses: these errors, denials with any 4xx, and any other error. */
 export function webhookResponses (
   messages: Readonly<Record<number, Messages>>, denials?: Readonly<Record<string, unknown>>
 ): Record<string, TSchema> {
@@ -126,17 +126,17 @@ export function webhookResponses (
   }
 }
 
-/** Any status that is not listed: without it, Fastify would print the message of an error of a host's hook. */
+/** Creates the schema of unlisted statuses. Without it, Fastify would send the message of an error in a host's hook. */
 export function otherError (schema: TSchema = ErrorSchema): { default: TSchema } {
   return { default: { ...schema, description: 'Any other error of this server' } }
 }
 
-/** What may name a key: visible ASCII without commas. */
+/** Pattern of the name of a key: visible ASCII without commas. */
 export const KEY_PATTERN = '^[\\x21-\\x2b\\x2d-\\x7e]+$'
 
 export const NoContentSchema = Type.Null({ description: 'Taken; nothing more is said' })
 
-/** A success. Where a delivery comes again that was handled before, its answer is the same once more, and says so. */
+/** Adds the header `Idempotency-Replayed`, which marks a repeated response to a delivery that was handled before. */
 export function once<T extends TSchema> (schema: T): T {
   const description = 'The delivery was handled before: this is its answer once more'
   return { ...schema, headers: { 'Idempotency-Replayed': { type: 'string', enum: ['true'], description } } }

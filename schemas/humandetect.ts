@@ -4,13 +4,13 @@ import {
   withExamples, type RouteSchema
 } from './common.js'
 
-/** What a token may be: opaque, in the document's examples about 300 characters of base64. */
+/** Schema of a token. Tokens are opaque; in the provider's examples they are about 300 characters of base64. */
 export const TokenSchema = Type.String({ minLength: 1, maxLength: 8192, description: 'Made by the SDK; opaque' })
 
-/** What is asked of the Token Verification API. */
+/** Schema of a request to the Token Verification API. */
 export const TokenVerificationSchema = Type.Object({ token: TokenSchema }, { description: 'A token to verify' })
 
-/** What it answers. */
+/** Schema of a result of the Token Verification API. */
 export const HumanDetectResultSchema = Type.Object({
   valid: Type.Boolean({ description: 'true: a human, false: a bot' }),
   identifier: Type.String({ description: 'What the SDK was given: a user, a nonce, ...' }),
@@ -20,7 +20,7 @@ export const HumanDetectResultSchema = Type.Object({
 }, { description: 'What a token says' })
 export type HumanDetectResult = Static<typeof HumanDetectResultSchema>
 
-/** How it answers whatever is not a result. */
+/** Schema of an error of the Token Verification API. */
 export const HumanDetectErrorSchema = Type.Object({
   code: Type.Union([
     Type.Literal('invalidRequest'), Type.Literal('badRequest'), Type.Literal('unauthorized'), Type.Literal('forbidden'),
@@ -30,12 +30,12 @@ export const HumanDetectErrorSchema = Type.Object({
 }, { description: 'An error of the Token Verification API' })
 export type HumanDetectError = Static<typeof HumanDetectErrorSchema>
 
-/** The errors that mean: this is no token of ours. */
+/** Schema of the errors that mean that the token is not known to the service. */
 export const UnknownTokenSchema = Type.Object({
   code: Type.Union([Type.Literal('badRequest'), Type.Literal('invalidRequest')])
 }, { description: 'The token is missing or malformed' })
 
-/** What the guard's own route takes: a token, and who it is expected to be about. */
+/** Schema of a request to the guard's own route: a token, and the identifier that it must be about. */
 export const HumanDetectRequestSchema = Type.Object({
   token: TokenSchema,
   identifier: Type.String({ minLength: 1, description: 'What the SDK was given' })
@@ -51,7 +51,7 @@ const result = {
   version: 1
 } satisfies HumanDetectResult
 
-/** The document's own request, and what the guard's own route takes. */
+/** Example requests: the one in the provider's documentation, and one for the guard's own route. */
 export const HumanDetectExamples = {
   verify: { token },
   check: { token, identifier: 'your-identifier' }
@@ -64,7 +64,7 @@ const notHuman = {
   description: 'A bot; or the token is forged, stale, used before, or about someone else'
 }
 
-/** What a route behind `requireHuman` may answer before its own handler runs: for its `schema.response`. */
+/** Schemas of the errors that `requireHuman` may respond with, for the `schema.response` of a guarded route. */
 export const GuardErrorResponses: Record<number, TSchema> = {
   ...errorResponses({ 400: tokenRequired, 503: unavailable }), 403: notHuman
 }
@@ -76,7 +76,7 @@ const ownErrors = errorResponses({
   503: { ...RouteErrors[503], ...unavailable }
 })
 
-/** The guard's own route on API pages. */
+/** Creates the schema of the guard's own route for API documentation. */
 export function humandetectRouteSchema (reply: TSchema): RouteSchema {
   return {
     tags: ['HumanDetect'],
@@ -106,7 +106,7 @@ const apiErrors = errorResponses({
   503: { internalError: 'Service Unavailable' }
 }, HumanDetectErrorSchema, ({ code, message }) => ({ code, message }))
 
-/** The Token Verification API's route on API pages. */
+/** Creates the schema of the Token Verification API's route for API documentation. */
 export function humandetectApiRouteSchema (): RouteSchema {
   return {
     tags: ['HumanDetect'],

@@ -9,7 +9,10 @@ const notification = {
   idempotency_key: optional(Type.String({ description: 'Unique to the notification; empty counts as absent' }))
 }
 
-/** Known from one public sample only, so it refuses as little as it can: pass a stricter one of your own. */
+/**
+ * Schema of a session notification. Its format is known from one public sample only, so the schema rejects as little as
+ * possible. Pass your own, stricter schema.
+ */
 export const SessionNotificationSchema = Type.Object({
   ...notification,
   session: optional(Type.Object({
@@ -19,13 +22,13 @@ export const SessionNotificationSchema = Type.Object({
 }, { description: 'An identity validation session is being processed or completed' })
 export type SessionNotification = Static<typeof SessionNotificationSchema> & Record<string, unknown>
 
-/** The provider publishes no body for these. */
+/** Schema of a required-files notification. The provider publishes no sample of its body. */
 export const RequiredFilesNotificationSchema = Type.Object({ ...notification }, {
   description: 'Files are required'
 })
 export type RequiredFilesNotification = Static<typeof RequiredFilesNotificationSchema> & Record<string, unknown>
 
-/** Deliveries to the two routes: the one public sample, and what is known of the others. */
+/** Example deliveries to the two routes: the only public sample, and known fields of the others. */
 export const IdentityValidationExamples = {
   sessions: {
     verified: {
@@ -66,7 +69,7 @@ const errors = {
 }
 const responses = { 204: once(NoContentSchema), ...webhookResponses(errors) }
 
-/** One of the routes on API pages. */
+/** Creates the schema of one of the routes for API documentation. */
 export function identityValidationRouteSchema (kind: Kind, schema: TSchema): RouteSchema {
   const { summary, signature, endpoint, schema: own } = ROUTES[kind]
   return {

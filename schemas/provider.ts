@@ -4,7 +4,7 @@ import {
   type RouteSchema
 } from './common.js'
 
-/** What is shown of a provider of the user's own. */
+/** The documented parts of a user-defined provider. */
 interface About {
   readonly name: string
   readonly summary: string
@@ -25,7 +25,7 @@ const errors = {
   500: { ...WebhookErrors[500], ...InvalidReply }
 }
 
-/** The route on API pages. */
+/** Creates the schema of the route for API documentation. */
 export function providerRouteSchema (
   { name, summary, headers, patterns = {}, algorithm, body, reply, contentTypes, refusal }: About
 ): RouteSchema {
@@ -47,7 +47,7 @@ export function providerRouteSchema (
   }
 }
 
-/** Returns the responses with this refusal instead of the 403. */
+/** Replaces the 403 among the responses with this refusal. */
 function withRefusal (responses: Record<string, TSchema>, refusal: About['refusal']): Record<string, TSchema> {
   if (refusal === undefined) return responses
   const { 403: forbidden, ...others } = responses

@@ -7,10 +7,10 @@ import { reject, type Rejection, type Verified } from '../lib/signature/rejectio
 import { problemWithin } from '../lib/signature/secrets.js'
 
 const MIN_LENGTH = 3
-// Excludes the comma, by which Node joins repeated headers.
+// Excludes the comma, with which Node joins repeated headers.
 const VISIBLE_ASCII = /^[\x21-\x2b\x2d-\x7e]+$/
 
-/** A key as a header carries it; errors never show it. */
+/** Returns the key if it can be sent in a header. Errors never contain the key. */
 export function checkApiKey (plugin: string, option: string, key: unknown): string {
   if (typeof key !== 'string' || !VISIBLE_ASCII.test(key)) {
     throw new InvalidOption(plugin, option, 'must be visible ASCII without spaces or commas')
@@ -20,10 +20,10 @@ export function checkApiKey (plugin: string, option: string, key: unknown): stri
   return key
 }
 
-/** Lets requests in whose header holds one of the keys. All are compared, in constant time, whichever matches. */
+/** Creates a check that a header contains one of the keys. Always compares all keys, in constant time. */
 export function createKeyCheck (plugin: string, option: string, header: string, keys: unknown): Authenticate {
   if (!Array.isArray(keys) || keys.length === 0) throw new InvalidOption(plugin, option, 'must be a list of keys')
-  const known = Array.from(keys, (key) => digest(checkApiKey(plugin, option, key))) // holes too
+  const known = Array.from(keys, (key) => digest(checkApiKey(plugin, option, key))) // Array.from also visits holes
   if (new Set(keys).size !== keys.length) throw new InvalidOption(plugin, option, 'must not repeat a key')
 
   const authenticate = ({ headers, raw }: FastifyRequest): Verified | Rejection => {

@@ -1,17 +1,17 @@
 import { InvalidOption } from '../lib/errors.js'
 
-// RFC 6761 section 6.3 and RFC 6890: what never leaves the machine.
+// Hosts whose traffic never leaves the machine: RFC 6761 section 6.3 and RFC 6890.
 const LOOPBACK = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/
 
 export interface BaseUrl {
   readonly origin: string
-  /** What precedes every path, without a slash at its end. */
+  /** Prefix of every path, without a trailing slash. */
   readonly prefix: string
 }
 
 /**
- * Where requests that carry a key go. The text must be what a WHATWG parser makes of it, so that it cannot look like
- * one host and be another: `https://api.example@evil` or `https://api.example\@evil`.
+ * Parses the URL of a service that receives a key. The string must be in the normal form of the WHATWG parser, so that
+ * it cannot look like one host and be another: `https://api.example@evil` or `https://api.example\@evil`.
  */
 export function readBaseUrl (plugin: string, text: unknown, allowHttp: boolean): BaseUrl {
   const url = typeof text === 'string' && URL.canParse(text) ? new URL(text) : undefined

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-// By its file: Bun replaces the bare name by a module of its own, whose pools never send a request.
+// Imported by file name: Bun replaces the bare name with its own module, whose pools never send a request.
 import { Pool } from 'undici/index.js'
 import type { BaseUrl } from './base-url.js'
 import { parseJsonObject } from '../lib/json.js'
@@ -8,10 +8,10 @@ import { createSemaphore } from './semaphore.js'
 const MAX_BYTES = 65_536
 const MAX_CONNECTIONS = 128
 const RETRY_DELAY = { least: 20, spread: 80 } // ms
-// RFC 9110 section 8.3.1; a reply that does not say what it is counts as what was asked for.
+// RFC 9110 section 8.3.1. A response without a content type counts as JSON.
 const JSON_TYPE = /^[ \t]*application\/json[ \t]*(?:;|$)/i
 
-/** A service's answer. `body` is undefined if it is not a plain JSON object. */
+/** A response of the service. `body` is undefined if it is not a plain JSON object. */
 export interface JsonAnswer {
   readonly statusCode: number
   readonly body: object | undefined
@@ -19,31 +19,32 @@ export interface JsonAnswer {
 
 interface Service extends BaseUrl {
   readonly headers: Readonly<Record<string, string>>
-  /** For the whole of a call, both attempts included, in milliseconds. */
+  /** Total time in milliseconds for a call, including both attempts. */
   readonly timeout: number
 }
 
 export interface JsonClient {
-  /** Rejects if there is no answer in time, or none of a bearable size. */
+  /** Sends a POST request. Rejects if there is no response in time, or if the response is too large. */
   post: (body: object) => Promise<JsonAnswer>
   close: () => Promise<void>
 }
 
 /**
- * Posts JSON to one place over kept-alive connections. Follows no redirect, which would carry the headers along; takes
- * no content encoding, which could inflate without bound; tries a second time after a broken connection or a 5xx.
+ * Creates a client that posts JSON to one URL over keep-alive connections. It follows no redirects, which would forward
+ * the headers. It accepts no content encoding, which could inflate without bound. It retries once after a broken
+ * connection or a 5xx.
  */
 export function createJsonClient ({ origin, prefix, headers, timeout }: Service, path: string): JsonClient {
   const options: Pool.Options = {
     connections: MAX_CONNECTIONS,
     maxResponseSize: MAX_BYTES,
-    // Said, so that no environment variable of Node's can say otherwise.
+    // Set explicitly, so that no environment variable of Node can override it.
     connect: { timeout, rejectUnauthorized: true }
   }
   const pool = new Pool(origin, options)
-  // For a second try: whatever made one kept-alive connection stale may have made all of them so.
+  // Used for the retry: whatever made one keep-alive connection stale may have affected all of them.
   const freshPool = new Pool(origin, { ...options, pipelining: 0 })
-  // Never more than there are connections, since undici heeds no signal in its own queue.
+  // Limits requests to the number of connections, since undici ignores signals of requests in its own queue.
   const takeSlot = createSemaphore(MAX_CONNECTIONS)
 
   async function attempt (connections: Pool, body: string, signal: AbortSignal): Promise<JsonAnswer> {
@@ -78,7 +79,7 @@ export function createJsonClient ({ origin, prefix, headers, timeout }: Service,
       const signal = AbortSignal.timeout(timeout)
       const release = await takeSlot(signal)
       const answer = twice(body, signal).finally(release)
-      // Nor does undici heed it while it connects.
+      // undici also ignores the signal while it connects.
       return Promise.race([answer, aborted(signal)])
     },
     async close () {

@@ -4,12 +4,14 @@ import type { MacKey } from '../lib/signature/hmac.js'
 
 const SALT_BYTES = 32
 const TAG_BYTES = 16
-// Enough that short values look alike; with salt and tag a multiple of 3, so that the base64 has no padding.
+// Values are padded to a multiple of this, so that short ones have the same length. Together with salt and tag it is a
+// multiple of 3, so that the base64 has no padding.
 const BLOCK_BYTES = 177
 
 /**
- * Encrypts and authenticates a JSON value: AES-256-GCM under a key and nonce of its own, derived by HKDF (RFC 5869)
- * from a random salt, so no number of values wears a secret out. `purpose` keeps other uses of the secret apart.
+ * Encrypts and authenticates a JSON value with AES-256-GCM. Each value has its own key and nonce, derived by HKDF
+ * (RFC 5869) with a random salt, so one secret can encrypt any number of values. `purpose` separates different uses of
+ * the secret.
  */
 export function seal (key: MacKey, purpose: string, value: unknown): string {
   const salt = randomBytes(SALT_BYTES)
@@ -21,7 +23,7 @@ export function seal (key: MacKey, purpose: string, value: unknown): string {
   return Buffer.concat([salt, sealed, cipher.getAuthTag()]).toString('base64')
 }
 
-/** The value, or undefined unless every bit is as `seal` made it with this key and purpose. */
+/** Decrypts a value. Returns undefined unless every bit is as `seal` produced it with this key and purpose. */
 export function unseal (key: MacKey, purpose: string, sealed: string): unknown {
   const bytes = decodeBase64(sealed)
   if (bytes === undefined || bytes.length < SALT_BYTES + TAG_BYTES) return undefined

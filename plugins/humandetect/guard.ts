@@ -8,36 +8,39 @@ import { reportDelivery, type DeliveryReport } from '../lib/telemetry.js'
 import type { Examine, Finding, Refusal, Refused, Verdict } from './token-verifier.js'
 
 export interface VerifyTokenOptions {
-  /** What the SDK was given: a user, a nonce. A token about anything else is refused. */
+  /** The identifier given to the SDK: a user, a nonce. A token about any other identifier is refused. */
   identifier: string
-  /** Whether a bot's token, genuine otherwise, is let through with `valid: false`. Default `deny`. */
+  /** Handling of an otherwise genuine token of a bot: `flag` accepts it, with `valid: false`. Default `deny`. */
   onBot?: 'deny' | 'flag' | undefined
 }
 
 export interface RequireHumanOptions<
   Route extends RouteGenericInterface = RouteGenericInterface, Server extends RawServerBase = RawServerDefault
 > extends Pick<VerifyTokenOptions, 'onBot'> {
-  /** What the SDK was given, or how to tell for a request. A token about anything else is refused. */
+  /**
+   * The identifier given to the SDK, or a function that returns it for a request. A token about any other identifier is
+   * refused.
+   */
   identifier: string | ((request: FastifyRequest<Route, Server>) => Awaitable<string>)
-  /** Where the token is. Default: the body's `token`. */
+  /** Function that returns the token of a request. Default: the field `token` of the body. */
   token?: ((request: FastifyRequest<Route, Server>) => unknown) | undefined
 }
 
-/** A reply of a host, whether it speaks HTTP/1.1 or HTTP/2. */
+/** The part of a Fastify reply that a guard needs, for HTTP/1.1 and HTTP/2. */
 export interface HasHeader { header: (name: string, value: string) => unknown }
 
-/** The errors by which a guard refuses, in a host's own routes. */
+/** The errors that a guard throws in routes of the host. */
 export type Refusals = Readonly<Record<Refusal, new () => Error & { statusCode?: number, code: string }>>
 
 export interface Guard<V extends Verdict> {
-  /** Asks about a token in code; what comes of it is told to `log`. Rejects with one of the refusals. */
+  /** Creates a function that verifies a token outside a route and logs the outcome. It rejects with a refusal. */
   verifier: (log: FastifyBaseLogger) => (token: string, options: VerifyTokenOptions) => Promise<V>
-  /** A preHandler for routes of the host. */
+  /** Creates a preHandler for routes of the host. */
   requireHuman: <
     Route extends RouteGenericInterface = RouteGenericInterface, Server extends RawServerBase = RawServerDefault
   >(options: RequireHumanOptions<Route, Server>) =>
   (request: FastifyRequest<Route, Server>, reply: HasHeader) => Promise<void>
-  /** The same for a route of the plugin's own, which answers by itself and throws nothing. */
+  /** Verifies a token in the plugin's own route. Returns the response of a refusal instead of throwing. */
   admit: (body: { token: string, identifier: string }, request: FastifyRequest) => Promise<Answer | undefined>
   readonly tokenRequired: Answer
 }
@@ -46,7 +49,7 @@ interface Parts<V extends Verdict> {
   readonly provider: string
   readonly examine: Examine<V>
   readonly refusals: Refusals
-  /** Leaves on the request what is known of the human. */
+  /** Stores the verdict on the request. */
   readonly grant: (request: FastifyRequest, verdict: V) => void
 }
 
@@ -57,7 +60,7 @@ const IDENTIFIER_RULE: Rule = {
 }
 const bodyToken = ({ body }: { body: unknown }): unknown => (body as { token?: unknown } | null | undefined)?.token
 
-/** Lets requests pass that bring a token about whom they should, and reports each. */
+/** Creates a guard that admits requests with a token about the expected identifier, and reports every request. */
 export function createGuard<V extends Verdict> ({ provider, examine, refusals, grant }: Parts<V>): Guard<V> {
   function answerTo ({ refusal, reason, details }: Refused): Answer {
     const { statusCode, code, message } = new refusals[refusal]()
@@ -65,7 +68,7 @@ export function createGuard<V extends Verdict> ({ provider, examine, refusals, g
     return { statusCode: statusCode!, body: errorBody(statusCode!, code, message), outcome, reason, details }
   }
 
-  /** What becomes of a request that is let through is for its route to say: it has no status yet. */
+  /** Reports a finding. A request that is admitted has no status yet, since its own route still has to respond. */
   function report (
     finding: Finding<V>, log: FastifyBaseLogger,
     about: Pick<DeliveryReport, 'path' | 'duration' | 'bytes' | 'requestId'>
@@ -80,7 +83,7 @@ export function createGuard<V extends Verdict> ({ provider, examine, refusals, g
 
   return {
     verifier: (log) => async (token, options) => {
-      // An identifier that is none is an answer, not a misuse: it may be what a client has sent.
+      // An invalid identifier is a refusal, not a misuse of this function: it may come from a client.
       checkOptions('verify', Object(options), { identifier: anyValue, onBot: BOT_RULE })
       const { identifier, onBot } = Object(options) as VerifyTokenOptions
       const since = performance.now()

@@ -1,7 +1,7 @@
-/** Waits for a slot and resolves to what frees it; rejects with the signal's reason once that is aborted. */
+/** Waits for a slot and resolves to a function that frees it. Rejects with the signal's reason if that is aborted. */
 export type TakeSlot = (signal: AbortSignal) => Promise<() => void>
 
-/** So many pieces of work at a time; the others wait in turn, and leave the queue when their time is up. */
+/** Creates a semaphore with `count` slots. Callers wait in order, and leave the queue if their signal is aborted. */
 export function createSemaphore (count: number): TakeSlot {
   const waiting = new Set<() => void>()
   let free = count

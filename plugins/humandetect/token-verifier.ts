@@ -9,7 +9,7 @@ import type { Reason } from '../lib/telemetry.js'
 import { compileCheck } from '../lib/validation.js'
 import { CLOCK_SLACK, parseDateTime, readClock } from '../lib/signature/timestamp.js'
 
-/** What a service says of a genuine token. */
+/** The service's result for a genuine token. */
 export interface Verdict {
   readonly valid: boolean
   readonly identifier: string
@@ -17,7 +17,7 @@ export interface Verdict {
   readonly checksum: string
 }
 
-/** Why nobody is let in: no token to ask about, not the human who was expected, or nobody to ask. */
+/** Kind of a refusal: no usable token, not the expected human, or verification is unavailable. */
 export type Refusal = 'token_required' | 'not_human' | 'unavailable'
 
 export interface Refused {
@@ -29,12 +29,12 @@ export interface Refused {
 
 export type Finding<V extends Verdict> = { readonly verdict: V } | Refused
 
-/** What a token must show. */
+/** A token and the requirements that it must meet. */
 export interface Inquiry {
   readonly token: unknown
-  /** What the token must be about; asked once there is a token. */
+  /** Returns the expected identifier. Called only if there is a token. */
   readonly identify: () => unknown
-  /** What becomes of a token that is not `valid`, but genuine otherwise. Default `deny`. */
+  /** Handling of a token that is genuine but not `valid`. Default `deny`. */
   readonly onBot?: 'deny' | 'flag' | undefined
 }
 
@@ -42,26 +42,26 @@ export type Examine<V extends Verdict> = (inquiry: Inquiry) => Promise<Finding<V
 
 interface Rules {
   readonly provider: string
-  /** The service whose tokens these are: where it is, whichever key it is asked with. */
+  /** The URL of the service that issues the tokens, independent of the API key. */
   readonly tenant: string
   readonly service: JsonClient
-  /** Of the service's verdict; what it does not name is dropped. */
+  /** Schema of the service's verdict. Fields that it does not name are dropped. */
   readonly schema: TObject
-  /** Of what the service answers with 400 if it does not know a token. Any other 400 is a failure. */
+  /** Schema of the service's 400 response to an unknown token. Any other 400 is a failure. */
   readonly unknownToken: TSchema
-  /** In seconds. */
+  /** Maximum age of a token in seconds. */
   readonly maxAge: number
-  /** In seconds. */
+  /** Maximum time in seconds that a token may be ahead of the clock. */
   readonly skew: number
   /** The clock, in milliseconds since 1970. */
   readonly now: () => number
-  /** Where it is kept which verdicts were used. */
+  /** The store that remembers used verdicts. */
   readonly deliveries: DeliveryStore
 }
 
 export const MAX_TOKEN_BYTES = 8192 // bytes
 
-/** Asks a service about tokens, and checks what it leaves to the one who asks: whose, how old, and used before. */
+/** Creates a verifier that asks the service about a token, then checks its identifier, its age and earlier use. */
 export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
   const { provider, tenant, service, schema, maxAge, skew, now, deliveries } = rules
   const checkUnknown = compileCheck(rules.unknownToken)
@@ -92,7 +92,7 @@ export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
     if (Number.isNaN(age)) return fail({ problem: 'the clock is broken' }, 'verification_failed')
     if (age > maxAge) return refuse('stale')
     if (age < -skew) return refuse('future')
-    // Last, so that only a use that is granted counts. Held for as long as the token is fresh, never to be given back.
+    // Claimed last, so that only a granted use counts. The claim lasts while the token is fresh and is never released.
     const { key, fingerprint } = deliveryId(namespace, { id: ['checksum', verdict.checksum] })
     try {
       const { state } = await deliveries.claim(key, fingerprint, freshFor)
@@ -119,7 +119,7 @@ export function isToken (token: unknown): token is string {
   return typeof token === 'string' && token !== '' && Buffer.byteLength(token) <= MAX_TOKEN_BYTES
 }
 
-/** In constant time, and without a conversion that would make different texts the same bytes. */
+/** Compares in constant time, and without a conversion that could map different strings to the same bytes. */
 function isSame (one: string, other: string): boolean {
   return one.length === other.length && timingSafeEqual(Buffer.from(one, 'utf16le'), Buffer.from(other, 'utf16le'))
 }

@@ -2,13 +2,13 @@ import type { Job, Queue } from 'bullmq'
 import { checkOptions, integer } from '../lib/rules.js'
 import { isQueue, listOf, oneOrMore, type QueuedDelivery } from './queued.js'
 
-/** A job that has failed for good. */
+/** A job that has failed permanently. */
 export interface DeadLetter extends Pick<QueuedDelivery, 'id' | 'provider' | 'kind' | 'receivedAt'> {
-  /** The name of its queue. */
+  /** Name of the queue. */
   readonly queue: string
-  /** How often it was run. */
+  /** Number of times that the job was run. */
   readonly attempts: number
-  /** The message of what the last run threw. */
+  /** Message of the error that the last run threw. */
   readonly failure: string
   readonly failedAt: Date
 }
@@ -18,8 +18,8 @@ type Queues = Queue | readonly Queue[]
 const queues = oneOrMore(isQueue, 'must be a Queue of BullMQ, or a list of them')
 
 /**
- * The jobs that have failed for good, the last one first, up to `limit`. They are kept for 14 days, unless the queue's
- * `defaultJobOptions` say otherwise.
+ * Lists the jobs that have failed permanently, latest first, up to `limit` (default 100). Failed jobs are kept for 14
+ * days, unless the queue's `defaultJobOptions` override that.
  */
 export async function listDeadLetters (queue: Queues, { limit = 100 }: { limit?: number } = {}): Promise<DeadLetter[]> {
   checkOptions('listDeadLetters', { queue, limit }, { queue: queues, limit: integer(10_000) })
@@ -31,12 +31,12 @@ export async function listDeadLetters (queue: Queues, { limit = 100 }: { limit?:
 }
 
 function describe (queue: string, job: Job<Partial<QueuedDelivery> | null>): DeadLetter {
-  const { provider = '', kind = '', receivedAt = '' } = Object(job.data) // which may have failed for being none
+  const { provider = '', kind = '', receivedAt = '' } = Object(job.data) // may not be a delivery
   const { attemptsStarted: attempts, failedReason: failure, finishedOn } = job
   return { queue, id: job.id!, provider, kind, receivedAt, attempts, failure, failedAt: new Date(finishedOn!) }
 }
 
-/** Has those with these ids, or all, tried again as if they were new. Returns how many. */
+/** Retries the failed jobs with these ids, or all of them, with new attempts. Returns the number of retried jobs. */
 export async function retryDeadLetters (queue: Queues, ids?: readonly string[]): Promise<number> {
   checkOptions('retryDeadLetters', { queue }, { queue: queues })
   const retried = await Promise.all(listOf(queue).map((one) => retry(one, ids)))

@@ -12,37 +12,39 @@ import {
 } from './queued.js'
 
 export interface EnqueueOptions<Delivery = KnownDelivery> {
-  /** How long the queue may take to have the job, in milliseconds; less than `handlerTimeout`. Default 1,000. */
+  /** Maximum time in milliseconds to add the job to the queue; less than `handlerTimeout`. Default 1,000. */
   timeout?: number | undefined
   /**
-   * For a list of queues: which deliveries keep their order, since they have the same text. Default: those about the
-   * same member, session or player.
+   * Returns the ordering key of a delivery, for a list of queues. Deliveries with an equal key keep their order.
+   * Default: the id of the member, session or player.
    */
   orderBy?: ((delivery: Delivery) => string | undefined) | undefined
 }
 
-/** What the plugins take as a handler. */
+/** A handler for the option of a plugin, such as `handleEvent`. */
 export type Enqueue = (event: unknown, request: FastifyRequest) => Promise<void>
 
-/** What a queue's own `defaultJobOptions` say otherwise goes. */
+/** Default options of a job. The queue's own `defaultJobOptions` override them. */
 const DEFAULTS: JobsOptions = {
   attempts: 12,
   backoff: { type: 'exponential', delay: 1000, jitter: 0.5 },
   removeOnComplete: { age: 24 * 3600 },
   removeOnFail: { age: 14 * 24 * 3600 }
 }
-// How long copies are one job of what may look the same when it happens again.
+// Period in milliseconds during which copies become one job, for events that may look identical when they recur.
 const COPIES_TTL = 60_000
-// Jobs that Redis may yet take although nobody waits for them: the client keeps each while it hopes to send it.
+// Maximum number of jobs that timed out and that Redis may still accept. The client keeps each of them in memory until
+// it is sent or fails.
 const MAX_ABANDONED = 1000
 
 /**
- * A handler that has deliveries worked on later: each becomes one job, which is in the queue before the 2xx. A queue
- * that cannot take it within `timeout` is a 503 with `FST_VERIFICATION_QUEUE_UNAVAILABLE`, and the sender comes again.
- * Given a list of queues, deliveries with the same `orderBy` go to the same one, for workers that keep the order. An
- * event that is nested too deep for JSON to be written is a 400 with `FST_VERIFICATION_NOT_SERIALIZABLE`.
+ * Creates a handler that queues deliveries for later processing. Each delivery becomes one job, which is in the queue
+ * before the 2xx is sent. If the queue does not accept the job within `timeout`, the response is a 503 with
+ * `FST_VERIFICATION_QUEUE_UNAVAILABLE`, and the sender retries. With a list of queues, deliveries with an equal
+ * `orderBy` key go to the same queue, for workers that keep the order. An event that is nested too deeply to be written
+ * as JSON gets a 400 with `FST_VERIFICATION_NOT_SERIALIZABLE`.
  *
- * @throws `FST_VERIFICATION_INVALID_OPTION` for what is no queue, or an option it cannot work with.
+ * @throws {FST_VERIFICATION_INVALID_OPTION} If a queue or an option is invalid.
  * @example app.register(altdentifierPlugin, { secret, handleEvent: enqueue(queue) })
  */
 export function enqueue<Delivery = KnownDelivery> (
@@ -91,7 +93,10 @@ export function enqueue<Delivery = KnownDelivery> (
   }
 }
 
-/** JSON is parsed at any depth, and written only as deep as calls can go. Asked once a queue has failed. */
+/**
+ * Throws if the delivery cannot be written as JSON. JSON can be parsed at any depth, but written only as deep as the
+ * call stack allows. Checked only after the queue has failed.
+ */
 function assertSerializable (data: QueuedDelivery): void {
   try {
     JSON.stringify(data)
@@ -108,7 +113,7 @@ function jobOf (event: unknown, request: FastifyRequest) {
   const { tenant, mac } = signers[0]!
   const copies = key ?? deliveryId(namespaceOf(provider, path, tenant), { id: ['mac', mac.toString('hex')] }).key
   const now = new Date()
-  // Nothing tells a copy from the same thing happening again, but that copies come soon.
+  // A copy looks exactly like a recurrence of the event, except that copies arrive soon.
   const mayRecur = key === undefined || exactly
   const id = mayRecur ? `${copies}-${now.getTime().toString(36)}` : copies
   const kind = kindOf(event)
@@ -128,7 +133,7 @@ function jobOf (event: unknown, request: FastifyRequest) {
   return { name: `${provider} ${kind}`, data, jobOptions }
 }
 
-/** Whom it is about, where that is known. */
+/** Returns the id of the member, player or session that a delivery is about, if known. */
 function subjectOf (delivery: KnownDelivery): string | undefined {
   switch (delivery.provider) {
     case 'altdentifier': return delivery.kind === 'test' ? undefined : delivery.event.member.id

@@ -9,9 +9,9 @@ import { safeLog } from '../lib/log.js'
 const RETRY_DELAY = 1000 // ms
 
 /**
- * A worker that keeps a queue's order: one job at a time of all workers. One that fails goes back to the head, where it
- * waits for its next attempt while the queue is held up by BullMQ's rate limit. A job whose worker has died goes back
- * to the head, too.
+ * Starts a worker that keeps the order of a queue: across all workers, one job runs at a time. A failed job goes back
+ * to the head of the queue and waits there for its next attempt, while BullMQ's rate limit blocks the queue. A job
+ * whose worker died also goes back to the head.
  */
 export function inOrder (
   name: string, run: (job: Job) => Promise<void>, options: WorkerOptions, log: FastifyBaseLogger | undefined
@@ -29,7 +29,7 @@ export function inOrder (
       await run(job)
     } catch (error) {
       const { attemptsStarted: started, opts: { attempts, backoff } } = job
-      if (Object(error).name === 'UnrecoverableError') throw error // as BullMQ tells them
+      if (Object(error).name === 'UnrecoverableError') throw error // recognised by name, like in BullMQ
       if (started >= attempts!) throw Object.assign(new UnrecoverableError(messageOf(error)), { cause: error })
       const about = { queue: name, job: job.id, name: job.name, attempt: started, failure: describeError(error) }
       if (log) safeLog(log, 'warn', about, 'job failed, and is tried again')
@@ -42,8 +42,8 @@ export function inOrder (
     ...options,
     concurrency: 1,
     autorun: false,
-    limiter: { max: 1e9, duration: 1 }, // nobody waits for that, but without it no rate limit is looked at
-    maximumRateLimitDelay: 1000 // or close() would wait for longer
+    limiter: { max: 1e9, duration: 1 }, // never reached, but BullMQ ignores rate limits without it
+    maximumRateLimitDelay: 1000 // otherwise close() would wait longer
   })
 
   async function start (): Promise<void> {
@@ -51,7 +51,7 @@ export function inOrder (
     if (!worker.closing) await worker.run()
   }
 
-  /** Returns true once it is done, or no longer needed. */
+  /** Limits the queue to one job at a time. Returns true if that succeeded or is no longer needed. */
   async function limitConcurrency (): Promise<boolean> {
     if (worker.closing) return true
     try {
@@ -69,13 +69,13 @@ export function inOrder (
   return { worker, queue }
 }
 
-/** Returns options with which commands wait for Redis. A client is used unchanged. */
+/** Returns connection options with which commands wait until Redis is available. A client is returned unchanged. */
 function patient (connection: ConnectionOptions): ConnectionOptions {
   if (Object.getPrototypeOf(connection) !== Object.prototype) return connection
   return { ...connection, maxRetriesPerRequest: null } as ConnectionOptions
 }
 
-/** How long until the next attempt, in milliseconds; at least one, for Redis takes no other. */
+/** Returns the delay until the next attempt in milliseconds. At least 1, since Redis accepts no smaller value. */
 async function waitOf (job: Job, backoff: Job['opts']['backoff'], started: number): Promise<number> {
   const wait = Backoffs.calculate(Backoffs.normalize(backoff!)!, started, new Error(), job)
   return Math.max(1, await wait ?? 1)

@@ -4,50 +4,50 @@ import type { ALTDENTIFIER_KINDS, AltDentifierEvent } from '../../schemas/altden
 import type { RequiredFilesNotification, SessionNotification } from '../../schemas/identity-validation.js'
 import { type Rule } from '../lib/rules.js'
 
-/** Of the payload. A worker refuses any other; what is added to a payload does not change it. */
+/** Version of the payload. Workers refuse any other version. Additions to the payload do not change it. */
 export const VERSION = 1
 
-/** A delivery on its way through a queue: the payload of its job. */
+/** A queued delivery: the payload of a job. */
 export interface QueuedDelivery<Provider extends string = string, Kind extends string = string, Event = unknown> {
   readonly version: typeof VERSION
-  /** The provider's name, as its plugin has it. */
+  /** Name of the provider, as in its plugin. */
   readonly provider: Provider
-  /** What it is: `passed`, `item.add`, `sessions`, ...; `event` of a provider of your own. */
+  /** Kind of event: `passed`, `item.add`, `sessions`, ...; `event` for your own providers. */
   readonly kind: Kind
-  /** Of the route that took it, with its prefix. */
+  /** Path of the route that received it, including the prefix. */
   readonly path: string
-  /** The id of the job. The same each time the job is run: what makes the work safe to repeat. */
+  /** Id of the job. It stays the same on each run of the job, so it can make the work idempotent. */
   readonly id: string
-  /** The api-key it came with. */
+  /** The api-key that it was sent with. */
   readonly keyId?: string
-  /** The parameters of the route's path, where it has some: with a secret for each path, they say whose it was. */
+  /** Parameters of the route's path, if any. If each path has its own secret, they identify the owner. */
   readonly params?: Readonly<Record<string, string>>
-  /** The index of the secret that signed it, counted from 0. */
+  /** Index of the secret that signed it, counted from 0. */
   readonly secretIndex?: number
-  /** When it was taken, in ISO 8601. */
+  /** Time of receipt in ISO 8601. */
   readonly receivedAt: string
-  /** What the handler of its plugin is given: verified, and checked against its schema. */
+  /** The event as passed to the plugin's handler: verified, and checked against its schema. */
   readonly event: Event
 }
 
-/** AltDentifier's: `passed` has the event of `OP` 1, and so on. */
+/** A queued delivery from AltDentifier. `kind` corresponds to the event's `OP`: `passed` is `OP` 1, and so on. */
 export type QueuedAltDentifier = {
   [OP in AltDentifierEvent['OP']]:
   QueuedDelivery<'altdentifier', typeof ALTDENTIFIER_KINDS[OP], Extract<AltDentifierEvent, { OP: OP }>>
 }[AltDentifierEvent['OP']]
 
-/** Aghanim's; its kind is the type of the event. `player.verify` wants its answer at once: it is none of them. */
+/** A queued delivery from Aghanim. `kind` is the event type, never `player.verify`: that needs a response at once. */
 export type QueuedAghanim = QueuedDelivery<'aghanim', string, AghanimEvent>
 
-/** Identity validation's, of its two routes. */
+/** A queued delivery from one of the two routes of identity validation. */
 export type QueuedIdentityValidation =
   QueuedDelivery<'identity-validation', 'sessions', SessionNotification> |
   QueuedDelivery<'identity-validation', 'requiredFiles', RequiredFilesNotification>
 
-/** Those of the providers that are built in, told apart by `provider` and `kind`. */
+/** A queued delivery from a built-in provider, discriminated by `provider` and `kind`. */
 export type KnownDelivery = QueuedAltDentifier | QueuedAghanim | QueuedIdentityValidation
 
-/** What is used of a `Queue` of BullMQ to add to it. */
+/** The members of a BullMQ `Queue` that are needed to add jobs. */
 export interface DeliveryQueue {
   readonly qualifiedName: string
   readonly defaultJobOptions?: JobsOptions
@@ -55,7 +55,7 @@ export interface DeliveryQueue {
   waitUntilReady (): Promise<unknown>
 }
 
-/** Tells a `Queue` from BullMQ's other classes, from Bull's, and from whatever else has an `add`. */
+/** Distinguishes a `Queue` from BullMQ's other classes, from Bull's queues, and from any other object with `add`. */
 export function isQueue (value: Partial<DeliveryQueue> | null | undefined): boolean {
   return typeof value?.qualifiedName === 'string' &&
     typeof value.add === 'function' && typeof value.waitUntilReady === 'function'
@@ -63,7 +63,7 @@ export function isQueue (value: Partial<DeliveryQueue> | null | undefined): bool
 
 export const listOf = <T>(value: T | readonly T[]): readonly T[] => Array.isArray(value) ? value : [value as T]
 
-/** One of something, or a list of different ones. */
+/** Creates a rule for one value, or a non-empty list of different values. */
 export const oneOrMore = (accepts: (value: any) => boolean, expects: string): Rule => ({
   accepts (value) {
     const all = listOf(value)

@@ -10,44 +10,47 @@ import { inOrder } from './in-order.js'
 import { listOf, oneOrMore, VERSION, type KnownDelivery } from './queued.js'
 
 export interface WorkerOptions {
-  /** BullMQ's own: where Redis is. It has to be said: there is no default. */
+  /** BullMQ option: connection to Redis. Required; there is no default. */
   connection: ConnectionOptions
-  /** BullMQ's own: what its keys begin with, as in the queue. Default `bull`. */
+  /** BullMQ option: prefix of its keys. Must equal the prefix of the queue. Default `bull`. */
   prefix?: string | undefined
-  /** How many jobs run at a time in this process. Of a list of queues it is one of each. Default 10. */
+  /** Maximum number of concurrent jobs in this process. Default 10. For a list of queues it is one job per queue. */
   concurrency?: number | undefined
-  /** After how long the jobs of a worker that has died are taken by others, in milliseconds. Default 30,000. */
+  /** Time in milliseconds after which other workers take over the jobs of a worker that died. Default 30,000. */
   lockDuration?: number | undefined
-  /** How long `close()` waits for jobs that run, in milliseconds. Default 25,000. */
+  /** Maximum time in milliseconds that `close()` waits for running jobs. Default 25,000. */
   drainTimeout?: number | undefined
-  /** BullMQ's own: traces and metrics of the jobs, as by `bullmq-otel`. */
+  /** BullMQ option: traces and metrics of the jobs, for example with `bullmq-otel`. */
   telemetry?: BullOptions['telemetry']
-  /** BullMQ's own: how many minutes of counts `worker.getMetrics()` and dashboards have. */
+  /** BullMQ option: number of minutes for which `worker.getMetrics()` and dashboards have counts. */
   metrics?: BullOptions['metrics']
-  /** Its log is written to, and its `close()` closes the worker. */
+  /** Fastify instance. The worker writes to its log, and its `close()` closes the worker. */
   app?: FastifyInstance | undefined
 }
 
 export interface DeliveryWorker {
-  /** BullMQ's own, one for each queue: for their events and metrics. */
+  /** The BullMQ workers, one for each queue, for their events and metrics. */
   readonly workers: readonly Worker[]
-  /** Takes no more jobs, waits for those that run, up to `drainTimeout`, and closes the connections. */
+  /** Stops taking jobs, waits up to `drainTimeout` for running jobs, and closes the connections. */
   close (): Promise<void>
 }
 
-/** Does the work. What it throws is tried again; an `UnrecoverableError` of BullMQ is not. */
+/** Processes a delivery. If it throws, the job is retried, except for an `UnrecoverableError` of BullMQ. */
 export type HandleDelivery<Delivery> = (delivery: Delivery, job: Job<Delivery>) => unknown
 
-// A job that has its worker killed, as by the memory it takes, must end some time; an innocent one must not.
+// Maximum number of crashes that a job survives. A job that kills its worker, for example by its memory use, must
+// eventually fail; a job that merely ran at the same time must not.
 const MAX_CRASHES = 20
-// For a connection that is being made, in milliseconds: if it is closed meanwhile, BullMQ rejects what nobody handles.
+// Maximum time in milliseconds to wait for a connection to be established. Closing it before that causes an unhandled
+// rejection in BullMQ.
 const CONNECTING = 1000
 
-/** A worker, and the queue that one in order has besides. */
+/** A started worker, with its queue if it keeps the order. */
 interface Started { readonly worker: Worker, readonly queue?: Queue }
 
 const PLACES = ['url', 'host', 'port', 'path', 'sentinels']
-// BullMQ would take the Redis of this machine for a URL that an environment lacks.
+// Rejects an undefined or empty URL, for example from a missing environment variable, because BullMQ would then use the
+// Redis of this machine.
 const CONNECTION: Rule = {
   accepts (value) {
     if (typeof value !== 'object' || value === null) return false
@@ -63,10 +66,10 @@ const FASTIFY: Rule = {
 }
 
 /**
- * Works on what `enqueue` has put into a queue. Given a list of queues, as `enqueue` was, each is worked on in its
- * order, one job at a time, however many workers there are.
+ * Starts a worker for the deliveries that `enqueue` puts into a queue. With the list of queues that `enqueue` uses,
+ * each queue is processed in order, one job at a time, regardless of the number of workers.
  *
- * @throws `FST_VERIFICATION_INVALID_OPTION` for an option it cannot work with.
+ * @throws {FST_VERIFICATION_INVALID_OPTION} If an option is invalid.
  * @example createWorker('verification', async (delivery) => { await save(delivery) }, { connection, app })
  */
 export function createWorker<Delivery = KnownDelivery> (
@@ -92,7 +95,7 @@ export function createWorker<Delivery = KnownDelivery> (
     connection,
     prefix,
     lockDuration,
-    stalledInterval: Math.max(1, lockDuration >> 1), // found by the second look, since the first one marks
+    stalledInterval: Math.max(1, lockDuration >> 1), // the first check marks a job, the second finds it stalled
     maxStalledCount: MAX_CRASHES,
     ...(telemetry !== undefined && { telemetry }),
     ...(metrics !== undefined && { metrics })
@@ -112,11 +115,11 @@ export function createWorker<Delivery = KnownDelivery> (
 
   async function drain ({ worker, queue }: Started): Promise<void> {
     let over = false
-    await Promise.allSettled([soon(worker.waitUntilReady())]) // or there is no Redis
+    await Promise.allSettled([soon(worker.waitUntilReady())]) // Redis may be unreachable
     try {
       await inTime(worker.pause())
     } catch {
-      over = true // with jobs that run, which others take once the lock has run out; or without Redis
+      over = true // running jobs are taken over by other workers when their locks expire; or Redis is unreachable
       if (app) safeLog(app.log, 'warn', { queue: worker.name }, 'worker was closed before its jobs had ended')
     }
     await worker.close(over)
@@ -132,14 +135,14 @@ export function createWorker<Delivery = KnownDelivery> (
   return { workers, close }
 }
 
-/** A payload that this version cannot read is no better the next time. */
+/** Returns the delivery of a payload. A payload of another version cannot be read, so its job is not retried. */
 function readDelivery (data: unknown): object {
   if (Object(data).version === VERSION) return data as object
   throw new UnrecoverableError(`no delivery of version ${VERSION}`)
 }
 
 function report (worker: Worker, log: FastifyBaseLogger | undefined): void {
-  worker.on('error', (error) => { // without a listener BullMQ prints it
+  worker.on('error', (error) => { // without a listener, BullMQ prints it
     if (log) safeLog(log, 'warn', { queue: worker.name, failure: describeError(error) }, 'worker: something failed')
   })
   if (log === undefined) return

@@ -5,22 +5,23 @@ import { createRetentionQueues, type Kept } from './retention-queues.js'
 
 export interface MemoryDeliveriesOptions {
   /**
-   * The most deliveries of one tenant that are remembered, up to 8,388,608; of all tenants, a third more. Default
-   * 100,000.
+   * Maximum number of remembered deliveries of one tenant, up to 8,388,608. The maximum for all tenants together is a
+   * third higher. Default 100,000.
    */
   maxEntries?: number | undefined
-  /** How long a delivery is remembered while there is room, in seconds. Default 3,600. */
+  /** Duration in seconds for which a delivery is remembered while there is room. Default 3,600. */
   ttl?: number | undefined
-  /** A clock that only goes forward, in milliseconds; for tests. Default `performance.now`. */
+  /** Monotonic clock in milliseconds, for tests. Default `performance.now`. */
   now?: (() => number) | undefined
 }
 
-/** There is no room for another delivery, and none may be forgotten yet. */
+/** Error of a claim when the store is full and may not forget any delivery yet. */
 const StoreFull = createError<[]>(
   'FST_VERIFICATION_STORE_FULL', 'The delivery store is full', 503, Error, false)
 
-// A tenant may have three deliveries here for each free place, so that there is room for another tenant. With a third
-// more places than `maxEntries`, one tenant alone has all of `maxEntries` (dynamic thresholds: Choudhury, Hahne, 1998).
+// Maximum number of deliveries that a tenant may hold for each free place, so that room is left for another tenant. The
+// store has a third more places than `maxEntries`, so a single tenant can use all of `maxEntries` (dynamic thresholds:
+// Choudhury, Hahne, 1998).
 const SHARE = 3
 
 interface Delivery extends Kept {
@@ -28,16 +29,16 @@ interface Delivery extends Kept {
   readonly tenant: string | undefined
   readonly fingerprint: string
   readonly token: string
-  /** Undefined until it is done. */
+  /** The stored response. Undefined until the delivery is completed. */
   reply: StoredReply | undefined
-  /** Whether it is forgotten as soon as it may be. */
+  /** True if the delivery is forgotten as soon as `atLeast` is over. */
   exactly: boolean
 }
 
 /**
- * Remembers deliveries in this process. A claim under lease, or a delivery that may still come again, is never
- * forgotten: where that leaves no room for another, `claim` throws. Older ones go first-in first-out. No tenant takes
- * all of the room: the more tenants there are, the less one alone may fill.
+ * Creates a store that remembers deliveries in this process. It never forgets a claim under lease or a delivery that
+ * may still be retried; if that leaves no room for another delivery, `claim` throws. Older deliveries are forgotten
+ * first-in first-out. No tenant can fill the whole store: the more tenants there are, the smaller the share of each.
  *
  * @example app.register(aghanimPlugin, { secret, verifyPlayer, deliveries: memoryDeliveries({ ttl: 7200 }) })
  */
@@ -68,11 +69,11 @@ export function memoryDeliveries (options: MemoryDeliveriesOptions = {}): Delive
   const hasRoom = (tenant: string | undefined): boolean =>
     (counts.get(tenant) ?? 0) < (SHARE + 1) * maxEntries - SHARE * deliveries.size
 
-  let time = 0 // of the call that is under way
+  let time = 0 // of the current call
   const forgetOld = (delivery: Delivery): void => { if (mustGo(delivery, time)) forget(delivery) }
 
   function makeRoom (tenant: string | undefined): void {
-    // Two old ones for each new one, so that a busy hour does not stay in memory.
+    // Removes two old deliveries for each new one, so that the store shrinks after a busy hour.
     queues.eachOldest(forgetOld)
     queues.eachOldest(forgetOld)
     while (!hasRoom(tenant)) {
@@ -85,7 +86,7 @@ export function memoryDeliveries (options: MemoryDeliveriesOptions = {}): Delive
     }
   }
 
-  /** The delivery, while its claim is the token's. */
+  /** Returns the delivery if the token holds its claim. */
   function claimed (key: string, token: string): Delivery | undefined {
     const delivery = deliveries.get(key)
     return delivery?.token === token ? delivery : undefined

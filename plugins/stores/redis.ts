@@ -8,7 +8,7 @@ import { safeLog } from '../lib/log.js'
 import { string, checkOptions, required, retention, integer, type Rule } from '../lib/rules.js'
 import { createTimeLimit } from '../lib/time-limit.js'
 
-/** What is used of an `ioredis` client or cluster. */
+/** The members of an `ioredis` client or cluster that the store uses. */
 export interface RedisClient {
   readonly status: string
   eval: (script: string, numkeys: number, ...args: string[]) => Promise<unknown>
@@ -18,23 +18,23 @@ export interface RedisClient {
 }
 
 export interface RedisDeliveriesOptions {
-  /** An `ioredis` client or cluster, to be closed by whoever made it. */
+  /** An `ioredis` client or cluster. The store does not close it. */
   client: RedisClient
-  /** Put before every key. Default `fastify-verification:`. */
+  /** Prefix of every key. Default `fastify-verification:`. */
   prefix?: string | undefined
-  /** How long a delivery is remembered, in seconds. Default 345,600: 96 hours, longer than senders try. */
+  /** Duration in seconds for which a delivery is remembered. Default 345,600: 96 hours, longer than senders retry. */
   ttl?: number | undefined
-  /** How long one call may take, in milliseconds, up to 1,000. Default 250. */
+  /** Maximum time in milliseconds for one call to Redis, up to 1,000. Default 250. */
   timeout?: number | undefined
 }
 
-/** There is no connection, or nobody answers on it. */
+/** Error of a claim when Redis is not connected or does not respond. */
 const StoreUnreachable = createError<[]>(
   'FST_VERIFICATION_STORE_UNREACHABLE', 'The delivery store cannot be reached', 503, Error, false)
 
 const DISCONNECTED: ReadonlySet<string> = new Set(['close', 'reconnecting', 'disconnecting', 'end'])
-// Calls in a row that were not answered. From then on one claim at a time is sent, to see whether Redis is back: the
-// client keeps each of them for as long as it hopes for its answer.
+// Number of consecutive unanswered calls after which only one claim at a time is sent, to probe whether Redis is back.
+// The client keeps every call in memory for as long as it waits for the reply.
 const MAX_UNANSWERED = 100
 
 const redisClient: Rule = {
@@ -44,9 +44,10 @@ const redisClient: Rule = {
 }
 
 /**
- * Remembers deliveries in Redis, for any number of processes. One round trip a verb; a call that Redis does not answer
- * within `timeout` fails. What it promises holds for as long as Redis keeps what it is given: set
- * `maxmemory-policy noeviction` (it warns of any other), and persistence if deliveries are to survive its restart.
+ * Creates a store that remembers deliveries in Redis, shared by any number of processes. Each operation takes one round
+ * trip and fails if Redis does not respond within `timeout`. Its guarantees hold only while Redis keeps the data: set
+ * `maxmemory-policy noeviction` (the store logs a warning for any other policy), and enable persistence if deliveries
+ * must survive a restart of Redis.
  *
  * @example app.register(altdentifierPlugin, { secret, handleEvent, deliveries: redisDeliveries({ client }) })
  */
@@ -63,11 +64,11 @@ export function redisDeliveries (options: RedisDeliveriesOptions): DeliveryStore
   let probing = false
   let watched = false
 
-  /** `orphaned` is called where Redis may yet carry out what nobody waits for, and once it has. */
+  /** Runs a script. Calls `orphaned` if Redis may still run it after the caller gave up, and once Redis has run it. */
   async function run ({ text, sha1 }: Script, key: string, args: string[], orphaned = () => {}): Promise<unknown> {
     const call = client.evalsha(sha1, 1, prefix + key, ...args).catch((error: unknown) => {
       if (!String((error as Error).message).startsWith('NOSCRIPT')) throw error
-      return client.eval(text, 1, prefix + key, ...args) // which makes the server remember it
+      return client.eval(text, 1, prefix + key, ...args) // which also makes the server cache the script
     })
     try {
       const reply = await inTime(call, () => {
@@ -83,7 +84,10 @@ export function redisDeliveries (options: RedisDeliveriesOptions): DeliveryStore
     }
   }
 
-  /** In full, since Redis may not know the script; if that fails too, the lease ends the claim. */
+  /**
+   * Releases a claim that nobody waits for. Sends the full script, since Redis may not have it cached. If this fails
+   * too, the claim ends with its lease.
+   */
   async function giveBack (key: string, token: string): Promise<void> {
     try {
       await client.eval(RELEASE.text, 1, prefix + key, token)
@@ -125,7 +129,7 @@ export function redisDeliveries (options: RedisDeliveriesOptions): DeliveryStore
       let down = false
       client.on('error', (error) => {
         if (!down) safeLog(log, 'warn', { failure: describeError(error) }, 'delivery store: Redis cannot be reached')
-        down = true // until it is back, each try to connect fails like this one
+        down = true // until Redis is back, every attempt to connect fails in the same way
       })
       client.on('ready', () => {
         down = false
@@ -146,12 +150,12 @@ async function warnOfEviction (client: RedisClient, log: FastifyBaseLogger): Pro
   }
 }
 
-/** Whether it is Redis itself that says no, and has done nothing. */
+/** Returns true for an error reply from Redis itself, which means that it has changed nothing. */
 function isReply (error: unknown): boolean {
   return (Object(error) as Error).name === 'ReplyError'
 }
 
-/** Whole milliseconds, which is all that Redis takes. */
+/** Rounds up to whole milliseconds, since Redis accepts only integers. */
 function duration (ms: number): string {
   return String(Math.ceil(ms))
 }

@@ -1,8 +1,8 @@
-/** What is kept. These fields are the queues' own. */
+/** An item of the queues. Only the queues write these fields. */
 export interface Kept {
-  /** When it was put in, in milliseconds. */
+  /** Time of insertion in milliseconds. */
   since: number
-  /** How long it must be kept, in milliseconds. */
+  /** Minimum retention in milliseconds. */
   atLeast: number
   previous: Kept | undefined
   next: Kept | undefined
@@ -11,13 +11,13 @@ export interface Kept {
 export interface RetentionQueues<Item extends Kept> {
   put: (item: Item, atLeast: number, time: number) => void
   take: (item: Item) => void
-  /** Shows the oldest of each queue; it may be taken meanwhile. */
+  /** Calls `visit` with the oldest item of each queue. `visit` may take the item out. */
   eachOldest: (visit: (item: Item) => void) => void
 }
 
 /**
- * A queue for each length of time for which items must be kept, so that in each the first one in is the first that may
- * go. A `Map` does not do: the more of its first entries are deleted, the longer it takes to find the first one left.
+ * Creates one queue for each retention period, so that within a queue the oldest item is the first that may be removed.
+ * A `Map` would be too slow: the more of its first entries are deleted, the longer it takes to find the first one left.
  */
 export function createRetentionQueues<Item extends Kept> (): RetentionQueues<Item> {
   const queues = new Map<number, { first: Item | undefined, last: Item | undefined }>()
@@ -42,7 +42,7 @@ export function createRetentionQueues<Item extends Kept> (): RetentionQueues<Ite
       if (next === undefined) queue.last = previous as Item | undefined
       else next.previous = previous
       if (queue.first === undefined) queues.delete(atLeast)
-      item.previous = item.next = undefined // one that is held on to must not hold all that came after it
+      item.previous = item.next = undefined // a removed item that is still in use must not keep later ones in memory
     },
     eachOldest (visit) {
       for (const { first } of queues.values()) visit(first!)
