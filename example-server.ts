@@ -22,7 +22,7 @@ import { enqueue } from './plugins/queue.js'
 import { DEMO, DEMO_TOKEN_SECRET } from './cli/demo.js'
 import { GuardErrorResponses } from './schemas/humandetect.js'
 
-/** What `/docs` says beside what the routes say themselves. */
+/** General part of the API documentation at `/docs`. The routes add their own schemas. */
 const API = {
   openapi: '3.1.0',
   info: {
@@ -35,19 +35,19 @@ const API = {
 }
 const API_PAGE = {
   uiConfig: { deepLinking: true, showCommonExtensions: true },
-  // Without the form for other documents, and the column for links, of which there are none.
+  // Hides the form for other documents and the column for links, which would be empty.
   theme: { css: [{ filename: 'page.css', content: '.download-url-wrapper, .response-col_links { display: none !important }' }] }
 }
 const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost'])
 
-/** The players of the demo game: the one of Aghanim's own example. */
+/** Players of the demo game: the one in Aghanim's own example. */
 const PLAYERS = new Map<string, Player>([
   ['2D2R-OP3C', { player_id: '2D2R-OP3C', name: 'Beebee-Ate', attributes: { level: 2 }, country: 'US' }]
 ])
 
 type Env = Readonly<Record<string, string | undefined>>
 
-/** The settings of the environment, with demo secrets where it gives none and no stranger can reach the server. */
+/** Reads settings from the environment. Replaces missing secrets with demo secrets if only this machine has access. */
 export function readEnv (env: Env) {
   const host = env['HOST'] || '127.0.0.1'
   const port = Number(env['PORT'] || 3000)
@@ -61,7 +61,7 @@ export function readEnv (env: Env) {
   if (env['QUEUE'] && !env['REDIS_URL']) throw new Error('QUEUE needs REDIS_URL')
 
   const given = (name: keyof typeof DEMO): string => env[name] || DEMO[name]
-  /** The one in use first: by the order, metrics tell which of them deliveries are signed with. */
+  /** Lists the current secret first. Metrics show by this index which secret signs deliveries. */
   const live = (name: keyof typeof DEMO, next: string | undefined): string[] => [given(name), ...next ? [next] : []]
   const isPrivate = env['NODE_ENV'] !== 'production' && LOOPBACK.has(host)
   return {
@@ -71,18 +71,18 @@ export function readEnv (env: Env) {
     aghanimSecret: live('AGHANIM_SECRET', env['AGHANIM_SECRET_NEXT']),
     identityKeys: { [given('IDENTITY_API_KEY')]: live('IDENTITY_API_SECRET', env['IDENTITY_API_SECRET_NEXT']) },
     humandetectKey: given('HUMANDETECT_API_KEY'),
-    /** Undefined for the Token Verification API of this very program. */
+    /** URL of the Token Verification API. Undefined for the one in this program. */
     humandetectUrl: env['HUMANDETECT_BASE_URL'] || undefined,
-    /** Undefined for this program's memory. */
+    /** URL of the delivery store's Redis. Undefined for a store in memory. */
     redisUrl: env['REDIS_URL'] || undefined,
-    /** Whether deliveries are worked on by `npm run worker`. */
+    /** True if `npm run worker` processes the deliveries. */
     isQueued: Boolean(env['QUEUE']),
-    /** Whether nobody but its developer can ask: who asks is given tokens, and shown what comes in. */
+    /** True if only its developer can reach the server. It then issues tokens to any client and shows deliveries. */
     isPrivate,
-    /** Known to everyone only where anybody is given a token anyway. */
+    /** Secret of the demo tokens. Publicly known only if the server issues tokens to any client anyway. */
     tokenSecret: env['HUMANDETECT_TOKEN_SECRET'] ||
       (isPrivate ? DEMO_TOKEN_SECRET : randomBytes(32).toString('base64')),
-    /** The demo secrets in use, as lines for a shell. */
+    /** Demo secrets in use, as lines for a shell. */
     madeUp: missing.map(([name, value]) => `export ${name}='${value}'`)
   }
 }
@@ -98,17 +98,17 @@ const DemoTokenSchema = Type.Object({
 const StatusSchema = (status: string, description: string) =>
   Type.Object({ status: Type.Literal(status) }, { description })
 
-/** A log to read on a terminal; elsewhere it stays JSON. */
+/** Returns logger options: readable on a terminal, otherwise JSON. */
 export function loggerFor (stream: { isTTY?: boolean }): NonNullable<FastifyServerOptions['logger']> {
   const options = { ignore: 'pid,hostname,reqId', translateTime: 'SYS:HH:MM:ss' }
   return stream.isTTY ? { transport: { target: 'pino-pretty', options } } : true
 }
 
-/** The whole server, ready to listen or to be injected into. */
+/** Builds the whole server, ready for `listen` or `inject`. */
 export async function build (env: Env = {}, options: FastifyServerOptions = {}): Promise<FastifyInstance> {
   const app = Fastify({
     logController: new LogController({ disableRequestLogging: true }),
-    return503OnClosing: false, // what still comes in on a connection that a proxy keeps is handled, and closes it
+    return503OnClosing: false, // requests on a proxy's keep-alive connections are still handled, then close them
     requestTimeout: 20_000,
     http: { headersTimeout: 5000, connectionsCheckingInterval: 1000 },
     ...options
@@ -128,7 +128,7 @@ async function assemble (app: FastifyInstance, env: Env): Promise<void> {
     altdentifierSecret, aghanimSecret, identityKeys, humandetectKey, humandetectUrl, redisUrl, isQueued, isPrivate,
     tokenSecret
   } = readEnv(env)
-  // Before the routes, which it describes.
+  // Registered before the routes that it documents.
   await app.register(swagger, { openapi: API })
   await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true, ...API_PAGE })
   const redis = redisUrl === undefined ? undefined : openRedis(app, redisUrl)
@@ -162,7 +162,7 @@ async function assemble (app: FastifyInstance, env: Env): Promise<void> {
     handleRequiredFiles: later ?? ((_notification, request) => request.log.info(FILES_REQUIRED))
   })
 
-  // Tokens in place of those an SDK would make.
+  // Provides tokens instead of an SDK.
   const tokenService: HumanDetectApiOptions = {
     apiKeys: [humandetectKey],
     verifyToken: (token) => openToken({ secret: tokenSecret, token })
@@ -217,7 +217,7 @@ async function assemble (app: FastifyInstance, env: Env): Promise<void> {
   await app.ready()
 }
 
-/** In a registry of its own, since tests have several servers in one process. */
+/** Serves metrics from its own registry, since tests run several servers in one process. */
 function serveMetrics (app: FastifyInstance): void {
   const registry = new Registry()
   app.addHook('onClose', collectMetrics({ registry }))
@@ -226,54 +226,60 @@ function serveMetrics (app: FastifyInstance): void {
   }, async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()))
 }
 
-/** What is shared by all processes that are given the same Redis. */
+/** Opens the Redis client of the delivery store, which all processes with the same Redis share. */
 function openRedis (app: FastifyInstance, url: string): Redis {
   const client = new Redis(url, { maxRetriesPerRequest: 1, lazyConnect: true })
-  app.addHook('onReady', () => soon(client.connect())) // if that fails, the store tells of it
+  app.addHook('onReady', () => soon(client.connect())) // if that fails, the store logs it
   app.addHook('onClose', () => client.disconnect())
   return client
 }
 
-/** For `npm run worker`. It fails at once while Redis is away, so that the sender comes again. */
+/** Opens the queue for `npm run worker`. Adding fails at once while Redis is unreachable, so the sender retries. */
 function openQueue (app: FastifyInstance, url: string): Queue {
   const queue = new Queue(QUEUE_NAME, { connection: { url, enableOfflineQueue: false } })
-  queue.on('error', () => {}) // which the store tells of
+  queue.on('error', () => {}) // the store logs the error
   const connected = soon(queue.waitUntilReady())
   app.addHook('onReady', () => connected)
   app.addHook('onClose', async () => {
-    await connected // one that is closed while it connects rejects what nobody handles
+    await connected // closing while it connects would cause an unhandled rejection
     await queue.close()
   })
   return queue
 }
 
-/** So that a server that listens can handle deliveries, and one whose Redis is away listens nevertheless. */
+/**
+ * Waits up to 1,000 ms for a connection. A server that listens can then handle deliveries, but a server whose Redis is
+ * unreachable still starts to listen.
+ */
 async function soon (connected: Promise<unknown>): Promise<void> {
   await Promise.race([connected.catch(() => {}), sleep(1000, undefined, { ref: false })])
 }
 
-/** The same service on a port of its own, to be asked from here: where this server listens is not known yet. */
+/** Starts the token service on a separate port for use by this server, whose own address is not known yet. */
 async function serveTokens (app: FastifyInstance, options: HumanDetectApiOptions): Promise<string> {
   const service = Fastify({ forceCloseConnections: true })
   service.register(humandetectApiPlugin, options)
   app.addHook('onClose', () => service.close())
   const address = await service.listen({ port: 0, host: '127.0.0.1' })
-  service.server.unref() // if nothing else runs, it has nobody to serve
+  service.server.unref() // must not keep the process alive on its own
   return address
 }
 
-/** Ends what is left `grace` ms after the server began to close, which half a request would hold up for ever. */
+/**
+ * Closes the remaining connections `grace` milliseconds after the server began to close. Default 20,000. Without it, an
+ * incomplete request could delay the shutdown forever.
+ */
 export function limitShutdown (app: FastifyInstance, grace = 20_000): void {
   app.addHook('preClose', async () => { setTimeout(() => app.server.closeAllConnections(), grace).unref() })
 }
 
-/** What there is to see in a browser, as lines for a terminal. */
+/** Lists the pages for a browser, as lines for a terminal. */
 function pages (address: string, isPrivate: boolean): string[] {
   const deliveries = `What comes in, and why it is refused: ${address}/deliveries`
   return [...isPrivate ? [deliveries] : [], `API pages: ${address}/docs`, `Metrics: ${address}/metrics`]
 }
 
-/** Listens until a signal ends it. What stands in the way is told in one line. */
+/** Runs the server until a signal ends it. If it cannot start, prints the reason in one line. */
 export async function main (env: Env, signals: Pick<NodeJS.Process, 'once'> = process): Promise<void> {
   let app: FastifyInstance | undefined
   try {

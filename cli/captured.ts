@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { UsageError } from './io.js'
 
-/** A request as somebody has caught it. */
+/** A captured request. */
 export interface Captured {
-  /** Names in lower case; what was there more than once is joined, as Node does it. */
+  /** Headers by lowercase name. Repeated headers are joined, as in Node. */
   readonly headers: Readonly<Record<string, string>>
-  /** Path and query, if the text had the line with them. */
+  /** Path and query, if the capture contains the request line. */
   readonly target: string | undefined
-  /** The body, if the text had it. */
+  /** The body, if the capture contains it. */
   readonly body: Buffer | undefined
 }
 
@@ -15,12 +15,15 @@ export interface Captured {
 const REQUEST_LINE = /^[A-Z]+ (\S+) HTTP\/\d(?:\.\d)?$/
 const FIELD = /^([!#$%&'*+.^`|~\w-]+):(.*)$/
 const AROUND = /^[ \t]+|(?<![ \t])[ \t]+$/g
-// Data in single quotes, which a shell passes on unchanged. With @ it would be the name of a file.
+// Data in single quotes, which a shell passes on unchanged. Data that begins with @ is a file name.
 const DATA = /\s(?:-d|--data(?:-raw|-binary|-ascii)?|--json)[ =]?\s{0,9}'(?!@)/
 const QUOTE_IN_QUOTES = "'\\''"
 const MAX_BYTES = 2 ** 24
 
-/** What `curl -v` prints: the head of the last request in lines with `> `, and the body if the command is there too. */
+/**
+ * Parses the output of `curl -v`: the head of the last request, in lines with `> `, and the body if the output includes
+ * the command.
+ */
 export function readCurl (text: string): Captured {
   const lines = text.split(/\r?\n/).filter((line) => line.startsWith('>')).map((line) => line.slice(2))
   const begin = lines.findLastIndex((line) => REQUEST_LINE.test(line))
@@ -29,7 +32,7 @@ export function readCurl (text: string): Captured {
   return { ...readHead(lines.slice(begin), '--curl'), body: data === undefined ? undefined : Buffer.from(data) }
 }
 
-/** The body in a command, up to the quote that ends it. */
+/** Returns the body in a curl command, up to its closing quote. */
 function dataOf (text: string): string | undefined {
   const match = DATA.exec(text)
   if (match === null) return undefined
@@ -39,9 +42,9 @@ function dataOf (text: string): string | undefined {
   return end === -1 ? undefined : text.slice(begin, end).replaceAll(QUOTE_IN_QUOTES, "'")
 }
 
-/** Headers as lines, as a JSON object, or the whole of an HTTP message with its body. */
+/** Parses headers given as lines or as a JSON object, or a whole HTTP message with its body. */
 export function readMessage (bytes: Buffer): Captured {
-  const text = bytes.toString('latin1') // one character a byte
+  const text = bytes.toString('latin1') // one character per byte
   if (/^\s*\{/.test(text)) return { headers: fromJson(bytes.toString()), target: undefined, body: undefined }
   const [head] = text.split(/\r?\n\r?\n/, 1)
   const end = /^\r?\n\r?\n/.exec(text.slice(head!.length))?.[0].length ?? 0
@@ -74,7 +77,7 @@ function fromJson (text: string): Record<string, string> {
 
 const DESCRIPTORS: ReadonlyMap<string, number> = new Map([['-', 0]])
 
-/** A file, or the standard input for `-`. */
+/** Reads a file, or standard input for `-`. */
 export function readBytes (option: string, name: string): Buffer {
   let bytes
   try {

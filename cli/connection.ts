@@ -1,28 +1,28 @@
-import { Pool } from 'undici/index.js' // by its file, in whose place Bun puts nothing else
+import { Pool } from 'undici/index.js' // imported by file name, since Bun replaces the bare name
 import type { Delivery } from './senders.js'
 import { roundTo3 } from './tally.js'
 
 const CONNECT_MS = 10_000
-const ANSWER_MS = 30_000 // three times what a handler has by default
+const ANSWER_MS = 30_000 // three times the default handlerTimeout
 const MAX_BYTES = 1_048_576
 
 export interface Reply {
   readonly status: number
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
   readonly body: string
-  /** From before the request until the end of the answer, in milliseconds. */
+  /** Time from before the request to the end of the response, in milliseconds. */
   readonly duration: number
 }
-/** What came back, or why nothing did, in words. */
+/** The response, or a description of why there is no response. */
 export type Outcome = Reply | { readonly failure: string }
 
 export interface Connection {
-  /** Undefined if the signal came first. */
+  /** Sends a delivery. Resolves to undefined if the signal is aborted first. */
   readonly send: (delivery: Delivery) => Promise<Outcome | undefined>
   readonly close: () => Promise<void>
 }
 
-/** Kept-alive connections, at most so many. Follows no redirect and trusts no certificate that Node does not. */
+/** Opens up to `connections` keep-alive connections. Follows no redirects; trusts only certificates that Node trusts. */
 export function connect (url: URL, connections: number, signal: AbortSignal): Connection {
   const pool = new Pool(url.origin, {
     connections,
@@ -59,10 +59,10 @@ const CAUSES = new Map([
   ['UND_ERR_RES_EXCEEDED_MAX_SIZE', 'the answer is longer than 1 MiB'],
   ['ERR_SSL_WRONG_VERSION_NUMBER', 'it does not speak TLS']
 ])
-// As OpenSSL and Node name what is wrong with a certificate.
+// Certificate error codes of OpenSSL and Node.
 const CERTIFICATE = /CERT|SELF_SIGNED|UNABLE_TO|INVALID_CA/
 
-/** In one line, with the code that search engines know. */
+/** Describes a failure in one line, with its error code, which can be searched for. */
 export function describeFailure ({ code, message }: { code?: unknown, message: string }): string {
   if (typeof code !== 'string') return message.split('\n')[0]!
   const cause = CERTIFICATE.test(code)

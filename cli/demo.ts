@@ -1,4 +1,4 @@
-// Known to everyone, so good for trying things out on one's own machine and for nothing else.
+// Publicly known secrets, only for trying things out on one's own machine.
 export const DEMO = {
   ALTDENTIFIER_SECRET: 'demo-altdentifier-secret',
   AGHANIM_SECRET: 'demo-aghanim-secret-of-32-bytes!',
@@ -7,5 +7,5 @@ export const DEMO = {
   HUMANDETECT_API_KEY: 'demo-humandetect-key'
 }
 
-/** Of `HUMANDETECT_TOKEN_SECRET`, for a server that gives a token to anybody who asks. */
+/** Demo value of `HUMANDETECT_TOKEN_SECRET`, for a server that issues tokens to anybody. */
 export const DEMO_TOKEN_SECRET = 'demo-humandetect-token-secret'

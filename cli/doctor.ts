@@ -48,7 +48,7 @@ const OPTIONS = {
 } as const
 type Values = { readonly [Name in keyof typeof OPTIONS]?: string | boolean | undefined }
 
-/** What a captured request is held against. */
+/** The receiver's configuration, with which a captured request is compared. */
 interface Ours { readonly secret: string, readonly apiKey: string | undefined, readonly endpoint: string | undefined }
 interface Patient { readonly scheme: Scheme, readonly verify: (input: VerifyInput, ours: Ours) => VerifyResult }
 
@@ -68,13 +68,13 @@ type Name = keyof typeof PATIENTS
 interface Findings {
   readonly valid: boolean
   readonly reason?: string
-  /** What would explain it. */
+  /** The mistake that would explain an invalid signature. */
   readonly diagnosis?: string
-  /** What else is odd, though it decides nothing here. */
+  /** Other irregularities, which do not affect the result. */
   readonly notes: readonly string[]
 }
 
-/** Tells why a captured request is not authentic. */
+/** Explains why a captured request is not authentic. */
 export const doctor: Command = async (argv, { stdout, env }) => {
   const { values, positionals: [name, ...others] } = readArguments(argv, OPTIONS)
   if (values.help) {
@@ -138,7 +138,7 @@ function examine (
 ): Findings {
   const time = parseUnixSeconds(headers[scheme.timestamp ?? ''] ?? '')
   const notes = [...lengthNotes(headers, body), ...(time === undefined ? [] : ageNotes(time))]
-  const now = () => time! * 1000 // when it was sent, as it was caught some time ago; without a time nobody asks
+  const now = () => time! * 1000 // the time of sending, since the capture may be old; not called without one
   const result = judge(() => verify({ headers, body, now }, ours), from)
   if (result.ok) return { valid: true, notes }
 
@@ -157,7 +157,7 @@ function examine (
   return { valid: false, reason: result.reason, diagnosis: diagnosis ?? NO_KNOWN_MISTAKE, notes }
 }
 
-/** What is wrong with a secret is said as the verifying functions say it, which never show it. */
+/** Verifies, and turns the error of an invalid secret into a `UsageError`. Its message never contains the secret. */
 function judge (verify: () => VerifyResult, from: string): VerifyResult {
   try {
     return verify()

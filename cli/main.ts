@@ -45,7 +45,7 @@ export async function main ([name, ...rest]: readonly string[], io: Io): Promise
   }
 }
 
-/** Ends early, with a summary, on Ctrl-C, and silently where nobody reads any more. */
+/** Runs the command line. Ends early with a summary on Ctrl-C, and silently if the reader has closed the output. */
 export async function start (
   process: Pick<NodeJS.Process, 'argv' | 'stdout' | 'stderr' | 'env' | 'once'>
 ): Promise<number> {
@@ -58,7 +58,7 @@ export async function start (
   })
   for (const stream of [stdout, stderr]) stream.on('error', () => stop.abort())
   const status = await main(argv.slice(2), { stdout, stderr, env, signal: stop.signal })
-  return interrupted ? 130 : status // 128 and the number of the signal, as shells have it
+  return interrupted ? 130 : status // 128 plus the signal number, as in shells
 }
 
 const program = process.argv[1]

@@ -27,7 +27,7 @@ const OPTIONS = {
 } as const
 const OWN = ['api-key', 'endpoint', 'identifier'] as const satisfies readonly SenderOption[]
 
-/** What is to be sent, how often, and how that is told. */
+/** Instructions for `send`: what to send, how often, and how to report it. */
 export interface Order {
   readonly provider: Provider
   readonly event: string
@@ -35,16 +35,16 @@ export interface Order {
   readonly sample: Sample
   readonly url: URL
   readonly times: number
-  /** A second; undefined for as many as there can be. */
+  /** Maximum number of deliveries per second; undefined for no limit. */
   readonly rate: number | undefined
   readonly json: boolean
-  /** Where the secret is from, in words. */
+  /** Description of the source of the secret. */
   readonly secretFrom: string
-  /** Each a new one, signed now. */
+  /** Creates a new delivery, signed now. */
   readonly make: () => Delivery
 }
 
-/** What the command line asks for; undefined if that is help. Throws a `UsageError`. */
+/** Parses the command line. Returns undefined for `--help`. Throws a `UsageError` if it is invalid. */
 export function readOrder (argv: readonly string[], env: Env): Order | undefined {
   const { values, positionals: [name, ...others] } = readArguments(argv, OPTIONS)
   if (values.help) return undefined
@@ -82,7 +82,7 @@ interface Wish extends Pick<Order, 'provider' | 'event' | 'variant' | 'url'> {
   readonly env: Env
 }
 
-/** Makes one to see whether one can be made. */
+/** Prepares the creation of deliveries. Creates one at once, so that invalid options throw a `UsageError` here. */
 function prepare ({ provider, event, variant, url, values, env }: Wish): Pick<Order, 'make' | 'secretFrom'> {
   const { secretName, demoSecret, options, make: assemble } = SENDERS[provider]
   const { alter = (signed) => signed, shift = 0, otherSecret, otherEndpoint } = changeOf(variant)
@@ -118,7 +118,7 @@ function prepare ({ provider, event, variant, url, values, env }: Wish): Pick<Or
   try {
     make()
   } catch (error) {
-    // As the signing functions say it, by the name it has here. They never show a value.
+    // The message of the signing function, with the option's name on the command line. It never contains a value.
     throw new UsageError((error as Error).message.replace(/^.*?option "(\w+)"/, (_all, option) =>
       option === 'secret' ? `the secret (${secretFrom})` : `--${option}`))
   }
@@ -132,7 +132,7 @@ function readUrl (text: string): URL {
   return url
 }
 
-/** `@` and the name of a file, or the text itself. */
+/** Reads the body: from a file if given as `@` and a file name, otherwise from the string itself. */
 function readBody (given: string): Buffer {
   const bytes = given.startsWith('@') ? readFile(given.slice(1)) : Buffer.from(given)
   if (bytes.length === 0) throw new UsageError('--body must not be empty')
@@ -147,7 +147,7 @@ function readFile (name: string): Buffer {
   }
 }
 
-/** Whom a token is to be about: as said, or as a body of one's own says. */
+/** Returns the identifier for a token: from the option, from a given body, or the default. */
 function readIdentifier (given: string | undefined, body: Buffer | undefined): string {
   if (body === undefined) return given ?? IDENTIFIER
   const payload = parseJsonObject(body) as { identifier?: unknown } | undefined

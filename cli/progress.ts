@@ -4,7 +4,7 @@ const WIDTH = 30
 const REDRAW_MS = 100
 const ERASE = '\r\u001b[K'
 
-/** A bar on a terminal, and nothing anywhere else. */
+/** Creates a progress bar on a terminal. Writes nothing to other outputs. */
 export function createProgress (output: Output, env: Env, total: number) {
   const visible = output.isTTY === true && env['TERM'] !== 'dumb'
   let drawn = -Infinity

@@ -1,16 +1,16 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** How many deliveries are under way at the same time, at most. */
+/** Maximum number of concurrent deliveries. */
 export const AT_A_TIME = 8
 
 interface Pace {
   readonly times: number
-  /** How many may begin in a second; undefined for as many as there can be. */
+  /** Maximum number of deliveries that begin per second; undefined for no limit. */
   readonly rate: number | undefined
   readonly signal: AbortSignal
 }
 
-/** Does its work so many times, some of them at the same time, until the signal comes. */
+/** Runs `work` the given number of times, partly concurrently, until the signal is aborted. */
 export async function repeat ({ times, rate, signal }: Pace, work: (number: number) => Promise<void>): Promise<void> {
   const start = performance.now()
   let begun = 0

@@ -7,13 +7,13 @@ import { replyText, requestText, summaryText, verdictText } from './text.js'
 import { changeOf } from './variants.js'
 import { WORDS, type Result } from './verdict.js'
 
-/** Tells of deliveries as they are answered, and in the end of all. */
+/** Reports each delivery when its outcome is known, and a summary at the end. */
 export interface Report {
   readonly sent: (result: Result) => void
   readonly end: (summary: Summary) => void
 }
 
-/** One JSON object a line. */
+/** Creates a report with one JSON object per line. */
 export function jsonReport ({ provider, event, variant, url }: Order, { stdout }: Io): Report {
   const print = (line: object): void => { stdout.write(`${jsonLine(line)}\n`) }
   return {
@@ -26,7 +26,7 @@ export function jsonReport ({ provider, event, variant, url }: Order, { stdout }
   }
 }
 
-/** Each request and its answer in full. */
+/** Creates a report with each request and its response in full. */
 export function fullReport (order: Order, { stdout, stderr, env }: Io): Report {
   const paint = paintFor(stdout, env)
   return {
@@ -41,7 +41,7 @@ export function fullReport (order: Order, { stdout, stderr, env }: Io): Report {
   }
 }
 
-/** A bar, the first answer that was not expected, every new failure, and a summary. */
+/** Creates a report with a progress bar, the first unexpected response, every new failure, and a summary. */
 export function shortReport (order: Order, { stdout, stderr, env }: Io): Report {
   const { provider, event, variant, url, times } = order
   const paint = paintFor(stdout, env)

@@ -4,13 +4,16 @@ import { IdentityValidationExamples } from '../schemas/identity-validation.js'
 
 /** An event as a provider sends it. */
 export interface Sample {
-  /** What it says. */
+  /** Description of the event. */
   readonly about: string
-  /** The payload: another one for another `id` (1 to 20 digits). `seconds`: when it happens, in Unix seconds. */
+  /**
+   * Creates the payload, which is different for each `id` (1 to 20 digits). `seconds` is the time of the event in Unix
+   * seconds.
+   */
   readonly payload: (id: string, seconds: number) => object
-  /** Refused even if nothing is wrong with it. */
+  /** Set if the receiver refuses even a valid delivery of this event. */
   readonly refused?: true
-  /** What the same delivery gets when it comes again. */
+  /** Expected result of sending the same delivery a second time. */
   readonly again: 'accepted' | 'replayed' | 'refused'
 }
 
@@ -20,7 +23,7 @@ const { sessions, requiredFiles } = IdentityValidationExamples
 
 function altdentifier (about: string, example: AltDentifierEvent): Sample {
   const payload = (id: string) => ({ ...example, member: { ...AltDentifierExamples.passed.member, id } })
-  return { about, payload, again: 'accepted' } // unless the receiver has set `dedupe`, nothing tells a copy
+  return { about, payload, again: 'accepted' } // a copy cannot be recognised, unless the receiver has set `dedupe`
 }
 
 function aghanim (about: string, example: AghanimEvent, again: Sample['again']): Sample {
@@ -29,10 +32,10 @@ function aghanim (about: string, example: AghanimEvent, again: Sample['again']):
   return { about, payload, again }
 }
 
-/** Whom HumanDetect's tokens are about. */
+/** Default identifier in HumanDetect's tokens. */
 export const IDENTIFIER = 'ada@example.com'
 
-/** By provider and name; the first of each provider is what is sent if nothing else is asked for. */
+/** Samples by provider and event name. The first event of a provider is its default. */
 export const SAMPLES = {
   altdentifier: {
     passed: altdentifier('OP 1: a member passed verification', AltDentifierExamples.passed),

@@ -6,19 +6,21 @@ import { DEMO, DEMO_TOKEN_SECRET } from './demo.js'
 import type { Provider } from './samples.js'
 import { VARIANTS, type Variant } from './variants.js'
 
-/** What goes into a delivery. */
+/** The values from which a delivery is made. */
 export interface Ingredients {
   readonly body: Buffer
   readonly secret: string
-  /** When it is signed, in Unix seconds. */
+  /** Time of signing in Unix seconds. */
   readonly timestamp: number
-  /** What becomes of what is signed, afterwards. */
+  /** Changes the signed data after signing. */
   readonly alter: (signed: Buffer) => Buffer
-  /** The public path and query, and the owner of the secret, for senders with these options. */
+  /** The public path and query, for senders with this option. */
   readonly endpoint: string
+  /** The api-key that owns the secret, for senders with this option. */
   readonly apiKey: string
-  /** The subject of a token, and if it shows a human. */
+  /** The subject of a token. */
   readonly identifier: string
+  /** True for the token of a human, false for a bot. */
   readonly human: boolean
 }
 
@@ -28,19 +30,20 @@ export interface Delivery {
   readonly body: Buffer
 }
 
-/** An option of the command line that not every provider has. */
+/** A command line option that only some providers support. */
 export type SenderOption = 'api-key' | 'endpoint' | 'identifier'
 
-/** One provider, as seen by its receivers. */
+/** A simulated provider. */
 export interface Sender {
-  /** The environment variable of its secret, and what the example server takes for it. */
+  /** The environment variable of its secret. */
   readonly secretName: string
+  /** The secret that the example server uses by default. */
   readonly demoSecret: string
-  /** The options of the command line that mean something to it. */
+  /** The command line options that it supports, of those that only some providers support. */
   readonly options: readonly SenderOption[]
-  /** Where the example server receives an event. */
+  /** Returns the path on which the example server receives an event. */
   readonly path: (event: string) => string
-  /** The variants it cannot have, and why. */
+  /** The variants that it does not support, each with the reason. */
   readonly without: Readonly<Partial<Record<Variant, string>>>
   readonly make: (ingredients: Ingredients) => Delivery
 }
@@ -88,7 +91,7 @@ export const SENDERS: Readonly<Record<Provider, Sender>> = {
   }
 }
 
-/** The variants a provider has. */
+/** Returns the variants that a provider supports. */
 export function variantsOf (provider: Provider): Variant[] {
   const { without } = SENDERS[provider]
   return (Object.keys(VARIANTS) as Variant[]).filter((variant) => without[variant] === undefined)

@@ -1,21 +1,21 @@
 import type { Result } from './verdict.js'
 
-/** What came of many deliveries. Times in milliseconds; undefined where nothing was answered. */
+/** Summary of many deliveries. `latency` is in milliseconds, and undefined if there was no response. */
 export interface Summary {
   readonly sent: number
   readonly expected: number
   readonly unexpected: number
-  /** How many were answered with each status; under `none` those that were not answered. */
+  /** Number of responses by status; `none` counts deliveries without a response. */
   readonly answers: Readonly<Record<string, number>>
   readonly seconds: number
   readonly perSecond: number
   readonly latency?: Readonly<Record<'p50' | 'p95' | 'p99' | 'max', number>>
 }
 
-/** A time or rate, as exact as it can be told. */
+/** Rounds a time or rate to three decimals. */
 export const roundTo3 = (value: number): number => Math.round(value * 1000) / 1000
 
-/** Counts from now on. */
+/** Creates a tally of outcomes. Its time starts now. */
 export function createTally () {
   const start = performance.now()
   const durations: number[] = []
@@ -34,7 +34,7 @@ export function createTally () {
   function summary (): Summary {
     const seconds = (performance.now() - start) / 1000
     const sorted = durations.sort((one, other) => one - other)
-    // Nearest rank: one that was measured, with so many in a hundred not above it.
+    // Nearest rank: the smallest measured value that at least p percent of all values do not exceed.
     const percentile = (p: number): number => sorted[Math.ceil(sorted.length * p / 100) - 1]!
     const latency = { p50: percentile(50), p95: percentile(95), p99: percentile(99), max: percentile(100) }
     return {

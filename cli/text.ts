@@ -6,7 +6,7 @@ import type { Order } from './order.js'
 import type { Summary } from './tally.js'
 import { WORDS, type Result } from './verdict.js'
 
-/** What a sender or its user goes by; the rest of an answer's headers is the same for all. */
+/** Response headers that matter to a sender or its user. All others are omitted. */
 const TOLD_HEADERS = ['content-type', 'retry-after', 'idempotency-replayed', 'location', 'www-authenticate']
 const MAX_CHARACTERS = 4000
 
@@ -21,14 +21,14 @@ function message (paint: Paint, first: string, headers: [string, string][], body
   return [...lines, ...(body === '' ? [] : ['', indent(body)])].join('\n')
 }
 
-/** A request as it is sent. */
+/** Formats a request as it was sent. */
 export function requestText (paint: Paint, { url }: Order, { delivery: { headers, body } }: Result): string {
   return message(paint, paint('bold', `POST ${url}`), Object.entries(headers), body.toString())
 }
 
 const duration = (milliseconds: number): string => `${milliseconds.toFixed(1)} ms`
 
-/** An answer, or why there is none. */
+/** Formats a response. */
 export function replyText (paint: Paint, { status, headers, body, duration: time }: Reply): string {
   const told = TOLD_HEADERS.flatMap((name): [string, string][] =>
     headers[name] === undefined ? [] : [[name, String(headers[name])]])
@@ -37,7 +37,7 @@ export function replyText (paint: Paint, { status, headers, body, duration: time
   return message(paint, first, told, body)
 }
 
-/** Whether it was what should have come, and where to look if it was not. */
+/** Formats the verdict on a response, with a hint if it was not the expected one. */
 export function verdictText (paint: Paint, order: Order, { expected, expectation, attempt, outcome }: Result): string {
   const { provider, event, variant, secretFrom } = order
   const what = `${provider} ${event}, ${variant}${attempt === 2 ? ', the second time' : ''}`
@@ -47,7 +47,7 @@ export function verdictText (paint: Paint, order: Order, { expected, expectation
   return refused ? `${first}\nThe receiver's log has the reason. Signed with ${secretFrom}.` : first
 }
 
-/** What came of many. */
+/** Formats the summary of many deliveries. */
 export function summaryText (paint: Paint, { latency, ...summary }: Summary): string {
   const { sent, expected, unexpected, seconds, perSecond } = summary
   const answers = Object.entries(summary.answers).map(([status, count]) => `${count} x ${status === 'none' ? 'no answer' : status}`).join(', ')

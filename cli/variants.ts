@@ -1,12 +1,12 @@
-// Further than any tolerance a receiver can be set to, which is seven days.
+// Longer than the maximum tolerance of a receiver, which is seven days.
 const EIGHT_DAYS = 8 * 86_400 // seconds
 
-/** How a delivery is made that is not what it should be. */
+/** A change that turns a valid delivery into a variant. */
 interface Change {
   readonly about: string
-  /** What becomes of what is signed, once it is signed. */
+  /** Changes the signed data after signing. */
   readonly alter?: (signed: Buffer) => Buffer
-  /** By how much the signed time is off, in seconds. */
+  /** Offset of the signed time from now, in seconds. */
   readonly shift?: number
   readonly otherSecret?: true
   readonly otherEndpoint?: true

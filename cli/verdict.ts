@@ -3,7 +3,7 @@ import type { Order } from './order.js'
 import type { Delivery } from './senders.js'
 import { changeOf } from './variants.js'
 
-/** What a delivery should be answered with. */
+/** The expected response to a delivery. */
 export type Expectation = 'accepted' | 'replayed' | 'refused'
 
 export const WORDS: Readonly<Record<Expectation, string>> = {
@@ -12,11 +12,11 @@ export const WORDS: Readonly<Record<Expectation, string>> = {
   refused: '403'
 }
 
-/** One delivery that was sent, and what came of it. */
+/** A delivery that was sent, with its outcome. */
 export interface Result {
-  /** Counted from 1. */
+  /** Number of the delivery, counted from 1. */
   readonly number: number
-  /** 2 for the second time that a duplicate is sent. */
+  /** Number of the attempt: 2 for the second request of a duplicate. */
   readonly attempt: 1 | 2
   readonly delivery: Delivery
   readonly outcome: Outcome

@@ -3,11 +3,14 @@ import type {
 } from '../plugins/index.js'
 import type { KnownDelivery } from '../plugins/queue.js'
 
-// What the example tells of a delivery, in a line, be it in the server or in the worker.
+// One-line descriptions of deliveries, for the logs of the example server and of the worker.
 
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
 
-/** A name is whatever its owner likes: on a terminal it must neither begin a line of its own nor be a command. */
+/**
+ * Formats one line. Replaces control and format characters: names are chosen by their owners, so on a terminal they
+ * must not start a new line or contain control sequences.
+ */
 function line (texts: TemplateStringsArray, ...values: unknown[]): string {
   return String.raw({ raw: texts }, ...values.map((value) => String(value).replace(UNSEEN, '\uFFFD')))
 }

@@ -4,10 +4,10 @@ import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastif
 import { createWorker } from '../plugins/queue.js'
 import { tellDelivery } from './messages.js'
 
-/** The queue of the example server. */
+/** Name of the example server's queue. */
 export const QUEUE_NAME = 'verification'
 
-/** Works on what the example server, with `QUEUE=1`, has put into the queue: it tells of it. */
+/** Builds a worker that logs the deliveries that the example server puts into the queue with `QUEUE=1`. */
 export async function build (redisUrl: string, options: FastifyServerOptions = {}): Promise<FastifyInstance> {
   const app = Fastify(options)
   createWorker(QUEUE_NAME, async (delivery) => {
@@ -17,7 +17,7 @@ export async function build (redisUrl: string, options: FastifyServerOptions = {
   return app
 }
 
-/** Works until a signal ends it. */
+/** Runs the worker until a signal ends it. */
 export async function main (
   env: Readonly<Record<string, string | undefined>>, signals: Pick<NodeJS.Process, 'once'> = process
 ): Promise<void> {

@@ -1,6 +1,6 @@
 /* global document, EventSource, fetch */
 
-// What comes from deliveries is only ever set as text.
+// Data from deliveries is only ever inserted as text, never as HTML.
 
 const MOST = 200
 const RETRY = 1000 // milliseconds
@@ -11,7 +11,7 @@ const list = byId('deliveries')
 const template = byId('delivery')
 const time = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium', hourCycle: 'h23' })
 
-/** One of several to choose from, as radio buttons: Tab leads there, the arrow keys through it. */
+/** Adds a radio button to a group. Tab moves to the group, and the arrow keys move within it. */
 function addChoice (parent, name, value, checked) {
   const label = document.createElement('label')
   const input = document.createElement('input')
@@ -32,7 +32,7 @@ const kinds = byId('kinds')
 let samples = []
 
 function showSamples (given) {
-  if (JSON.stringify(given) === JSON.stringify(samples)) return // so that what has the focus keeps it
+  if (JSON.stringify(given) === JSON.stringify(samples)) return // so that the focused element keeps the focus
   samples = given
   for (const label of providers.querySelectorAll('label')) label.remove()
   const names = new Set(samples.map(({ provider }) => provider))
@@ -113,7 +113,7 @@ function addFact (facts, name, value, isCode = true) {
   facts.append(term, definition)
 }
 
-/** Parts of a text in `backticks` are names of options and the like. */
+/** Sets the explanation, with parts in `backticks`, such as option names, as code. */
 function setExplanation (element, text) {
   text.split('`').forEach((part, index) => {
     const piece = document.createElement(index % 2 === 1 ? 'code' : 'span')
@@ -168,7 +168,7 @@ function connect () {
     show(deliveries)
   })
   source.addEventListener('delivery', ({ data }) => show([JSON.parse(data)]))
-  source.addEventListener('error', () => { // which of its kinds makes no difference: a new one begins anew
+  source.addEventListener('error', () => { // any kind of error: a new connection starts from scratch
     source.close()
     setConnection('The server is away. Trying again …', false)
     setTimeout(connect, RETRY)

@@ -1,6 +1,6 @@
 import type { Reason } from '../../plugins/lib/telemetry.js'
 
-/** What each reason means, and what to do about it, for one who has read nothing yet. */
+/** Explanations of the reasons, with advice, for readers who do not know the documentation yet. */
 export const REASONS: Readonly<Record<Reason, string>> = {
   handled: 'It is authentic and new, and the handler took it.',
   acknowledged: 'It is authentic, but its OP code is not known here. The sender is told that all is well; no handler runs.',
@@ -47,7 +47,7 @@ export const REASONS: Readonly<Record<Reason, string>> = {
   internal_error: 'Something failed that should not fail. The log has the type of the error and where it comes from.'
 }
 
-/** The sentence for a reason; none for one that is not known. */
+/** Returns the explanation of a reason, or an empty string for an unknown reason. */
 export function explain (reason: string): string {
   return Object.hasOwn(REASONS, reason) ? REASONS[reason as Reason] : ''
 }

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 
-/** What may be shown of a request: names that are known, and of values their form. */
+/** The parts of a request that may be shown: known names, and the form of values. */
 export interface RedactedRequest {
   readonly method: string
   readonly path: string
@@ -8,7 +8,7 @@ export interface RedactedRequest {
   body: string
 }
 
-/** The headers that tell something about authentication, and what is shown as it is: only what nobody need hide. */
+/** Headers that are relevant to authentication, each with a pattern of values that are not secret and may be shown. */
 const HEADERS = new Map<string, RegExp | undefined>([
   ['content-type', /^application\/json(?:; ?charset=utf-8)?$/i],
   ['content-length', /^\d{1,9}$/],
@@ -33,13 +33,16 @@ const FORMS: readonly [form: string, pattern: RegExp][] = [
   ['hmac-sha256 and base64', /^hmac-sha256 [\w+/-]{16,}=*$/]
 ]
 
-/** Enough of a secret to see that it is hex where base64 is due. */
+/** Describes the form of a hidden value, which is enough to see, for example, hex where base64 is expected. */
 function formOf (value: string): string {
   const [form] = FORMS.find(([, pattern]) => pattern.test(value)) ?? ['text']
   return `hidden: ${value.length} characters, ${form}`
 }
 
-/** In the order, and as often, as they came; of others it is told how many there are. `path` may be shown, too. */
+/**
+ * Redacts headers, and keeps their order and repetitions. Other headers are only counted. A value equal to `path` is
+ * shown too.
+ */
 export function redactHeaders (rawHeaders: readonly string[], path: string): RedactedRequest['headers'] {
   const headers: [string, string][] = []
   let others = 0
@@ -52,7 +55,7 @@ export function redactHeaders (rawHeaders: readonly string[], path: string): Red
   return [...headers, ['others', String(others)]]
 }
 
-/** Every name that a schema has for a property. Others are not shown: anybody can send one. */
+/** Collects all property names in a schema. Other names are not shown, since anybody can send them. */
 export function propertyNames (schema: unknown, names = new Set<string>()): Set<string> {
   if (typeof schema !== 'object' || schema === null) return names
   for (const [key, value] of Object.entries(schema)) {
@@ -64,7 +67,7 @@ export function propertyNames (schema: unknown, names = new Set<string>()): Set<
 
 const DEEPEST = 4
 
-/** A JSON value in outline: names that are known, and the types of values. */
+/** Outlines a JSON value: known names, and the types of their values. */
 function outline (value: unknown, names: ReadonlySet<string>, depth = 0): string {
   if (value === null) return 'null'
   if (typeof value !== 'object') return typeof value === 'string' ? 'text' : typeof value
@@ -77,7 +80,7 @@ function outline (value: unknown, names: ReadonlySet<string>, depth = 0): string
   return `{ ${parts.join(', ')} }`
 }
 
-/** A body in outline, be it bytes or parsed. */
+/** Outlines a body, which may be bytes or already parsed. */
 export function redactBody (body: unknown, names: ReadonlySet<string>): string {
   if (body === undefined) return 'none'
   if (!Buffer.isBuffer(body)) return outline(body, names)

@@ -6,18 +6,18 @@ import { samplesOf, type Provider } from '../../cli/samples.js'
 import { SENDERS, variantsOf } from '../../cli/senders.js'
 import { changeOf } from '../../cli/variants.js'
 
-/** A delivery to try the server with. */
+/** A test delivery for the server. */
 export interface Sample {
   readonly provider: string
-  /** `valid`, `tampered`, ... */
+  /** Kind of sample: `valid`, `tampered`, ... */
   readonly kind: string
-  /** Its requests, signed now, in the order in which they are to be sent. */
+  /** Creates its requests, signed now, in the order of sending. */
   readonly requests: () => InjectOptions[]
 }
 
 type Kind = readonly [provider: Provider, kind: string, options: readonly string[], change?: Partial<InjectOptions>]
 
-/** What the variants of `send` do not show. */
+/** Samples beyond the variants of `send`. */
 const MORE: readonly Kind[] = [
   ['altdentifier', 'unsigned', [], { headers: { 'content-type': 'application/json' } }],
   ['altdentifier', 'unknown OP', ['--body', '{"OP":99}']],
@@ -29,20 +29,20 @@ const MORE: readonly Kind[] = [
   ['humandetect', 'bot', ['--event', 'bot']]
 ]
 
-/** The event whose copy the plugin can tell from the first, if the provider has one. */
+/** Returns the options for an event whose copies the plugin recognises, if the provider has such an event. */
 function repeatable (provider: Provider): string[] {
   const event = Object.entries(samplesOf(provider)).find(([, { again }]) => again === 'replayed')?.[0]
   return event === undefined ? [] : ['--event', event]
 }
 
-/** What the command `send` would send to the example server. */
+/** Creates the request that the command `send` would send to the example server. */
 function order (env: Env, provider: Provider, options: readonly string[]): InjectOptions & { payload: Buffer } {
   const { url, make } = readOrder([provider, ...options], env)!
   const { headers, body } = make()
   return { method: 'POST', url: url.pathname, headers, payload: body }
 }
 
-/** One of each kind, for a server with the secrets of this environment. */
+/** Creates one sample of each kind, for a server with the secrets of this environment. */
 export function createSamples (env: Env): Sample[] {
   const providers = Object.keys(SENDERS) as Provider[]
   const webhooks = providers.flatMap((provider) => {
@@ -56,7 +56,7 @@ export function createSamples (env: Env): Sample[] {
     return [...variants, ...more]
   })
 
-  // Of the service that stands behind it: the same tokens, with the key of a backend.
+  // Requests to the token service itself: the same tokens, with the API key of a backend.
   const ask = (kind: string, variant: string, key = env['HUMANDETECT_API_KEY'] || DEMO.HUMANDETECT_API_KEY): Sample => ({
     provider: 'humandetect-api',
     kind,

@@ -12,14 +12,14 @@ import { propertyNames, redactBody, redactHead, type RedactedRequest } from './r
 import type { Sample } from './samples.js'
 
 export interface DeliveriesPageOptions {
-  /** What the page has buttons for. */
+  /** Samples that the page can send. Each one has a button. */
   readonly samples: readonly Sample[]
 }
 
 const CHANNEL = 'fastify-verification:delivery'
 const MAX_DELIVERIES = 200
 const MAX_STREAMS = 20
-/** How much may wait for a reader that is slow, in bytes: more, and it has to connect again. */
+/** Maximum number of bytes buffered for a slow reader. A reader that exceeds it is disconnected and must reconnect. */
 const MAX_WAITING = 1_000_000
 
 const FILES: readonly [path: string, file: string, type: string][] = [
@@ -33,12 +33,12 @@ const SECURITY_HEADERS = {
   'x-content-type-options': 'nosniff',
   'cache-control': 'no-store'
 }
-/** No other name leads here but one that somebody else has pointed at this machine. */
+/** Hosts of this machine. Any other host name was pointed at this machine by somebody else. */
 const OWN_HOST = /^(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?$/i
 
 const SampleSchema = Type.Object({ provider: Type.String(), kind: Type.String() })
 
-/** Refuses what another site makes a browser send here, by a name of its own or by a request across origins. */
+/** Rejects requests that another site makes a browser send here, through its own host name or across origins. */
 function checkOrigin ({ method, headers }: FastifyRequest): void {
   const { host = '', origin } = headers
   const isOwn = OWN_HOST.test(host) && (origin === undefined ? method === 'GET' : origin === `http://${host}`)
@@ -46,8 +46,9 @@ function checkOrigin ({ method, headers }: FastifyRequest): void {
 }
 
 /**
- * `GET /deliveries`: the last 200 deliveries of this server, live. Nothing secret is held for it. For development only:
- * who can reach it sees what comes in and can send samples. Register it before what it is to show.
+ * Serves `GET /deliveries`, a live page with the last 200 deliveries of this server. It keeps no secrets. For
+ * development only: anybody who can reach the page sees the deliveries and can send samples. Register it before the
+ * plugins whose deliveries it should show.
  */
 async function servePage (app: FastifyInstance, { samples }: DeliveriesPageOptions): Promise<void> {
   const shown: object[] = []
@@ -61,7 +62,7 @@ async function servePage (app: FastifyInstance, { samples }: DeliveriesPageOptio
   const onDelivery = (message: unknown): void => {
     const { keyId, requestId, ...report } = message as DeliveryReport
     const request = requests.take(requestId)
-    if (request === undefined) return // of another server in this process
+    if (request === undefined) return // from another server in this process
     const delivery = { ...report, at: Date.now(), explanation: explain(report.reason), request }
     shown.push(delivery)
     if (shown.length > MAX_DELIVERIES) shown.shift()
@@ -108,8 +109,8 @@ async function servePage (app: FastifyInstance, { samples }: DeliveriesPageOptio
 }
 
 /**
- * The redacted requests that may yet be reported. Ids are given that no other server has, since everything in this
- * process is reported on one channel.
+ * Remembers the redacted requests whose deliveries are not reported yet. Sets request ids that are unique among all
+ * servers in this process, since they all report on one channel.
  */
 function rememberRequests (app: FastifyInstance) {
   const server = randomBytes(4).toString('hex')
