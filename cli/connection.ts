@@ -22,7 +22,7 @@ export interface Connection {
   readonly close: () => Promise<void>
 }
 
-/** Opens up to `connections` keep-alive connections. Follows no redirects; trusts only certificates that Node trusts. */
+/** Opens up to `connections` keep-alive connections. Follows no redirects. Trusts the certificates that Node trusts. */
 export function connect (url: URL, connections: number, signal: AbortSignal): Connection {
   const pool = new Pool(url.origin, {
     connections,

@@ -38,11 +38,11 @@ import { compileOptionCheck, typesOf } from './lib/validation.js'
 interface CommonDefinition<Body extends TSchema, Reply extends TSchema | undefined> {
   /** The name in reports, metrics, logs and errors and, after a slash, the path: small letters, digits, hyphens. */
   name: string
-  /** One line for API pages that says what the deliveries are about. */
+  /** One-line description of the deliveries, for API documentation. */
   summary: string
-  /** The TypeBox schema of the events: objects or, where it says so, arrays. */
+  /** TypeBox schema of the events: objects or, if the schema allows them, arrays. */
   body: Body
-  /** The TypeBox schema of the result of `handleEvent`, sent with 200. Default: 204, whatever it returns. */
+  /** TypeBox schema of the return value of `handleEvent`, which becomes the body of a 200. Default: none, and 204. */
   reply?: Reply | undefined
   /**
    * Returns what makes two deliveries the same, from signed material: `id`, and the `content` that must not differ
@@ -75,16 +75,17 @@ export interface ProviderDefinition<
 export interface ReaderDefinition<
   Headers extends readonly string[], Body extends TSchema, Reply extends TSchema | undefined
 > extends CommonDefinition<Body, Reply> {
-  /** The headers that `read` needs, in small letters. A delivery that lacks one, or repeats it, is refused. */
+  /** Names of the headers that `read` needs, in lowercase. A delivery is rejected if one is missing or repeated. */
   headers: Headers
   /**
-   * Reads the strings of the headers, in that order. It verifies nothing, so it has to be strict: a string that is not
-   * written as the provider writes it gives undefined, in part or as a whole. An error it throws is answered 500.
+   * Parses the values of `headers`, given in that order. It verifies nothing, so it must be strict: for a value that is
+   * not in the provider's exact format, it must return `undefined`, for the whole result or for the field concerned. If
+   * it throws, the response is a 500.
    */
   read: (texts: Texts<Headers>) => Reading | undefined
-  /** The hash of the HMAC. */
+  /** Hash function of the HMAC. */
   algorithm: MacAlgorithm
-  /** The way the string of a secret stands for the bytes of the key; a function returns undefined for other strings. */
+  /** Encoding of the key in a secret string. A function must return `undefined` for a string that it cannot decode. */
   secretEncoding: SecretEncoding
 }
 

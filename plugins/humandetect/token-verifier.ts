@@ -23,7 +23,7 @@ export type Refusal = 'token_required' | 'not_human' | 'unavailable'
 export interface Refused {
   readonly refusal: Refusal
   readonly reason: Reason
-  /** For the log only. */
+  /** Details for the log only. */
   readonly details?: object
 }
 
