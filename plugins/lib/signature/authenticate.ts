@@ -8,65 +8,68 @@ import { reject, type Rejection, type Verified } from './rejection.js'
 import type { NamedKey } from './secrets.js'
 import { checkFreshness, type Freshness } from './timestamp.js'
 
-/** A MAC a sender presents, read strictly but not verified. */
+/** A MAC presented by a sender: parsed strictly, but not verified. */
 export interface ParsedSignature {
   readonly ok: true
-  /** Several where any of them may match. */
+  /** The presented MACs. If there are several, any one of them may match. */
   readonly macs: readonly Buffer[]
-  /** What the sender put before the body, one byte a character. */
+  /** The signed content that precedes the body, one byte per character. */
   readonly prefix: string
-  /** Signed text after the body, one byte a character. */
+  /** The signed content that follows the body, one byte per character. */
   readonly suffix?: string | undefined
-  /** Time of signing in Unix seconds, where that is in `prefix`. */
+  /** Time of signing in Unix seconds, if it is signed. */
   readonly timestamp?: number | undefined
-  /** Which secret the sender says it used. */
+  /** Id of the secret that the sender claims to have used. */
   readonly keyId?: string | undefined
-  /** The id of the delivery, where it is in `prefix`. */
+  /** Id of the delivery, if it is signed. */
   readonly id?: string | undefined
-  /** True where a delivery may carry the MACs of several secrets, all of which it then belongs to. */
+  /** True if a delivery may carry the MACs of several secrets. The delivery then belongs to all of these secrets. */
   readonly several?: boolean | undefined
 }
 
-/** A secret under which a delivery is known, and the MAC it makes of it. */
+/** The owner of a secret under which a delivery is known, and the MAC of the delivery made with that secret. */
 export interface Signer {
-  /** Identifies the owner of the secret in all processes; never text that is not signed. */
+  /** Identifier of the secret's owner, the same in all processes. Never a string that is unsigned. */
   readonly tenant: string
   readonly mac: Buffer
 }
 
-/** The api-key or `keyId` goes along once it is known to be one of ours. */
+/** The result of authentication. A rejection includes the api-key or `keyId` if there is a secret for it. */
 export type Authentication = Authenticated | Rejection & { readonly keyId?: string | undefined }
 
 export interface Authenticated {
   readonly ok: true
-  /** Where there are secrets, which of them matched. */
+  /** Index of the secret that matched, counted from 0. Undefined if there are no secrets. */
   readonly secretIndex?: number
   readonly keyId?: string | undefined
-  /** Undefined where nothing is signed, else at least one; several only where a delivery may carry several MACs. */
+  /**
+   * Signers of the delivery, at least one; several only if a delivery may carry several MACs. Undefined if nothing is
+   * signed.
+   */
   readonly signers?: readonly Signer[]
-  /** The id of the delivery, where it is in a header that is signed. */
+  /** Id of the delivery, if it is in a signed header. */
   readonly id?: string | undefined
 }
 
-/** The secret cannot be had at the moment, because of what a resolver threw. */
+/** The result if the secret is unavailable. `cause` is what the resolver threw. */
 export interface NoSecret {
   readonly ok: null
   readonly cause: unknown
 }
 
-/** The result of reading the headers alone: a rejection refuses the delivery whatever its body is. */
+/** The result of checking the headers alone. A rejection applies whatever the body is. */
 export type Presented = { readonly ok: true } | Rejection
 
-/** Throws, or rejects, where the clock throws. */
+/** Authenticates a delivery. Throws, or returns a promise that rejects, if the clock throws. */
 export interface Authenticate {
   (request: FastifyRequest, body: Buffer | undefined): Authentication | Promise<Authentication | NoSecret>
-  /** Reads the headers before the body arrives; the delivery keeps what they say. */
+  /** Checks the headers before the body arrives. The result is kept in the context of the delivery. */
   readonly readHeaders?: (request: FastifyRequest) => Presented
 }
 
 /**
- * Finds which of the keys made the MAC that a delivery presents, and checks its time after that: only who has a secret
- * can be late or early. All keys are tried.
+ * Finds the key that made a presented MAC, then checks the timestamp: only a sender that has a secret can be too late
+ * or too early. Tries every key.
  */
 export function matchKeys (
   { macs, prefix, suffix, timestamp }: ParsedSignature, keys: readonly MacKey[], body: Uint8Array, freshness: Freshness
@@ -86,11 +89,14 @@ interface Steps {
   readonly read: (request: FastifyRequest) => ParsedSignature | Rejection
   readonly keysFor: KeyLookup<[request: FastifyRequest, keyId: string | undefined]>
   readonly freshness: Freshness
-  /** A second proof by the same key, looked at once the first one holds. */
+  /** Checks a second proof made with the same key, once the first one is verified. */
   readonly confirm?: ((request: FastifyRequest, key: MacKey) => Rejection | undefined) | undefined
 }
 
-/** Headers first, then the keys, then one MAC a key: the same work whether or not there is a key for the sender. */
+/**
+ * Makes a function that parses the headers, then looks up the keys, then computes one MAC per key. The work is the same
+ * whether or not there is a key for the sender.
+ */
 export function createAuthenticate (
   { algorithm, read, keysFor, freshness, confirm }: Steps
 ): Authenticate {
@@ -128,8 +134,9 @@ export function createAuthenticate (
 }
 
 /**
- * Lists the secrets that a delivery is known by: the one that matched or, where it may carry several MACs, all of them
- * in the order of the list. A copy that lacks some of the MACs is then known by a secret that the others share.
+ * Lists the signers of a delivery: the owner of the secret that matched or, if a delivery may carry several MACs, the
+ * owners of all secrets in the order of the list. A copy that lacks some of the MACs then still shares a secret with
+ * the other copies.
  */
 function signersOf (
   { macs, prefix, suffix, several }: ParsedSignature, keys: readonly NamedKey[], matched: NamedKey, body: Uint8Array
@@ -139,7 +146,10 @@ function signersOf (
   return keys.map((key) => ({ tenant: key.tenant, mac: key.sign(prefix, message) }))
 }
 
-/** Node joins a repeated header into one text, which no pattern accepts: say so where that is what happened. */
+/**
+ * Changes the reason of a rejection to `duplicate_header` if the header was repeated. Node joins repeated headers into
+ * one string, which no pattern accepts.
+ */
 function preciseRejection (rejection: Rejection, { raw }: FastifyRequest): Rejection {
   const { header } = rejection
   if (header === undefined) return rejection

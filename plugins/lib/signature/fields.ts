@@ -1,10 +1,10 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { reject, type Rejection } from './rejection.js'
 
-/** One text a name. */
+/** A tuple with one string per header name. */
 export type Texts<Names extends readonly string[]> = { [Index in keyof Names]: string }
 
-/** The texts of the headers; a rejection if one is absent, empty or given as several values. */
+/** Returns the values of the headers, or a rejection if one is absent, empty or given as several values. */
 export function readHeaders<Names extends readonly string[]> (
   headers: IncomingHttpHeaders, ...names: Names
 ): Texts<Names> | Rejection {
@@ -19,7 +19,10 @@ export function readHeaders<Names extends readonly string[]> (
   return texts as Texts<Names>
 }
 
-/** Every value a header was sent with. Node joins or drops repeated ones everywhere but in `rawHeaders`. */
+/**
+ * Returns every value that a header was sent with. Node joins or drops repeated headers everywhere except in
+ * `rawHeaders`.
+ */
 export function rawHeaderValues (rawHeaders: readonly string[], name: string): string[] {
   return rawHeaders.filter((_, index) => index % 2 === 1 && rawHeaders[index - 1]!.toLowerCase() === name)
 }

@@ -5,25 +5,28 @@ export type MacAlgorithm = 'md5' | 'sha256'
 
 export const MAC_BYTES: Readonly<Record<MacAlgorithm, number>> = { md5: 16, sha256: 32 }
 
-/** A secret made ready for use. Printing it shows nothing. */
+/** A secret prepared for computing MACs. Printing it reveals nothing. */
 export interface MacKey {
   readonly algorithm: MacAlgorithm
   readonly key: KeyObject
-  /** The HMAC of `prefix`, as bytes of its characters, followed by `body`. */
+  /** Computes the HMAC of `prefix`, one byte per character, followed by `body`. */
   readonly sign: (prefix: string, body: Uint8Array) => Buffer
-  /** Whether one of `macs` is the whole HMAC of the message, all compared in constant time: a truncated one is not. */
+  /**
+   * Returns true if one of `macs` is the complete HMAC of the message; a truncated one does not match. Compares all of
+   * them in constant time.
+   */
   readonly verify: (macs: readonly Uint8Array[], prefix: string, body: Uint8Array) => boolean
 }
 
-const BLOCK = 64 // bytes, of MD5 and SHA-256 alike
-const LONGEST = 8192 // bytes of a message for which two hashes are cheaper than a stream
-/** Of this module alone: the next block and message are written over the last ones. */
+const BLOCK = 64 // block size in bytes, for both MD5 and SHA-256
+const LONGEST = 8192 // maximum length in bytes of a message for which two hashes are cheaper than a stream
+/** Buffer used only by this module. Each call overwrites the block and the message of the previous one. */
 const scratch = Buffer.alloc(BLOCK + LONGEST)
 
 /**
- * HMAC by its definition (RFC 2104, section 2), with both pads made once: two one-shot hashes cost half of what
- * `createHmac` does, whose objects have to be collected, and less if they answer in texts of a character a byte. The
- * pads stay in the closure, unseen.
+ * Makes a key that computes HMAC by its definition (RFC 2104, section 2), with both pads prepared once. Two one-shot
+ * hashes cost half as much as `createHmac`, whose objects have to be garbage-collected, and even less if they return
+ * strings of one character per byte. The pads stay hidden in the closure.
  */
 export function createMacKey (algorithm: MacAlgorithm, secret: Uint8Array): MacKey {
   const key = createSecretKey(secret)
@@ -34,7 +37,7 @@ export function createMacKey (algorithm: MacAlgorithm, secret: Uint8Array): MacK
   outer.set(block.map((byte) => byte ^ 0x5c))
   const expected = Buffer.alloc(MAC_BYTES[algorithm])
 
-  /** A character a byte. */
+  /** Returns the HMAC as a string, one character per byte. */
   function digest (prefix: string, body: Uint8Array): string {
     const length = prefix.length + body.byteLength
     if (length > LONGEST) return createHmac(algorithm, key).update(prefix, 'latin1').update(body).digest('binary')
@@ -60,7 +63,12 @@ export function createMacKey (algorithm: MacAlgorithm, secret: Uint8Array): MacK
   }
 }
 
-/** Throws where the platform lacks the algorithm: a server must find out at its start, not at its first delivery. */
+/**
+ * Checks that the platform supports the algorithm, so that a server finds out when it starts, not at its first
+ * delivery.
+ *
+ * @throws {FST_VERIFICATION_ALGORITHM_UNAVAILABLE} if the platform lacks the algorithm
+ */
 export function assertAlgorithm (plugin: string, algorithm: MacAlgorithm): void {
   try {
     createHmac(algorithm, new Uint8Array())
@@ -70,8 +78,8 @@ export function assertAlgorithm (plugin: string, algorithm: MacAlgorithm): void 
 }
 
 /**
- * The index of the key that made one of the MACs, or -1. Every key is tried, by one HMAC each, and compared with every
- * MAC in constant time, so the time taken tells neither which one matched nor how much of a forgery was right.
+ * Returns the index of the key that made one of the MACs, or -1. Computes one HMAC with every key and compares it with
+ * every MAC in constant time, so the duration reveals neither which key matched nor how much of a forgery was right.
  */
 export function findKey (
   keys: readonly MacKey[], macs: readonly Uint8Array[], prefix: string, body: Uint8Array

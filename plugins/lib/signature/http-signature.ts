@@ -6,8 +6,8 @@ import { reject, type Rejection } from './rejection.js'
 import { checkFreshness, parseHttpDate, type Freshness } from './timestamp.js'
 
 const SIGNATURE = 'signature'
-// parameter = name "=" ( quoted-string / unquoted ); the name may be quoted too, which the draft does not allow but a
-// provider documents. No escapes: none of the values needs one.
+// parameter = name "=" ( quoted-string / unquoted ). The name may be quoted too: the draft does not allow this, but a
+// provider documents it. Escapes are not supported, since none of the values needs one.
 const PARAMETER = /(?:"([A-Za-z]+)"|([A-Za-z]+))=(?:"([^"\\]*)"|([^",\s]+))/y
 const COMMA = /[ \t]*,[ \t]*/y
 // RFC 9110 section 5.6.2, and the draft's own (request-target).
@@ -15,12 +15,12 @@ const COVERED = /^(?:\(request-target\)|[\w!#$%&'*+.^`|~-]+)$/
 
 export interface HttpSignatureRules {
   readonly algorithm: MacAlgorithm
-  /** The only `keyId` accepted; any, if not given. */
+  /** The only `keyId` accepted. Default: any. */
   readonly keyId?: string | undefined
   readonly freshness: Freshness
 }
 
-/** The parameters of a `Signature` header; undefined if it does not parse or repeats one. */
+/** Parses the parameters of a `Signature` header. Returns undefined if it is malformed or repeats a parameter. */
 export function parseParameters (text: string): Map<string, string> | undefined {
   const parameters = new Map<string, string>()
   COMMA.lastIndex = 0
@@ -38,9 +38,9 @@ export function parseParameters (text: string): Map<string, string> | undefined 
 }
 
 /**
- * Checks a `Signature` header by draft-cavage-http-signatures-07, stricter where the draft lets things pass: the
- * signature must cover `date`, the date must be fresh, each covered header must be there once, and algorithm and
- * `keyId` are ours to choose, not the sender's.
+ * Checks a `Signature` header as defined by draft-cavage-http-signatures-07, but more strictly: the signature must
+ * cover `date`, the date must be fresh, each covered header must occur exactly once, and the receiver, not the sender,
+ * chooses the algorithm and `keyId`.
  */
 export function checkHttpSignature (
   request: FastifyRequest, key: MacKey, { algorithm, keyId, freshness }: HttpSignatureRules
@@ -52,7 +52,7 @@ export function checkHttpSignature (
   const mac = signature === undefined ? undefined : decodeBase64(signature, MAC_BYTES[algorithm])
   const sentKeyId = parameters?.get('keyid')
   const sentAlgorithm = parameters?.get('algorithm') ?? `hmac-${algorithm}`
-  // Section 2.1.3: without the parameter, `date` alone is signed.
+  // Section 2.1.3: without this parameter, only `date` is signed.
   const covered = (parameters?.get('headers') ?? 'date').toLowerCase().split(' ')
   const wellFormed = covered.every((name) => COVERED.test(name)) && new Set(covered).size === covered.length
   if (mac === undefined || sentKeyId === undefined || sentAlgorithm !== `hmac-${algorithm}` ||
@@ -72,7 +72,9 @@ export function checkHttpSignature (
   return checkFreshness(date, freshness)
 }
 
-/** Section 2.3: what the signing string holds for a name, if it holds one thing only. */
+/**
+ * Returns the value that the signing string holds for a name (section 2.3), or a rejection unless there is exactly one.
+ */
 function coveredValue ({ method, originalUrl, raw }: FastifyRequest, name: string): string | Rejection {
   if (name === '(request-target)') return `${method.toLowerCase()} ${originalUrl}`
   const values = rawHeaderValues(raw.rawHeaders, name)

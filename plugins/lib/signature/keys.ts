@@ -8,16 +8,17 @@ import { isThenable } from '../thenable.js'
 import { createTimeLimit } from '../time-limit.js'
 
 /**
- * Finds the secret for a request that is **not verified yet**: trust nothing in it. It has one second. For `undefined`
- * and `null`, and for what cannot be a secret, the delivery is refused like a forged one; a thrown error is a 503.
+ * Finds the secret for a request that is **not verified yet**: do not trust anything in it. Must finish within 1
+ * second. If it returns `undefined`, `null` or a value that cannot be a secret, the delivery is rejected like a forged
+ * one. If it throws, the response is 503.
  */
 export type SecretResolver<Args extends unknown[] = [request: FastifyRequest]> =
   Callback<Args, Awaitable<Secret | null | undefined>>
 
-/** The keys that may have signed a request; undefined if there are none for it. */
+/** Looks up the keys that may have signed a request. Returns undefined if there are no keys for it. */
 export interface KeyLookup<Args extends unknown[]> {
   (...args: Args): Awaitable<readonly NamedKey[] | undefined>
-  /** All keys by their ids, or by '' where there are none. Absent where only a resolver knows. */
+  /** All keys by id, or under '' if there are no ids. Absent if only a resolver knows them. */
   readonly known?: ReadonlyMap<string, readonly NamedKey[]>
 }
 
@@ -26,8 +27,8 @@ const RESOLVER_TIMEOUT = 1000 // ms
 const ABSENT_FOR = 1000 // ms
 
 /**
- * Derives keys once for secrets that arrive with every call, be it from a resolver or as an argument. Bounded: the
- * oldest goes first. `derived` is told of keys that were not known.
+ * Caches the keys of secrets that arrive with every call, from a resolver or as an argument. Holds at most 1,000
+ * entries and removes the oldest first. Calls `derived` with keys that were not cached.
  */
 export function cacheKeys (
   rules: SecretRules, derived?: (keys: readonly NamedKey[]) => void
@@ -35,7 +36,7 @@ export function cacheKeys (
   const cache = new Map<string, readonly NamedKey[]>()
   return (secret) => {
     const name = nameOf(secret)
-    if (name === undefined) return deriveKeys(secret, rules) // which throws
+    if (name === undefined) return deriveKeys(secret, rules) // this throws
     const known = cache.get(name)
     if (known !== undefined) return known
     const keys = deriveKeys(secret, rules)
@@ -45,20 +46,22 @@ export function cacheKeys (
   }
 }
 
-/** Adds to a Map that holds 1,000 at most: the oldest goes first. */
+/** Adds an entry to a Map of at most 1,000 entries. Removes the oldest one if the Map is full. */
 function setBounded<Value> (map: Map<string, Value>, name: string, value: Value): void {
   if (map.size === MAX_CACHED) map.delete(map.keys().next().value!)
   map.set(name, value)
 }
 
-/** Tells a text from a list of one text; undefined for what is neither. */
+/** Returns a cache name that distinguishes a string from a list of one string, or undefined for any other value. */
 function nameOf (secret: unknown): string | undefined {
   if (typeof secret === 'string') return `text ${secret}`
   const texts = Array.isArray(secret) && secret.every((text) => typeof text === 'string')
   return texts ? `list ${JSON.stringify(secret)}` : undefined
 }
 
-/** The keys of a secret from the options. Warns of a weak one, which only `allowWeakSecret` lets through. */
+/**
+ * Derives the keys of a secret from the options. Logs a warning for a weak one, which only `allowWeakSecret` accepts.
+ */
 function deriveOptionKeys (secret: unknown, rules: SecretRules, log: FastifyBaseLogger): readonly NamedKey[] {
   const keys = deriveKeys(secret, rules)
   if (keys.some(isWeak)) warnOfWeakSecret(rules, log)
@@ -69,7 +72,7 @@ function warnOfWeakSecret ({ plugin, option }: SecretRules, log: FastifyBaseLogg
   safeLog(log, 'warn', { plugin, option }, 'a secret is weak')
 }
 
-/** The keys of a `secret` option, be it secrets or a resolver. */
+/** Makes the key lookup for a `secret` option, which holds secrets or a resolver. */
 export function createKeyLookup (
   secret: Secret | SecretResolver, rules: SecretRules, log: FastifyBaseLogger
 ): KeyLookup<[request: FastifyRequest]> {
@@ -79,17 +82,19 @@ export function createKeyLookup (
 }
 
 /**
- * Secrets by the id under which a sender names them, or a function that finds them. That function is asked once at a
- * time for an id (and host and URL, unless it has the id as its only parameter), and not again for a second after it
- * found none.
+ * Secrets by the id that a sender gives, or a function that finds them. The function is called once at a time for an id
+ * (together with host and URL, unless the id is its only parameter), and not again for 1 second after it found no
+ * secret.
  */
 export type KeyRing = Readonly<Record<string, Secret>> | ReadonlyMap<string, Secret> |
   SecretResolver<[keyId: string, request: FastifyRequest]>
 
-/** Visible ASCII except the comma, by which Node joins repeated headers; up to 256 characters. */
+/**
+ * Pattern of a key id: 1 to 256 characters of visible ASCII, except the comma, with which Node joins repeated headers.
+ */
 export const KEY_ID = /^[\x21-\x2b\x2d-\x7e]{1,256}$/
 
-/** The keys of every id in a ring. Looked up in a Map: no id is the name of an object's own property. */
+/** Makes the key lookup for a ring. Uses a Map, so that an id cannot match a property that every object has. */
 export function createKeyRingLookup (
   ring: KeyRing, rules: SecretRules, log: FastifyBaseLogger
 ): KeyLookup<[request: FastifyRequest, keyId: string | undefined]> {
@@ -107,7 +112,7 @@ export function createKeyRingLookup (
   }
   const names = new Set<string>()
   const keys = new Map([...secrets].map(([keyId, secret]) => [keyId, deriveOptionKeys(secret, rules, log).map((key) => {
-    // A delivery would be new under the other id.
+    // Otherwise a delivery would count as new under the other id.
     if (names.has(key.name)) throw new InvalidOption(plugin, option, 'must not have one secret under two ids')
     names.add(key.name)
     return { ...key, tenant: keyId }
@@ -121,7 +126,7 @@ function ringEntries (ring: unknown, plugin: string, option: string): ReadonlyMa
   throw new InvalidOption(plugin, option, 'must be an object, a Map or a function')
 }
 
-/** The secret of one id, without a look at the others. */
+/** Returns the secret of one id without checking the others. */
 export function findSecret (ring: unknown, keyId: string, caller: string, option: string): Secret | undefined {
   if (ring instanceof Map) return ring.get(keyId)
   if (typeof ring !== 'object' || ring === null || Array.isArray(ring)) {
@@ -131,8 +136,8 @@ export function findSecret (ring: unknown, keyId: string, caller: string, option
 }
 
 /**
- * Calls a user's resolver. Rejects if it throws or hangs. Logs what cannot be a secret as an error, and the first weak
- * one only as a warning, since there may be one a tenant.
+ * Makes a key lookup that calls a user's resolver, and rejects if the resolver throws or hangs. Logs a value that
+ * cannot be a secret as an error. Logs a warning for the first weak secret only, since every tenant may have one.
  */
 function lookUpBy<Args extends unknown[]> (
   resolver: SecretResolver<Args>, rules: SecretRules, log: FastifyBaseLogger
@@ -161,7 +166,10 @@ function lookUpBy<Args extends unknown[]> (
   }
 }
 
-/** Shares a look-up among those who ask for the same name meanwhile, and remembers for a second that there is none. */
+/**
+ * Shares a pending lookup among all callers that need the same name, and remembers for 1 second that a name has no
+ * keys.
+ */
 function onceAtATime<Args extends unknown[]> (
   lookUp: KeyLookup<Args>, nameOf: (...args: Args) => string
 ): KeyLookup<Args> {

@@ -4,18 +4,20 @@ import { rawHeaderValues, readHeaders } from './fields.js'
 import { reject, type Rejection } from './rejection.js'
 import { isThenable, toPromise } from '../thenable.js'
 
-/** What the headers of a delivery say. Where something of it cannot be read, and is undefined, it is refused. */
+/**
+ * Values read from the headers of a delivery. A delivery is rejected if a MAC or the timestamp cannot be read and is
+ * undefined.
+ */
 export interface Reading {
   /**
-   * The MAC, decoded; or, where a delivery may carry those of several secrets, a list of up to 8, any of which may
-   * match.
+   * The decoded MAC. If a delivery may carry the MACs of several secrets, a list of up to 8, any of which may match.
    */
   readonly mac: Uint8Array | undefined | readonly (Uint8Array | undefined)[]
-  /** What is signed before the body: header texts and what is between them, one byte a character. */
+  /** The signed content that precedes the body: header values and their separators, one byte per character. */
   readonly prefix: string
-  /** When it was signed, in Unix seconds, if that is in `prefix`; null where a provider does not say. */
+  /** Time of signing in Unix seconds, if it is part of `prefix`. Null if the provider does not state it. */
   readonly timestamp: number | null | undefined
-  /** What the provider calls this delivery, if that is in `prefix`. */
+  /** The provider's id of the delivery, if it is part of `prefix`. */
   readonly id?: string | undefined
 }
 
@@ -23,8 +25,8 @@ const MAX_MACS = 8
 const BEYOND_A_BYTE = /[\u0100-\uffff]/
 
 /**
- * Hands the texts of the headers, each of which was sent once, to a user's `read`, and takes nothing but a reading from
- * it: throws, as `read` may, for anything else.
+ * Makes a reader that passes the header values, each of which must be sent exactly once, to a user's `read`. The reader
+ * throws if `read` throws or returns anything but a reading or undefined.
  */
 export function createReader (
   names: readonly string[], read: (texts: readonly string[]) => unknown
@@ -36,7 +38,7 @@ export function createReader (
     if (repeated !== undefined) return reject('duplicate_header', repeated)
 
     const reading = read(texts) as Reading | undefined
-    if (isThenable(reading)) toPromise(reading).catch(() => {}) // thrown at below: it has no prefix
+    if (isThenable(reading)) toPromise(reading).catch(() => {}) // throws below: a promise has no prefix
     if (reading === undefined) return reject('malformed_header')
     const { mac, prefix, timestamp, id } = reading
     const several = Array.isArray(mac)

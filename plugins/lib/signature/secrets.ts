@@ -2,27 +2,30 @@ import { createMacKey, type MacAlgorithm, type MacKey } from './hmac.js'
 import { decodeBase64 } from './decode.js'
 import { InvalidOption } from '../errors.js'
 
-/** One secret, or 1 to 4 that are live at the same time while one replaces another. */
+/** One secret, or a list of 1 to 4 that are valid at the same time during a rotation. */
 export type Secret = string | readonly string[]
 
-/** How the text of a secret stands for the bytes of the key; a function gives undefined for a text that is none. */
+/**
+ * The encoding that turns the string of a secret into the bytes of the key. A function returns undefined for a string
+ * that is not a secret.
+ */
 export type SecretEncoding = 'utf8' | 'base64' | ((text: string) => Uint8Array | undefined)
 
-/** What a provider asks of its secrets. */
+/** Requirements of a provider for its secrets. */
 export interface SecretRules {
-  /** The plugin or function, for error texts. */
+  /** Name of the plugin or function, for error messages. */
   readonly plugin: string
   readonly option: string
   readonly algorithm: MacAlgorithm
   readonly encoding: SecretEncoding
-  /** True if a short secret is accepted; undefined where there is no such option. */
+  /** True if a short secret is accepted. Undefined if there is no such option. */
   readonly allowWeakSecret?: boolean | undefined
 }
 
-/** A key and what tells it from others, in all processes, without showing it. */
+/** A key with a name that distinguishes it from others, in all processes, without revealing the key. */
 export interface NamedKey extends MacKey {
   readonly name: string
-  /** The owner of the deliveries it signs: its name, or its id in a ring. */
+  /** The owner of the deliveries that the key signs: the name of the key, or its id in a ring. */
   readonly tenant: string
 }
 
@@ -31,17 +34,17 @@ const MIN_BYTES: Readonly<Record<MacAlgorithm, number>> = { md5: 16, sha256: 24 
 const NOTHING = new Uint8Array()
 // Control and format characters, fillers, separators other than a space, and halves of a surrogate pair.
 const INVISIBLE = /[\p{Cc}\p{Cs}\p{Default_Ignorable_Code_Point}\p{Zl}\p{Zp}\u2800]|(?! )\p{Zs}/u
-/** Strings that a missing value or an object becomes where a program formats it. */
+/** Strings that result when a program formats a missing value or an object. */
 const MISSING = /^(?:\w+_)?(?:undefined|null|NaN|\[object \w+\])$/
 
-/** Returns why a text has to be trimmed before it can be a secret. */
+/** Returns the reason a string must be trimmed before it can be a secret, or undefined if it need not be. */
 function problemAround (text: string): string | undefined {
   if (text.trim() === '') return 'must not be empty'
   if (/[\r\n]$/.test(text)) return 'must not end with a line break, as the content of a file does: trim it'
   return text.trim() === text ? undefined : 'must not begin or end with white space'
 }
 
-/** Returns why a text cannot be a secret or an api-key, however weak; undefined if it can. */
+/** Returns the reason a string cannot be a secret or an api-key, however weak, or undefined if it can. */
 export function problemWithin (text: string): string | undefined {
   if (INVISIBLE.test(text)) return 'must not contain invisible characters'
   if (MISSING.test(text)) return 'must not be the text of a missing value'
@@ -50,7 +53,11 @@ export function problemWithin (text: string): string | undefined {
 
 const nameOf = (key: MacKey): string => key.sign('fastify-verification key', NOTHING).toString('hex')
 
-/** The bytes of a secret; throws for one that cannot be a secret, however weak. */
+/**
+ * Returns the bytes of a secret.
+ *
+ * @throws {FST_VERIFICATION_INVALID_OPTION} if it cannot be a secret, however weak
+ */
 export function secretBytes (secret: unknown, { plugin, option, encoding }: Omit<SecretRules, 'algorithm'>): Uint8Array {
   if (typeof secret !== 'string') throw new InvalidOption(plugin, option, 'must be a string')
   const around = problemAround(secret)
@@ -60,7 +67,7 @@ export function secretBytes (secret: unknown, { plugin, option, encoding }: Omit
     const expected = encoding === 'base64' ? 'must be canonical base64' : 'is not written as the secrets of this provider are'
     throw new InvalidOption(plugin, option, expected)
   }
-  // RFC 2104 pads a key with zeros, so that the empty one is all zeros, too.
+  // RFC 2104 pads a key with zeros, so an empty key is all zeros, too.
   const problem = bytes.every((byte) => byte === 0) ? 'must not be all zeros' : problemWithin(secret)
   if (problem !== undefined) throw new InvalidOption(plugin, option, problem)
   return bytes
@@ -72,16 +79,20 @@ function decodeSecret (secret: string, encoding: SecretEncoding): unknown {
   try {
     return encoding(secret)
   } catch {
-    return undefined // what it throws may show the secret
+    return undefined // the error may reveal the secret
   }
 }
 
-/** Whether a key is too short to withstand guessing. */
+/** Returns true if a key is too short to withstand guessing. */
 export function isWeak ({ algorithm, key }: MacKey): boolean {
   return key.symmetricKeySize! < MIN_BYTES[algorithm]
 }
 
-/** The keys of a secret or a rotation of them; throws `FST_VERIFICATION_INVALID_OPTION`. */
+/**
+ * Derives the keys of a secret, or of several during a rotation.
+ *
+ * @throws {FST_VERIFICATION_INVALID_OPTION} if a secret is invalid, too short or repeated, or there are not 1 to 4
+ */
 export function deriveKeys (secret: unknown, rules: SecretRules): NamedKey[] {
   const { plugin, option, algorithm, allowWeakSecret } = rules
   const secrets: unknown[] = Array.isArray(secret) ? secret : [secret]
@@ -97,7 +108,7 @@ export function deriveKeys (secret: unknown, rules: SecretRules): NamedKey[] {
     const name = nameOf(key)
     return { ...key, name, tenant: name }
   })
-  // RFC 2104 pads a key with zeros and hashes a long one: different texts can be one key.
+  // RFC 2104 pads a key with zeros and hashes a long one: different strings can be the same key.
   const names = keys.map(({ name }) => name)
   if (new Set(names).size !== names.length) throw new InvalidOption(plugin, option, 'must not repeat a secret')
   return keys

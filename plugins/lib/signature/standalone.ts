@@ -11,23 +11,27 @@ import type { CompiledScheme } from './scheme.js'
 import { secretBytes, type Secret, type SecretRules } from './secrets.js'
 import { freshnessOf, type Freshness, type FreshnessInput } from './timestamp.js'
 
-/** What every pure `verify...` function takes, beside its secrets. */
+/** Common input of the pure `verify...` functions, besides their secrets. */
 export interface VerifyInput extends FreshnessInput {
-  /** Names in lower case, as Node gives them. */
+  /** Request headers with names in lower case, as Node provides them. */
   headers: IncomingHttpHeaders
-  /** The bytes of the body as they arrived. */
+  /** Raw bytes of the body as they arrived. */
   body: Uint8Array
 }
 
-/** What every pure `sign...` function takes. */
+/** Common input of the pure `sign...` functions. */
 export interface SignInput {
-  /** One secret, as the provider hands it out. */
+  /** One secret, as the provider issues it. */
   secret: string
-  /** A string is sent as UTF-8. */
+  /** Body to sign. A string is encoded as UTF-8. */
   body: string | Uint8Array
 }
 
-/** The freshness asked for; throws `FST_VERIFICATION_INVALID_OPTION` where that is no time span. */
+/**
+ * Reads the freshness options.
+ *
+ * @throws {FST_VERIFICATION_INVALID_OPTION} if a tolerance is not a valid time span, or `now` is not a function
+ */
 export function readFreshness (caller: string, input: FreshnessInput): Freshness {
   for (const name of ['tolerance', 'futureTolerance', 'now'] as const) {
     checkOption(caller, name, input[name], FRESHNESS_RULES[name]!)
@@ -45,13 +49,13 @@ export function verifyPresented (
   return outcome.ok ? outcome : { ok: false, reason: outcome.reason }
 }
 
-/** The MAC that a sender would make. A weak secret is the sender's affair. */
+/** Computes the MAC that a sender would make. Accepts weak secrets, which are the sender's responsibility. */
 export function signMac (rules: SecretRules, { secret, body }: SignInput, prefix = ''): Buffer {
   const key = createMacKey(rules.algorithm, secretBytes(secret, rules))
   return key.sign(prefix, typeof body === 'string' ? Buffer.from(body) : body)
 }
 
-/** Seconds since 1970 as the headers carry them; now, if none are given. */
+/** Formats seconds since 1970 as the headers carry them. Default: the current time. */
 export function timestampText (timestamp: number | string = Math.floor(Date.now() / 1000)): string {
   return String(timestamp)
 }

@@ -1,26 +1,26 @@
 import { reject, type Rejection } from './rejection.js'
 import { isThenable, toPromise } from '../thenable.js'
 
-// Seconds since 1970 in ten digits (2001-09-09 to 2286-11-20): no sign, space, fraction, exponent or milliseconds.
+// Seconds since 1970 in ten digits (2001-09-09 to 2286-11-20), without sign, space, fraction, exponent or milliseconds.
 const UNIX_SECONDS = /^[1-9][0-9]{9}$/
-// RFC 9110 section 5.6.7, IMF-fixdate. Those of years beyond 9999 are longer.
+// RFC 9110 section 5.6.7, IMF-fixdate. Dates beyond the year 9999 are longer.
 const HTTP_DATE_LENGTH = 'Sun, 06 Nov 1994 08:49:37 GMT'.length
-// ISO 8601 with an offset, with or without its colon: RFC 3339 knows only the former.
+// ISO 8601 with an offset, with or without a colon. RFC 3339 allows only the form with a colon.
 const DATE_TIME = /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(\.\d{1,9})?(?:Z|([+-])(\d{2}):?(\d{2}))$/
 
 /** The span of time in which a signed timestamp counts as fresh. */
 export interface Freshness {
-  /** How old a signed timestamp may be, in seconds, up to 7 days. Default 300. */
+  /** Maximum age of a signed timestamp in seconds, up to 7 days. Default 300. */
   readonly tolerance: number
-  /** How far ahead of this server's clock a signed timestamp may be, in seconds, up to 7 days. Default 60. */
+  /** Maximum time in seconds that a signed timestamp may be ahead of this server's clock, up to 7 days. Default 60. */
   readonly futureTolerance: number
-  /** The clock, in milliseconds since 1970; for tests. Default `Date.now`. */
+  /** Clock that returns milliseconds since 1970, for tests. Default `Date.now`. */
   readonly now: () => number
 }
 
 export type FreshnessInput = { [K in keyof Freshness]?: Freshness[K] | undefined }
 
-/** Reads `Date.now` at each call, so that fake timers apply whether they are installed before or after registration. */
+/** Calls `Date.now` each time, so that fake timers apply whether they are installed before or after registration. */
 export const systemClock = (): number => Date.now()
 
 export function freshnessOf (given: FreshnessInput): Freshness {
@@ -32,14 +32,20 @@ export function parseUnixSeconds (text: string): number | undefined {
   return UNIX_SECONDS.test(text) ? Number(text) : undefined
 }
 
-/** Seconds since 1970 of an HTTP date; that it is one, and exists, is checked by printing it again. */
+/**
+ * Parses an HTTP date into seconds since 1970. Returns undefined if it is malformed or does not exist, which is checked
+ * by formatting the result again.
+ */
 export function parseHttpDate (text: string): number | undefined {
   if (text.length !== HTTP_DATE_LENGTH) return undefined
   const date = new Date(text)
   return date.toUTCString() === text ? date.getTime() / 1000 : undefined
 }
 
-/** Milliseconds since 1970 of a date and time with its offset; that it exists is checked by printing it again. */
+/**
+ * Parses a date and time with an offset into milliseconds since 1970. Returns undefined if it is malformed or does not
+ * exist, which is checked by formatting the result again.
+ */
 export function parseDateTime (text: string): number | undefined {
   const match = DATE_TIME.exec(text)
   if (match === null) return undefined
@@ -51,22 +57,31 @@ export function parseDateTime (text: string): number | undefined {
   return time + Number(`0${fraction}`) * 1000 - (sign === '-' ? -offset : offset)
 }
 
-/** Seconds by which a clock may be set back, or differ from another server's, before a handled delivery is new. */
+/**
+ * Clock difference in seconds: a clock may be set back, or differ from another server's, by this much before a handled
+ * delivery counts as new.
+ */
 export const CLOCK_SLACK = 60
 
-/** For how long a signed timestamp can be fresh, in milliseconds: its seconds are whole, the clock's are not. */
+/**
+ * Returns the maximum duration in milliseconds for which a signed timestamp can be fresh, with 1 second added because
+ * timestamps are whole seconds and the clock is not.
+ */
 export function replayWindow ({ tolerance, futureTolerance }: Freshness): number {
   return (tolerance + futureTolerance + 1 + CLOCK_SLACK) * 1000
 }
 
-/** What a clock says, in milliseconds; NaN where that is no number. */
+/** Reads a clock in milliseconds. Returns NaN if the result is not a number. */
 export function readClock (now: () => unknown): number {
   const time = now()
   if (isThenable(time)) toPromise(time).catch(() => {})
   return typeof time === 'number' ? time : Number.NaN
 }
 
-/** A rejection unless the timestamp is within the tolerances, both ends included. A broken clock rejects. */
+/**
+ * Returns a rejection unless the timestamp is within the tolerances, both ends included. A broken clock causes a
+ * rejection.
+ */
 export function checkFreshness (
   seconds: number, { tolerance, futureTolerance, now }: Freshness
 ): Rejection | undefined {
