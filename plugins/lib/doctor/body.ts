@@ -2,10 +2,10 @@ import { canonicalJson } from '../idempotency/canonical-json.js'
 import { say } from './mistakes.js'
 import type { Variant } from './scheme.js'
 
-// A string in a JSON text, or what stands between two things in it.
+// A JSON string, or a comma or colon between values.
 const STRING_OR_MARK = /("(?:[^"\\]|\\.)*")|([,:])/g
 const STRING_OR_WORD = /("(?:[^"\\]|\\.)*")|\b(true|false|null)\b/g
-// Indented by 4 spaces, a text grows by its lines and their depth.
+// Maximum number of lines times depth: indented by 4 spaces, a body grows with both.
 const MAX_INDENTED = 2 ** 18
 
 const spaced = (text: string): string =>
@@ -41,7 +41,7 @@ const ENDS = {
 
 type Form = readonly [layout: keyof typeof LAYOUTS, escape?: keyof typeof ESCAPES | undefined, end?: keyof typeof ENDS]
 
-/** As JavaScript, Python, PHP, Go, Gson, .NET and jq write JSON, plain and pretty. */
+/** JSON as JavaScript, Python, PHP, Go, Gson, .NET and jq write it, compact and indented. */
 const FORMS: readonly Form[] = [
   ['compact'], ['compact', undefined, 'lineBreak'], ['spaced'], ['spaced', 'nonAscii'], ['spaced', undefined, 'lineBreak'],
   ['compact', 'nonAscii'], ['compact', 'slashes'], ['compact', 'both'], ['compact', 'html'],
@@ -51,7 +51,7 @@ const FORMS: readonly Form[] = [
   ['tabs'], ['tabs', 'html']
 ]
 
-/** Changes of the bytes themselves, whatever they say. */
+/** Changes of the bytes themselves, whatever their content. */
 const CHANGES: readonly (readonly [name: string, change: (body: Buffer, text: string) => Buffer | string])[] = [
   ['the same with U+FFFD for what is no UTF-8', (_body, text) => text],
   ['the same without its byte order mark', (_body, text) => text.replace(/^\uFEFF/, '')],
@@ -73,7 +73,7 @@ const CHANGES: readonly (readonly [name: string, change: (body: Buffer, text: st
   ['an empty object', () => '{}']
 ]
 
-/** Bodies that may have been signed in place of the one that arrived, each once. */
+/** Generates bodies that may have been signed instead of the one that arrived, each once. */
 export function * otherBodies (body: Buffer): Generator<Variant<Buffer>> {
   const text = body.toString()
   const seen = new Set([body.toString('latin1')])
@@ -101,14 +101,14 @@ function * forms (body: Buffer, text: string): Generator<[name: string, form: Bu
   yield ['what Python\'s str() makes of a dict', pythonText(value)]
 }
 
-/** But for strings with quotation marks in them. */
+/** Returns Python's `str()` of a dict. Inexact for strings that contain quotation marks. */
 function pythonText (value: unknown): string {
   const words: Readonly<Record<string, string>> = { true: 'True', false: 'False', null: 'None' }
   return spaced(JSON.stringify(value)).replace(STRING_OR_WORD, (all: string, string: string | undefined) =>
     string === undefined ? words[all]! : `'${string.slice(1, -1)}'`)
 }
 
-/** Undefined for what is no JSON, or too much of it once it is indented. */
+/** Parses JSON. Returns undefined if it is invalid, or would be too long once it is indented. */
 function parse (text: string): unknown {
   let depth = 0
   let deepest = 0

@@ -7,7 +7,7 @@ import type { Evidence, Scheme, SearchLimits, Variant } from './scheme.js'
 import { otherKeys } from './secret.js'
 import { readSignature, type Presented } from './signature.js'
 
-// Enough for each mistake alone and for the likelier pairs.
+// Enough to try each mistake alone, and the likelier pairs.
 const MAX_MACS = 200
 const NO_LIMITS: SearchLimits = { body: Infinity, messages: 2 ** 26 }
 
@@ -18,8 +18,9 @@ interface Attempt {
 }
 
 /**
- * Which honest mistakes would explain that a delivery is refused, found out by trying them; undefined if none that is
- * known. Shows no secret, and no MAC: who sees one for bytes of a stranger's choice could forge a delivery.
+ * Names the honest mistakes that would explain a rejected delivery, found by trying them. Returns undefined if no known
+ * mistake explains it. Reveals neither a secret nor a MAC: anyone who saw a MAC of bytes of their choice could forge a
+ * delivery.
  */
 export function diagnose (scheme: Scheme, evidence: Evidence): string | undefined {
   const { headers, freshness, endpoint: expected, keys, keyIds = [] } = evidence
@@ -62,7 +63,10 @@ export function diagnose (scheme: Scheme, evidence: Evidence): string | undefine
   return [...evident, ...(signature.value.length > 0 ? [say('otherwise')] : [])].join(', and ')
 }
 
-/** The mistakes by which the signature came about; none if it is right, undefined if there is no telling. */
+/**
+ * Finds the mistakes that produced the signature. Returns an empty list if the signature is right, and undefined if the
+ * search cannot tell.
+ */
 function search (
   scheme: Scheme, evidence: Evidence, parts: Parts, readings: readonly Variant<Presented>[]
 ): readonly string[] | undefined {
@@ -76,14 +80,16 @@ function search (
         if (++macs > MAX_MACS || (bytes += attempt.bytes) > messages) return undefined
         made.set(algorithm, attempt.make(algorithm))
       }
-      // A signature that was cut short is held against the beginning.
+      // A truncated signature is compared with the beginning of the MAC.
       if (timingSafeEqual(made.get(algorithm)!.subarray(0, mac.length), mac)) return [...mistakes, ...attempt.mistakes]
     }
   }
   return undefined
 }
 
-/** Ways in which the signature may have come about: the right one, then with one mistake, then with two. */
+/**
+ * Generates the ways in which the signature may have been made: the right one, then with one mistake, then with two.
+ */
 function * attempts (
   scheme: Scheme, { keys, others = [], body, limits = NO_LIMITS }: Evidence, parts: Parts
 ): Generator<Attempt> {
@@ -123,7 +129,7 @@ function * attempts (
   for (const { value, mistakes } of arrived.length > limits.body ? [] : otherBodies(arrived)) {
     for (const key of rightKeys) yield hmac(key, message(frame, value), ...mistakes)
   }
-  // Pairs in the order of how likely both are together.
+  // Pairs in the order of how likely both mistakes occur together.
   for (let sum = 0; sum < wrongKeys.length + frames.length - 1; sum++) {
     for (let at = Math.max(0, sum - frames.length + 1); at <= Math.min(sum, wrongKeys.length - 1); at++) {
       const [key, text] = [wrongKeys[at]!, frames[sum - at]!]

@@ -6,7 +6,7 @@ import { diagnose } from './diagnose.js'
 import { NO_KNOWN_MISTAKE, say } from './mistakes.js'
 import type { Evidence, Scheme, SearchLimits } from './scheme.js'
 
-/** What a log says of a delivery that was not authentic. Never rejects. */
+/** Explains for the log why a delivery was not authentic. The promise never rejects. */
 export type Explain = (request: FastifyRequest, body: Buffer | undefined) => Promise<string>
 
 type Others = NonNullable<Evidence['others']>
@@ -16,22 +16,23 @@ interface Route {
   readonly path: string
   readonly scheme: Scheme
   readonly keysFor: KeyLookup<[request: FastifyRequest, keyId: string | undefined]>
-  /** The endpoint that must have been signed, for a scheme with one. */
+  /** The endpoint that must be signed, for a scheme that signs one. */
   readonly endpoint?: string
 }
 
 const NO_SEARCH = 'the search for a mistake failed'
 const NOT_SEARCHED = 'not searched for, since another delivery was being searched'
 const MAX_OTHERS = 50
-/** Keeps a search under some 20 ms, whatever a stranger sends. */
+/** Limits that keep a search under about 20 ms, whatever a stranger sends. */
 const LIMITS: SearchLimits = { body: 2 ** 13, messages: 2 ** 21 }
 
-/** The keys of the routes of each server, by the path. */
+/** The keys of each server's routes, by path. */
 const servers = new WeakMap<object, Map<string, KnownKeys>>()
 
 /**
- * Looks for what is wrong with deliveries to a route, if `diagnose` is on: one at a time, with a turn of the event loop
- * between two of them. A resolver is asked once more for it.
+ * Makes the function that finds mistakes in deliveries to a route, or returns undefined if `diagnose` is off. It
+ * searches one delivery at a time and lets the event loop turn once before the next. It calls a resolver once more per
+ * delivery.
  */
 export function createExplain (
   scope: FastifyInstance, { diagnose: wanted, ...freshness }: Settings, { path, scheme, keysFor, endpoint }: Route
@@ -71,7 +72,7 @@ export function createExplain (
   }
 }
 
-/** The keys that others sign with: of the other api-keys, and of the other routes. */
+/** Lists the keys of other signers: those of the other api-keys and of the other routes. */
 function othersThan (own: readonly NamedKey[], routes: ReadonlyMap<string, KnownKeys>, path: string): Others {
   const seen = new Set(own.map(({ name }) => name))
   const others: { key: NamedKey['key'], mistake: string }[] = []

@@ -4,17 +4,17 @@ import { say } from './mistakes.js'
 import type { Scheme, Variant } from './scheme.js'
 
 const HALF_HOUR = 1800
-// How far a clock and a journey may be off that is otherwise off by a time zone, in seconds.
+// Maximum deviation in seconds, from clock and travel time, of a timestamp that is off by a time zone.
 const DRIFT = 120
 const MAX_HOURS = 14
 
-/** The texts of a header, or those of another one that looks as if it were meant. */
+/** Returns the values of a header, or those of a header with a similar name that was probably meant instead. */
 export function locate (
   headers: IncomingHttpHeaders, name: string, like: RegExp, known: readonly string[]
 ): Variant<string[]> {
   const given = textOf(headers[name])
   if (given !== undefined) {
-    const texts = given.split(', ') // by which Node joins a header that is there more than once
+    const texts = given.split(', ') // Node joins repeated headers with this separator
     return { value: texts, mistakes: texts.length > 1 ? [say('repeated', name)] : [] }
   }
   const other = Object.keys(headers).find((candidate) => like.test(candidate) && !known.includes(candidate))
@@ -24,12 +24,12 @@ export function locate (
     : { value: [text], mistakes: [say('elsewhere', other!, name)] }
 }
 
-/** Undefined also for a header that is empty, or several. */
+/** Returns the value of a header, or undefined if it is absent, empty or has several values. */
 export function textOf (value: string | string[] | undefined): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 
-/** What is wrong with a timestamp, whatever was signed. */
+/** Lists the mistakes in a timestamp, whatever was signed. */
 export function timestampMistakes (text: string, name: string, freshness: Freshness | undefined): string[] {
   const seconds = parseUnixSeconds(text)
   if (seconds !== undefined) return freshness === undefined ? [] : clockMistakes(seconds, name, freshness)
@@ -50,7 +50,7 @@ function clockMistakes (seconds: number, name: string, freshness: Freshness): st
   return [age > 0 ? say('old', name, age) : say('ahead', name, -age)]
 }
 
-/** How an endpoint differs from the one expected. */
+/** Lists the differences between an endpoint and the expected one. */
 export function endpointMistakes (text: string, name: string, expected: string): string[] {
   if (text === expected) return []
   if (/^https?:\/\//i.test(text)) return [say('fullUrl', name)]
@@ -61,7 +61,7 @@ export function endpointMistakes (text: string, name: string, expected: string):
   return [say('otherEndpoint', name)]
 }
 
-/** Of an api-key that has no secret. */
+/** Lists the mistakes in an api-key that has no secret. */
 export function keyIdMistakes (text: string, name: string, known: readonly string[]): string[] {
   const alike = known.some((id) => id.toLowerCase() === text.toLowerCase())
   return [say(alike ? 'keyInOtherCase' : 'unknownKey', name)]
@@ -71,7 +71,7 @@ function pathOf (endpoint: string): string {
   return endpoint.split('?')[0]!
 }
 
-/** The headers a scheme reads. */
+/** Lists the headers that a scheme reads. */
 export function headersOf ({ signature, timestamp, endpoint, keyId }: Scheme): string[] {
   return [signature, timestamp, endpoint, keyId].filter((name) => name !== undefined)
 }

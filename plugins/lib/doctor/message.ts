@@ -1,10 +1,13 @@
 import { say } from './mistakes.js'
 import type { Scheme, Variant } from './scheme.js'
 
-/** A signed text: what precedes and what follows the body, one byte a character, and whether the body is in it. */
+/**
+ * A layout of the signed message: the content before and after the body, one byte per character, and whether the body
+ * is part of the message.
+ */
 export interface Frame { readonly before: string, readonly hasBody: boolean, readonly after: string }
 
-/** What is known of a delivery, each as its header has it. */
+/** Known parts of a delivery. Parts from headers are exactly as received. */
 export interface Parts {
   readonly timestamp: string | undefined
   readonly endpoint: string | undefined
@@ -15,7 +18,7 @@ export interface Parts {
   readonly url: string | undefined
 }
 
-/** Where the body stands among the signed parts. */
+/** Placeholder for the body among the signed parts. */
 const BODY = Symbol('body')
 type Part = string | typeof BODY | undefined
 
@@ -32,12 +35,12 @@ function join (parts: readonly Part[], separator: string): Frame {
   return { before: before.join(''), hasBody: true, after: texts.slice(at + 1).map((part) => separator + String(part)).join('') }
 }
 
-/** The signed text as it should be. */
+/** Returns the layout of the message that should be signed. */
 export function rightFrame ({ separator }: Scheme, { timestamp, endpoint }: Parts): Frame {
   return join([timestamp, endpoint, BODY], separator)
 }
 
-/** What a sender may have signed in its place, but for changes of the body. */
+/** Lists layouts that a sender may have signed instead. Changes of the body are not included. */
 export function otherFrames (scheme: Scheme, parts: Parts): Variant<Frame>[] {
   const { separator } = scheme
   const { timestamp, endpoint, keyId, date, url } = parts

@@ -1,8 +1,10 @@
 import { format } from 'node:util'
 
-/** What is said of each mistake; %s stands for a header, an algorithm, a number or the like, never for a secret. */
+/**
+ * The description of each mistake. `%s` stands for a header, an algorithm, a number or the like, never for a secret.
+ */
 export const MISTAKES = {
-  // the header of the signature
+  // the signature header
   base64ForHex: 'the signature is in base64, where hex is expected',
   hexForBase64: 'the signature is in hex, where base64 is expected',
   base64url: 'the signature is in base64url, where %s is expected',
@@ -74,17 +76,17 @@ export const MISTAKES = {
   signedTarget: 'the endpoint in the signed text is the path that was asked for, not that of %s',
   // the body
   body: 'the body that was signed is not the one that arrived: it was %s, and the first byte that differs is at offset %s',
-  // how it ends
+  // the conclusion
   otherwise: 'apart from that the signature does not match',
   right: 'the signature itself is right'
 } as const
 
-/** Said where no mistake that is known explains it. */
+/** Diagnosis if no known mistake explains the rejection. */
 export const NO_KNOWN_MISTAKE = 'no known mistake'
 
 export type MistakeName = keyof typeof MISTAKES
 
-/** The sentence for a mistake. */
+/** Formats the description of a mistake. */
 export function say (name: MistakeName, ...values: (string | number)[]): string {
   return format(MISTAKES[name], ...values)
 }

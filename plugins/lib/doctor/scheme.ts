@@ -3,56 +3,56 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { MacAlgorithm } from '../signature/hmac.js'
 import type { Freshness } from '../signature/timestamp.js'
 
-/** How a provider signs, described so that what senders do instead can be tried. Names of headers in lower case. */
+/** The scheme of a provider, described so that the mistakes of senders can be tried. Header names are in lower case. */
 export interface Scheme {
   readonly algorithm: MacAlgorithm
-  /** How the text of a secret stands for the bytes of the key. */
+  /** Encoding of the secret: its string is the key (`utf8`), or is decoded from base64. */
   readonly secret: 'utf8' | 'base64'
-  /** How the MAC is written. */
+  /** Encoding of the MAC. */
   readonly encoding: 'hex' | 'base64'
   /** The header that carries the MAC. */
   readonly signature: string
-  /** What precedes the MAC in that header. */
+  /** Prefix of the MAC in that header. */
   readonly prefix: string
   readonly prefixInAnyCase?: true
-  /** The headers that are signed too, before the body and in this order. */
+  /** Headers that are signed too, in this order and before the body. */
   readonly timestamp?: string
   readonly endpoint?: string
-  /** What stands between the signed parts. */
+  /** Separator of the signed parts. */
   readonly separator: '' | '.'
   /** The header that names the secret. */
   readonly keyId?: string
 }
 
-/** A delivery whose signature does not match, as it arrived, and what it was held against. */
+/** A delivery whose signature does not match, as it arrived, and the values it was checked against. */
 export interface Evidence {
   readonly headers: IncomingHttpHeaders
   readonly body: Uint8Array
-  /** The request's target: path and query. */
+  /** The request target: path and query. */
   readonly url?: string | undefined
-  /** The endpoint that must have been signed, for a scheme with one. */
+  /** The endpoint that must be signed, for a scheme that signs one. */
   readonly endpoint?: string | undefined
-  /** The keys that may have signed it. */
+  /** Keys that may have signed the delivery. */
   readonly keys: readonly KeyObject[]
-  /** Keys that others sign with, and who they are, as a mistake says it. */
+  /** Keys of other signers, each with the mistake that names its owner. */
   readonly others?: readonly { readonly key: KeyObject, readonly mistake: string }[] | undefined
-  /** Of a scheme with such: the ids that have keys. */
+  /** Ids that have keys, for a scheme with ids. */
   readonly keyIds?: readonly string[] | undefined
-  /** Without it, no timestamp is too old or ahead of time. */
+  /** Limits for timestamps. Default: no timestamp is too old or ahead of time. */
   readonly freshness?: Freshness | undefined
-  /** Limits of the search. Default: none for the body, and 64 MiB of messages. */
+  /** Limits of the search. Default: no limit for the body, and 64 MiB of messages. */
   readonly limits?: SearchLimits | undefined
 }
 
 /** Limits of a search, in bytes. */
 export interface SearchLimits {
-  /** The longest body of which other forms are tried. */
+  /** Maximum length of a body of which other forms are tried. */
   readonly body: number
-  /** The messages of all MACs together. */
+  /** Maximum length of the messages of all MACs together. */
   readonly messages: number
 }
 
-/** What a sender may have done, and which mistakes that would be: none if it is right. */
+/** A value that a sender may have used, and the mistakes this would be. The list is empty if the value is right. */
 export interface Variant<Value> {
   readonly value: Value
   readonly mistakes: readonly string[]

@@ -4,7 +4,7 @@ import type { Scheme, Variant } from './scheme.js'
 
 const NOT_LOADED = ['', 'undefined', 'null', 'None']
 
-/** What a sender may have taken for the key, other than the key itself. */
+/** Lists values other than the key that a sender may have used as the key. */
 export function otherKeys (key: Buffer, encoding: Scheme['secret'], keyId: string | undefined): Variant<Buffer>[] {
   const variants = encoding === 'utf8' ? ofText(key) : ofBase64(key)
   if (keyId !== undefined) {
@@ -15,7 +15,7 @@ export function otherKeys (key: Buffer, encoding: Scheme['secret'], keyId: strin
   return variants
 }
 
-/** Of a secret whose text is the key. */
+/** Lists variants of a secret whose string is the key. */
 function ofText (key: Buffer): Variant<Buffer>[] {
   const text = key.toString()
   const decoded = [['base64', decodeBase64(text)], ['hex', decodeHex(text, text.length / 2)]] as const
@@ -28,7 +28,7 @@ function ofText (key: Buffer): Variant<Buffer>[] {
   ]
 }
 
-/** Of a secret that is to be decoded from base64. */
+/** Lists variants of a secret that must be decoded from base64. */
 function ofBase64 (key: Buffer): Variant<Buffer>[] {
   const text = key.toString('base64')
   const asText = say('notDecoded')
@@ -43,7 +43,7 @@ function ofBase64 (key: Buffer): Variant<Buffer>[] {
   ]
 }
 
-/** What files, shells and copying make of a text. */
+/** Lists forms of a string that files, shells and copying produce. */
 function formsOf (text: string): Variant<Buffer>[] {
   const forms: [string, string][] = [
     [`${text}\n`, say('lineBreak')],

@@ -3,21 +3,24 @@ import { MAC_BYTES } from '../signature/hmac.js'
 import { say } from './mistakes.js'
 import type { Scheme, Variant } from './scheme.js'
 
-/** A MAC that may stand in a header, and what it may have been made with. */
+/** A possible MAC from a header, and the algorithm that may have made it. */
 export interface Presented { readonly mac: Buffer, readonly algorithm: string }
 
-/** In characters: twice what any scheme's takes. Some of the patterns below take the square of a text's length. */
+/**
+ * Maximum length in characters, twice that of any scheme. Some patterns below take time that grows with the square of
+ * the length.
+ */
 const LONGEST = 1024
-// What other schemes put before a signature.
+// Prefixes that other schemes put before a signature.
 const OTHER_PREFIX = /^(?:t=\d+,)?(?:(?:hmac[-_]?)?(?:md5|sha-?(?:1|256|384|512))|v\d|hmac|signature|digest|bearer)[=:, ]\s*/i
-// `openssl dgst` prints `SHA2-256(stdin)= <hex>`, with -r and like sha256sum `<hex> *stdin`.
+// `openssl dgst` prints `SHA2-256(stdin)= <hex>`. With -r it prints `<hex> *stdin`, like sha256sum.
 const PRINTED = /^(?:\S*\(\S*\)= ?)?([0-9a-f]+)(?: [ *]\S+)?$/i
 const QUOTED = /^(["'])(.*)\1$/
 const BYTES = new Map([[16, 'md5'], [20, 'sha1'], [32, 'sha256'], [48, 'sha384'], [64, 'sha512']])
 const NAMES: Readonly<Record<string, string>> =
   { md5: 'MD5', sha1: 'SHA-1', sha256: 'SHA-256', sha384: 'SHA-384', sha512: 'SHA-512' }
 
-/** What a text in the signature's header may mean, the likeliest first. */
+/** Lists the possible meanings of the signature header's value, the likeliest first. */
 export function readSignature (text: string, scheme: Scheme): Variant<Presented>[] {
   if (text.length > LONGEST) return []
   const stripped = strip(text, scheme)
@@ -26,7 +29,7 @@ export function readSignature (text: string, scheme: Scheme): Variant<Presented>
       ({ value: { mac, algorithm }, mistakes: [...stripped.mistakes, ...mistakes, ...others] })))
 }
 
-/** What is left without what is, or should not be, around it. */
+/** Removes the prefix from a signature, and everything that should not be around it. */
 function strip (text: string, { prefix, prefixInAnyCase }: Scheme): Variant<string> {
   const mistakes: string[] = []
   const sameCase = (part: string): string => prefixInAnyCase ? part.toLowerCase() : part
@@ -64,7 +67,10 @@ function decode (text: string, encoding: Scheme['encoding']): Variant<Buffer>[] 
   return [{ value: bytes, mistakes: text === padded ? [] : [say('unpadded')] }]
 }
 
-/** By its length a MAC tells its hash, or that it is the beginning of one: half or more, as less proves little. */
+/**
+ * Lists the algorithms that a MAC of this length may be from. A shorter MAC may be the beginning of a longer one, if it
+ * is at least half as long: less proves little.
+ */
 function algorithmsOf (length: number, { algorithm }: Scheme): Variant<string>[] {
   const right = MAC_BYTES[algorithm]
   if (length === right) return [{ value: algorithm, mistakes: [] }]

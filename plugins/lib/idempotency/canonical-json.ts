@@ -1,21 +1,21 @@
-/** Strings that are the same in JSON as they are, between quotes. */
+/** Strings that JSON writes unchanged between quotes. */
 const PLAIN = /^[ !#-[\]-~]*$/
-const SHORT = 32 // characters, which are cheaper to copy one by one
+const SHORT = 32 // maximum characters that are cheaper to copy one by one
 const INITIAL_BYTES = 2 ** 14
 const MAX_KEPT_BYTES = 2 ** 20
 const [QUOTE, COMMA, ZERO, COLON, OPEN_ARRAY, CLOSE_ARRAY, OPEN_OBJECT, CLOSE_OBJECT] = Buffer.from('",0:[]{}') as unknown as
   [number, number, number, number, number, number, number, number]
 
-// The text that is being written, kept from one call to the next: to collect it would cost more than to write it.
+// Output buffer, kept between calls: garbage-collecting it would cost more than writing to it.
 let bytes = Buffer.allocUnsafe(INITIAL_BYTES)
 let length = 0
 
 /**
- * Writes a parsed JSON value as the UTF-8 of its canonical text: the same for every order of its keys, different for
- * every other value. Keeps a stack of its own, since a sender may nest deeper than calls can. The result is valid until
- * the next call.
+ * Writes a parsed JSON value as canonical JSON in UTF-8: the same bytes for every order of its keys, different bytes
+ * for every other value. Uses its own stack, since a sender may nest values deeper than the call stack allows. The
+ * result is valid until the next call.
  *
- * @throws {TypeError} for what JSON has nothing like, as a BigInt
+ * @throws {TypeError} if JSON cannot express the value, for example a BigInt
  */
 export function canonicalBytes (value: unknown): Buffer {
   if (bytes.length > MAX_KEPT_BYTES) bytes = Buffer.allocUnsafe(INITIAL_BYTES)
@@ -24,7 +24,8 @@ export function canonicalBytes (value: unknown): Buffer {
     writePrimitive(value)
     return bytes.subarray(0, length)
   }
-  // Three entries for each enclosing array or object: itself, its keys unless it is an array, its next member.
+  // Three entries for each enclosing array or object: itself, its keys (undefined for an array), and the index of its
+  // next member.
   const outer: (Holder | readonly string[] | number | undefined)[] = []
   let holder = value as Holder
   let keys = keysOf(holder)
@@ -67,7 +68,7 @@ function keysOf (holder: Holder): readonly string[] | undefined {
   return Array.isArray(holder) ? undefined : Object.keys(holder).sort()
 }
 
-/** Returns the canonical text as a string. */
+/** Returns the canonical JSON as a string. */
 export function canonicalJson (value: unknown): string {
   return canonicalBytes(value).toString()
 }
@@ -76,7 +77,7 @@ function writePrimitive (item: unknown): void {
   if (typeof item === 'string') return writeString(item)
   if (typeof item !== 'number') return writeText(String(JSON.stringify(item)))
   if (item >= 0 && item < 10 && Number.isInteger(item)) return writeByte(ZERO + item)
-  writeText(String(item)) // numbers of JSON may be infinite: 1e999
+  writeText(String(item)) // a JSON number may be infinite: 1e999
 }
 
 function writeString (text: string): void {
@@ -92,7 +93,7 @@ function writeByte (byte: number): void {
 }
 
 function writeText (text: string): void {
-  const most = text.length * 3 // in UTF-8
+  const most = text.length * 3 // maximum bytes in UTF-8
   if (length + most > bytes.length) grow(most)
   if (text.length > SHORT) {
     length += bytes.write(text, length)

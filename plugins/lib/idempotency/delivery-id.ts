@@ -1,15 +1,19 @@
 import { hash } from 'node:crypto'
 import { canonicalBytes } from './canonical-json.js'
 
-/** What of a delivery tells it from others. All of it is signed. */
+/** The values that distinguish a delivery from others. All of them are signed. */
 export interface Identity {
-  /** Its id, and what kind of id that is. */
+  /** Id of the delivery, and the kind of that id. */
   readonly id: readonly string[]
-  /** What must be the same wherever the id is; absent where the id covers it. */
+  /** Content that must be the same wherever the id is the same. Absent if the id already covers the content. */
   readonly content?: unknown
 }
 
-/** Throws for what would make deliveries that are not the same look so, and get lost. */
+/**
+ * Checks an identity. An invalid one would make different deliveries look the same, and some would be lost.
+ *
+ * @throws {TypeError} if the id is not a non-empty list of non-empty strings
+ */
 export function checkIdentity (identity: Identity | undefined): Identity | undefined {
   if (identity === undefined) return undefined
   const { id } = identity
@@ -19,23 +23,26 @@ export function checkIdentity (identity: Identity | undefined): Identity | undef
   throw new TypeError('identify: no id')
 }
 
-/** How a store knows a delivery. */
+/** The values by which a store knows a delivery. */
 export interface DeliveryId {
-  /** The same for copies of one delivery. */
+  /** Key of the delivery, equal for all copies of it. */
   readonly key: string
-  /** The same for the same content. */
+  /** Fingerprint of the content, equal for equal content. */
   readonly fingerprint: string
 }
 
-/** Ids that are equal in two namespaces are not the same delivery: see `namespaceOf`. */
+/**
+ * Computes the key and fingerprint of a delivery. Equal ids in two namespaces are different deliveries: see
+ * `namespaceOf`.
+ */
 export function deliveryId (namespace: string, { id, content }: Identity): DeliveryId {
   return {
-    key: digest(namespace + JSON.stringify(id)), // lists: however texts are split, no two are the same
+    key: digest(namespace + JSON.stringify(id)), // lists: strings that are split differently give different keys
     fingerprint: content === undefined ? '' : digest(canonicalBytes(content))
   }
 }
 
-/** The text of a namespace, to be made once for many deliveries. */
+/** Returns the string of a namespace, to be made once for many deliveries. */
 export function namespaceOf (...names: string[]): string {
   return JSON.stringify(names)
 }

@@ -18,8 +18,8 @@ export const deliveryStore: Rule = {
 }
 
 /**
- * The store of a plugin, by default one of its own in memory. Made safe to rely on: no verb takes longer than a second,
- * and a claim is one or an error. A claim that comes after its time is given back.
+ * Wraps the store of a plugin, by default an in-memory store of its own, so that the plugin can rely on it. No call
+ * takes longer than 1 second, and a claim is valid or an error. A claim that arrives after that time is released.
  */
 export function guardStore (
   scope: FastifyInstance, provider: string, store: DeliveryStore = memoryDeliveries()
@@ -27,13 +27,14 @@ export function guardStore (
   const inTime = createTimeLimit(STORE_TIMEOUT)
   const wait = <T>(result: Awaitable<T>): Awaitable<T> => isThenable(result) ? inTime(result) : result
 
-  // Not in an onReady hook: where one of the host's hangs, Fastify would name ours, the last of an inner scope.
+  // Not in an onReady hook: if a hook of the host application hung, Fastify would name ours, the last of an inner
+  // scope.
   if (store.watch !== undefined) scope.after(() => { watch(store, scope.log) })
 
   async function giveBack (key: string, token: string): Promise<void> {
     try {
       await store.release(key, token)
-    } catch {} // then its lease ends it
+    } catch {} // the claim ends with its lease
   }
 
   return reportCalls(provider, {

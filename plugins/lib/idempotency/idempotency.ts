@@ -9,17 +9,20 @@ import { isThenable } from '../thenable.js'
 
 export interface IdempotencyRules {
   readonly deliveries: DeliveryStore
-  /** How long a claim is held for a handler that does not end, in milliseconds. */
+  /** Duration in milliseconds for which a claim is held if its handler does not end. */
   readonly lease: number
-  /** How long the same delivery may come again, in milliseconds. */
+  /** Duration in milliseconds for which the same delivery may be sent again. */
   readonly replayWindow: number
-  /** Whether what comes after that is another one, even if it looks the same. */
+  /** True if a delivery after that time counts as another one, even if it looks the same. */
   readonly exactly?: boolean
 }
 
-/** The keys by which a store knows a delivery, and its tenant. */
+/** The ids by which a store knows a delivery, and its tenant. */
 export interface Known {
-  /** Several where several secrets may have signed it: it is handled only if it is new under all of them. */
+  /**
+   * Ids of the delivery, several if several secrets may have signed it. It is handled only if it is new under all of
+   * them.
+   */
   readonly ids: readonly DeliveryId[]
   readonly tenant: string
 }
@@ -32,8 +35,9 @@ interface Held { readonly key: string, readonly token: string }
 interface Claimed { readonly held: readonly Held[] }
 
 /**
- * Runs the handler for a delivery that nobody has handled or is handling. What it ends with decides, however late: a
- * 2xx completes the claim before it is sent, anything else gives the claim back for the sender's next try.
+ * Makes a function that runs the handler for a delivery that is neither handled nor being handled. The outcome decides,
+ * however late: a 2xx completes the claim before the response is sent, anything else releases it for the sender's
+ * retry.
  */
 export function createIdempotentHandler<Event> (
   run: RunHandler<Event>, provider: string, rules: IdempotencyRules
@@ -83,11 +87,14 @@ export function createIdempotentHandler<Event> (
     for (const { key, token } of held) {
       try {
         await deliveries.release(key, token)
-      } catch {} // then its lease ends it
+      } catch {} // the claim ends with its lease
     }
   }
 
-  /** Whatever the store says to it, the work is done or it is not, and that is what the sender is told. */
+  /**
+   * Completes or releases the claims. The sender gets the outcome of the handler whatever the store answers, since the
+   * work is done or it is not.
+   */
   function settle (
     held: readonly Held[], answer: Answer, about: About, log: FastifyBaseLogger, settled: () => void
   ): void {
@@ -113,13 +120,16 @@ function answerTo (claim: Refused): Answer {
   return claim.state === 'done' ? { ...claim.reply, outcome: 'duplicate', reason: 'replayed' } : ANSWERS[claim.state]
 }
 
-/** Calls a verb for each claim and returns if all held: without a promise for one claim of a synchronous store. */
+/**
+ * Calls a store method for each claim and returns true if all were held. Needs no promise for one claim of a
+ * synchronous store.
+ */
 function each (held: readonly Held[], verb: (one: Held) => Awaitable<boolean>): Awaitable<boolean> {
   if (held.length === 1) return verb(held[0]!)
   return Promise.all(held.map(async (one) => verb(one))).then((all) => all.every(Boolean))
 }
 
-/** Goes on at once where the store answers at once. */
+/** Calls a store and passes on its result, synchronously if the store is synchronous. */
 function consult<T> (ask: () => Awaitable<T>, answered: (value: T) => void, failed: (error: unknown) => void): void {
   let value: Awaitable<T>
   try {

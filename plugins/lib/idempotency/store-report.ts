@@ -3,22 +3,25 @@ import type { DeliveryStore } from './store.js'
 import type { Awaitable } from '../rules.js'
 import { isThenable } from '../thenable.js'
 
-/** What a store said: to a claim; whether a claim was still held; or nothing that counts. */
+/**
+ * The result of a store call: the state of a claim, or `held` or `gone` depending on whether a claim was still held, or
+ * `failed`.
+ */
 export type StoreResult = 'claimed' | 'running' | 'done' | 'conflict' | 'held' | 'gone' | 'failed'
 
-/** What is published of each call of a delivery store, on the channel `fastify-verification:store`. */
+/** The report of one call of a delivery store, published on the channel `fastify-verification:store`. */
 export interface StoreReport {
-  /** The provider's name, as its plugin has it. */
+  /** Name of the provider, as its plugin has it. */
   readonly provider: string
   readonly verb: 'claim' | 'complete' | 'release'
   readonly result: StoreResult
-  /** In milliseconds. */
+  /** Duration of the call in milliseconds. */
   readonly duration: number
 }
 
 const calls = channel('fastify-verification:store')
 
-/** The same store; what it is asked, and how long it takes, is published while anybody listens. */
+/** Wraps a store so that each call, its result and its duration are published while the channel has subscribers. */
 export function reportCalls (provider: string, store: DeliveryStore): DeliveryStore {
   function timed<T> (
     verb: StoreReport['verb'], ask: () => Awaitable<T>, resultOf: (value: T) => StoreResult

@@ -1,40 +1,43 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Awaitable } from '../rules.js'
 
-/** What a delivery was answered with: a 2xx and its JSON text, if it has one. */
+/** The stored response to a delivery: a 2xx status and its JSON string, if it has one. */
 export interface StoredReply {
   readonly statusCode: number
   readonly body?: string | undefined
 }
 
 /**
- * What a store says to a claim: it is yours until the lease ends, and `token` proves it; someone has it; it was done
- * and answered so; or its id was used for something else.
+ * The result of claiming a delivery. `claimed`: the caller holds it until the lease ends, and `token` proves it.
+ * `running`: another caller holds it. `done`: it was handled, with this response. `conflict`: its id was used for
+ * something else.
  */
 export type Claim =
   { readonly state: 'claimed', readonly token: string } | { readonly state: 'running' } |
   { readonly state: 'done', readonly reply: StoredReply } | { readonly state: 'conflict' }
 
 /**
- * Remembers which deliveries are being handled and which are done. Each verb is atomic, and throws (or rejects) where
- * the store cannot tell; one that takes longer than a second counts as failed.
+ * Records which deliveries are being handled and which are done. Each method is atomic, and throws or rejects if the
+ * store cannot tell. A call that takes longer than 1 second counts as failed.
  */
 export interface DeliveryStore {
   /**
-   * Takes `key` for `leaseMs` unless it is held or done. `fingerprint` stands for the content: another one under the
-   * same key is a conflict. Each claim has a token of its own, so that one whose lease is over can change nothing.
-   * `tenant` says whose delivery it is, for a store that divides its room; it is a part of the key already.
+   * Claims `key` for `leaseMs` milliseconds unless it is held or done. `fingerprint` stands for the content: a
+   * different one under the same key is a conflict. Each claim has its own token, so that a claim whose lease has ended
+   * can change nothing. `tenant` is the owner of the delivery, for a store that divides its capacity; it is already
+   * part of the key.
    */
   claim: (key: string, fingerprint: string, leaseMs: number, tenant?: string) => Awaitable<Claim>
   /**
-   * Remembers the reply for `ttlMs` or longer: until then the same delivery may come again. With `exactly`, for no
-   * longer: from then on what looks the same is another delivery. False if `token` does not hold the claim any more.
+   * Stores the response for `ttlMs` milliseconds or longer, during which the same delivery may be sent again. With
+   * `exactly`, for no longer: after that, a delivery that looks the same is another one. Returns false if `token` no
+   * longer holds the claim.
    */
   complete: (
     key: string, token: string, reply: StoredReply, ttlMs: number, exactly?: boolean
   ) => Awaitable<boolean>
-  /** Gives a claim back, to be taken again. False if `token` does not hold it, or it is done. */
+  /** Releases a claim, so that it can be claimed again. Returns false if `token` does not hold it, or it is done. */
   release: (key: string, token: string) => Awaitable<boolean>
-  /** Called when a plugin that uses the store is registered: what its operator should know goes to this log. */
+  /** Logs what the operator should know about the store. Called when a plugin that uses the store is registered. */
   watch?: ((log: FastifyBaseLogger) => Awaitable<void>) | undefined
 }
