@@ -7,29 +7,29 @@ const BodyTooLarge = createError<[]>('FST_ERR_CTP_BODY_TOO_LARGE', 'Request body
 export const InvalidContentLength = createError<[]>(
   'FST_ERR_CTP_INVALID_CONTENT_LENGTH', 'Request body size did not match Content-Length', 400, RangeError)
 
-// Each piece of a body costs Node some microseconds, however short it is.
+// Each chunk of a body costs Node a few microseconds, however short it is.
 const MAX_PIECES = 1000
-const MIN_AVERAGE = 64 // bytes of a piece, of a body in more pieces than that
-const BLOCK = 4096 // bytes; shorter pieces are copied together, since a Buffer takes a hundred bytes of its own
+const MIN_AVERAGE = 64 // bytes per chunk, for a body in more chunks than that
+const BLOCK = 4096 // bytes; shorter chunks are copied together, since a Buffer has an overhead of a hundred bytes
 
 interface Rules {
-  /** The longest body, in bytes. */
+  /** Maximum length of the body in bytes. */
   readonly limit: number
-  /** The value of `Content-Length`; NaN if there is none. */
+  /** Value of `Content-Length` in bytes. NaN if the header is absent. */
   readonly length: number
-  /** True if the bytes are wanted. A body that is not kept is read to its end as well. */
+  /** True if the bytes are kept. A body that is not kept is still read to its end. */
   readonly keeps: boolean
 }
 
-/** `bytes` is how long the body was. */
+/** Callback for the end of a body. `bytes` is the length of the body. */
 type Done = (error: Error | null, body: Buffer | undefined, bytes: number) => void
 
 /**
- * Reads a body to its end, or calls back with the error that ends it. Throws nothing: before 5.12.8, Fastify does not
+ * Reads a body to its end, or calls back with the error that ends it. Never throws: Fastify before 5.12.8 does not
  * catch what a parser throws.
  */
 export function readBody (payload: Readable, { limit, length, keeps }: Rules, done: Done): void {
-  // A host's preParsing hook may have put anything in its place.
+  // A preParsing hook of the host application may have replaced the stream with anything.
   if (typeof (payload as Readable | null)?.on !== 'function') return done(new TypeError('No stream'), undefined, 0)
   if (length > limit) return done(new BodyTooLarge(), undefined, 0)
   const kept: Buffer[] = []
@@ -54,7 +54,7 @@ export function readBody (payload: Readable, { limit, length, keeps }: Rules, do
     used += piece.copy(block, used)
   }
 
-  function onData (given: Buffer | string): void { // a string from a stream that a host's hook has made
+  function onData (given: Buffer | string): void { // a string if a hook of the host made the stream
     const piece = typeof given === 'string' ? Buffer.from(given) : given
     received += piece.length
     pieces++
@@ -65,7 +65,7 @@ export function readBody (payload: Readable, { limit, length, keeps }: Rules, do
 
   function onEnd (): void {
     if (!Number.isNaN(length) && received !== length) return end(new InvalidContentLength())
-    // Always a copy, so that nobody holds a view of a buffer that the socket reads into.
+    // Always a copy, so that no code holds a view of a buffer that the socket reads into.
     if (!keeps) return end(null)
     if (kept.length === 0 && used === block?.length) return end(null, block)
     if (block !== undefined) kept.push(block.subarray(0, used))

@@ -13,7 +13,10 @@ const TOKEN = "[\\w!#$%&'*+.^`|~-]+"
 const CHARSET = 'charset=(?:utf-8|"utf-8")'
 const PARAMETER = `(?!charset=)${TOKEN}=(?:${TOKEN}|"(?:[^"\\\\]|\\\\.)*")`
 
-/** RFC 9110 sections 8.3.1 and 5.6.6: one of the types with any parameters, but no charset other than utf-8. */
+/**
+ * Makes a pattern that matches one of the types with any parameters, but no charset other than utf-8 (RFC 9110 sections
+ * 8.3.1 and 5.6.6).
+ */
 export function contentTypePattern (types: readonly string[]): RegExp {
   const names = types.map((type) => type.replaceAll(/[.+]/g, '\\$&')).join('|')
   const parameters = `(?:;[ \\t]*(?:(?:${CHARSET}|${PARAMETER})[ \\t]*)?)*`
@@ -21,9 +24,10 @@ export function contentTypePattern (types: readonly string[]): RegExp {
 }
 
 /**
- * The scope's only content type parser: it keeps the bytes and parses nothing. Refuses, before any byte is read,
- * what has none of the content types, or could not be in UTF-8 as it was signed, and ends bodies that take longer than
- * `bodyTimeout` (ms) to arrive. Returns what ends that time: the body is here, or the answer is given without it.
+ * Adds the scope's only content type parser, which keeps the bytes and parses nothing. Before any byte is read, refuses
+ * a body that has none of the content types, or that could not be in UTF-8 as it was signed. Ends bodies that take
+ * longer than `bodyTimeout` milliseconds to arrive. Returns a function that stops this deadline, for when the body has
+ * arrived or the response is sent without it.
  */
 export function captureRawBody (
   scope: FastifyInstance, bodyTimeout: number, contentTypes: readonly string[] = [JSON_TYPE]
@@ -32,7 +36,8 @@ export function captureRawBody (
   const isAccepted = (type: string): boolean => contentTypes.includes(type) || pattern.test(type)
   const deadlines = createDeadlines<Arriving>(bodyTimeout, ({ reply, payload }) => {
     if (reply.sent) return
-    // While Fastify reads the body, its reader must take the error, or it would answer once more when the client goes.
+    // While Fastify reads the body, its reader must receive the error. Otherwise it would respond once more when the
+    // client disconnects.
     if (payload.listenerCount('error') > 0) payload.emit('error', new BodyTimeout())
     else reply.send(new BodyTimeout())
   })
@@ -46,7 +51,7 @@ export function captureRawBody (
   if (!taken) {
     scope.decorateRequest('rawBody', {
       getter () { return contextOf(this)?.rawBody },
-      setter () {} // it stays the bytes, whatever a host's hook makes of them
+      setter () {} // ignored: hooks of the host cannot replace the bytes
     })
   }
   scope.decorateRequest(kContext, undefined)
@@ -65,7 +70,7 @@ export function captureRawBody (
     const delivery = contextOf(request)!
     const { bodyLimit: limit } = request.routeOptions
     const length = Number(request.headers['content-length'])
-    const { readableDidRead } = Object(payload) as Readable // a hook of the host may have put anything in its place
+    const { readableDidRead } = Object(payload) as Readable // a hook of the host may have replaced it
     const failConsumed = (): void => {
       delivery.failure = BODY_CONSUMED
       done(errorOf(BODY_CONSUMED))
@@ -78,49 +83,52 @@ export function captureRawBody (
       delivery.rawBody = body
       delivery.bytes = bytes
       endDeadline(request)
-      if (taken) Reflect.set(request, 'rawBody', body) // unless the host's own is read-only
+      if (taken) Reflect.set(request, 'rawBody', body) // has no effect if the host's own is read-only
       done(null, body)
     })
   }
   scope.removeAllContentTypeParsers()
   scope.addContentTypeParser([...contentTypes], keepBytes)
-  // Finds the types in capitals, which some versions of Fastify 5 compare as they are.
+  // Matches types in upper case, which some versions of Fastify 5 compare case-sensitively.
   scope.addContentTypeParser(pattern, keepBytes)
   return endDeadline
 }
 
-/** Returns true if the end of a body has been read: who waits for it would wait for ever. */
+/** Returns true if the end of a body has already been read. Waiting for it would never finish. */
 function isConsumed ({ raw }: FastifyRequest, payload: Readable): boolean {
   const { readableEnded, destroyed } = Object(payload) as Readable
-  return readableEnded || (destroyed && payload !== raw) // where `raw` is, the client is gone
+  return readableEnded || (destroyed && payload !== raw) // if `raw` is destroyed, the client has disconnected
 }
 
-/** The bytes that a serverless platform, or a body parser of Express, has kept of the body that it has read. */
+/** Returns the bytes that a serverless platform, or an Express body parser, kept of a body that it has read. */
 function keptBody ({ raw }: FastifyRequest): Readable | undefined {
   const { rawBody } = raw as { rawBody?: unknown }
   return Buffer.isBuffer(rawBody) ? Readable.from([rawBody]) : undefined
 }
 
-/** Whether there is a body that has not been read to its end. */
+/** Returns true if there is a body that has not been read to its end. */
 export function bodyArrives (request: FastifyRequest): boolean {
   if (contextOf(request)?.bytes !== undefined) return false
   const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers
   if (coding !== undefined || length !== '0') return true
-  if (request.raw.httpVersionMajor > 1) return true // whose frames tell, no header
+  if (request.raw.httpVersionMajor > 1) return true // HTTP/2 announces a body by frames, not by a header
   return headersAreMissing(request)
 }
 
-/** Node leaves out the headers beyond its limit, or the host's: one of them may have told of a body. */
+/** Returns true if Node dropped headers beyond its limit, or the host's. One of them may have announced a body. */
 function headersAreMissing ({ raw, server: { server } }: FastifyRequest): boolean {
   const most = server.maxHeadersCount ?? 1000
   return most > 0 && raw.rawHeaders.length >= most * 2
 }
 
-/** A body without a content type is left to Fastify, which has no parser for it. */
+/**
+ * Returns an error for a content type or coding that is not supported. A body without a content type is left to
+ * Fastify, which has no parser for it.
+ */
 function refuseFraming ({ headers }: FastifyRequest, isAccepted: (type: string) => boolean): Error | undefined {
   const { 'content-type': type, 'content-encoding': encoding, 'transfer-encoding': transfer } = headers
   if (transfer !== undefined && transfer.toLowerCase() !== 'chunked') {
-    // Node passes the body on undecoded for `gzip, chunked`.
+    // For `gzip, chunked`, Node passes on the body without decoding it.
     return httpErrors.badRequest()
   }
   const plain = encoding === undefined || encoding.toLowerCase() === 'identity'

@@ -1,24 +1,24 @@
 import type { FastifyRequest, RouteGenericInterface } from 'fastify'
 
 /**
- * The request that handlers are called with. Its type is not an augmentation of `FastifyRequest`, which would clash
- * with what an application or another package declares as `rawBody`.
+ * The request passed to handlers. Its type does not augment `FastifyRequest`, which would clash with what an
+ * application or another package declares as `rawBody`.
  */
 export type VerifiedRequest<Route extends RouteGenericInterface = RouteGenericInterface> = FastifyRequest<Route> & {
-  /** The bytes of the body as they arrived, which are what was signed. */
+  /** Raw bytes of the body as they arrived, which are the bytes that were signed. */
   readonly rawBody: Buffer
 }
 
 type AnyRequest = FastifyRequest<any, any, any, any, any, any, any>
 
-/** The same parameters, with a request that may have any route's types. */
+/** Parameters like `Args`, with a request that may have the types of any route. */
 type WithAnyRequest<Args extends unknown[]> = {
   [Index in keyof Args]: Args[Index] extends FastifyRequest ? Args[Index] & AnyRequest : Args[Index]
 }
 
 /**
- * Two overloads that TypeScript cannot merge, so that they accept a function without giving types to its parameters:
- * those come from the other member of the union.
+ * Two overloads that TypeScript cannot merge, so that they accept a function without giving types to its parameters.
+ * These types come from the other member of the union.
  */
 interface Annotated<Args extends unknown[], Result> {
   <Same extends Args>(...args: Same): Result
@@ -32,18 +32,20 @@ interface Methods<Args extends unknown[], AnyArgs extends unknown[], Result> {
 }
 
 /**
- * A user's function. Its request has the types of `Args`, unless the function names those of its own route, as
- * `FastifyRequest<{ Params: { tenant: string } }>`, which the types of functions would refuse.
+ * A user's function. Its request has the types of `Args`, unless the function names those of its own route, such as
+ * `FastifyRequest<{ Params: { tenant: string } }>`, which plain function types would not accept.
  */
 export type Callback<Args extends unknown[], Result> =
   ((...args: Args) => Result) | Annotated<WithAnyRequest<Args>, Result>
 
-/** The same for an event whose type may be narrower too, since a schema of the user's own stands for it. */
+/**
+ * A user's function like `Callback`, whose event may also have a narrower type, since a schema of the user defines it.
+ */
 export type SchemaCallback<Args extends unknown[], Result> =
   Methods<Args, WithAnyRequest<Args>, Result>['plain' | 'annotated']
 
 /**
- * A plugin for any instance of Fastify 5. `FastifyPluginAsync` would refuse the instance of another copy of Fastify,
- * which differs to TypeScript by its version or by what packages declare on one of the two.
+ * A plugin for any instance of Fastify 5. `FastifyPluginAsync` would not accept the instance of another copy of
+ * Fastify, whose type differs by its version, or by what packages declare on one of the two.
  */
 export type VerificationPlugin<Options> = (instance: any, options: Options) => Promise<void>

@@ -4,59 +4,62 @@ import type { Presented, Signer } from './signature/authenticate.js'
 import type { Deadline } from './deadlines.js'
 import type { Answer } from './errors.js'
 
-/** A body on its way, and who is to be told if it takes too long. */
+/** A body that is arriving, and the reply for a response if it takes too long. */
 export interface Arriving { readonly reply: FastifyReply, readonly payload: Readable }
 
-/** What is the same of all deliveries to a route. */
+/** Values that are the same for all deliveries to a route. */
 export interface Route {
   readonly provider: string
-  /** Where it is, with its prefix. */
+  /** Path of the route, with its prefix. */
   readonly path: string
-  /** What an event is, in a word. */
+  /** Returns the kind of an event, in one word. */
   readonly kindOf: (event: unknown) => string
-  /** Whether what looks the same after a while is another delivery. */
+  /** True if a delivery that looks the same after the replay window is another delivery. */
   readonly exactly: boolean
 }
 
-/** What is known of a delivery on its way, each thing from the step on that finds it out. */
+/** The context of a delivery. Each value is set by the step that determines it. */
 export interface DeliveryContext {
-  /** When it came in, by `performance.now()`. */
+  /** Time of arrival in milliseconds, by `performance.now()`. */
   readonly since: number
   rawBody: Buffer | undefined
-  /** The length of the body, once it has been read to its end. */
+  /** Length of the body in bytes, once it has been read to its end. */
   bytes: number | undefined
-  /** The result of reading its headers, before its body arrives. */
+  /** Result of checking the headers, before the body arrives. */
   presented: Presented | undefined
-  /** True if its body is not kept, since its headers refuse it. */
+  /** True if the body is not kept because the headers already cause a rejection. */
   dropsBody: boolean
-  /** Until its body has arrived. */
+  /** Deadline that runs until the body has arrived. */
   deadline: Deadline<Arriving> | undefined
-  /** Once it is authentic. */
+  /** Route of the delivery, once it is authentic. */
   route: Route | undefined
-  /** Which of several secrets matched, counted from 0. */
+  /** Index of the secret that matched, counted from 0. */
   secretIndex: number | undefined
-  /** The api-key or `keyId`, once it is known to be one of ours. */
+  /** The api-key or `keyId`, once it is known to have a secret. */
   keyId: string | undefined
-  /** How old it says it is, in seconds, where that is why it is refused. */
+  /** Age of the delivery in seconds according to its timestamp, if it is rejected for that. */
   ageSeconds: number | undefined
-  /** Who signed it, for the keys of the store. */
+  /** Signers of the delivery, for the keys of the store. */
   signers: readonly Signer[] | undefined
-  /** What it is called in a header that is signed. */
+  /** Id of the delivery, from a signed header. */
   id: string | undefined
-  /** The event, once all of it is checked. */
+  /** The event, once the body is completely checked. */
   event: object | undefined
-  /** By what a store knows it. */
+  /** Key of the delivery in the store. */
   key: string | undefined
-  /** The answer of a failure, while the onError hooks of the host run. */
+  /** Response to a failure, while the onError hooks of the host application run. */
   failure: Answer | undefined
-  /** True once its answer has been reported. */
+  /** True once the response has been reported. */
   answered: boolean
 }
 
 export const kContext = Symbol('fastify-verification.delivery')
 type Delivered = FastifyRequest & { [kContext]: DeliveryContext | undefined }
 
-/** Undefined where a host's hook has answered, or failed, before the delivery reached its plugin. */
+/**
+ * Returns the context of a request. Undefined if a hook of the host application responded, or failed, before the
+ * delivery reached its plugin.
+ */
 export function contextOf (request: FastifyRequest): DeliveryContext | undefined {
   return (request as Delivered)[kContext]
 }

@@ -1,19 +1,22 @@
 /** One running deadline. */
 export interface Deadline<Item> {
-  /** Let go when it ends: what is still linked from the list of old ones would keep it from being collected soon. */
+  /**
+   * Value of the deadline. Cleared when the deadline ends: it would be garbage-collected late if an old deadline that
+   * is still linked from the list referred to it.
+   */
   item: Item | undefined
   readonly due: number
 }
 
 export interface Deadlines<Item> {
-  /** `now`: by `performance.now()`, where the caller has just asked it. */
+  /** Starts a deadline. `now` is the value of `performance.now()`, if the caller has just read it. */
   start: (item: Item, now?: number) => Deadline<Item>
   stop: (deadline: Deadline<Item>) => void
 }
 
 /**
- * Deadlines that all last `ms`, so the first one started is the first one due: one timer serves them all, which is
- * cheaper than a timer a request. The timer keeps a process alive while a deadline runs, and no longer.
+ * Makes deadlines that all last `ms` milliseconds. The first one started is the first one due, so one timer serves them
+ * all, which is cheaper than one timer per request. The timer keeps the process alive only while a deadline runs.
  */
 export function createDeadlines<Item> (ms: number, expire: (item: Item) => void): Deadlines<Item> {
   const running = new Set<Deadline<Item>>()

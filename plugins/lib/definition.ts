@@ -10,10 +10,10 @@ import { contentTypePattern, FORM_TYPE } from './body.js'
 import { compileScheme, type CompiledScheme, type InvalidScheme, type SignatureScheme } from './signature/scheme.js'
 import { typesOf } from './validation.js'
 
-/** The answer to every delivery that is not authentic. */
+/** The response to every delivery that is not authentic. */
 export interface Refusal {
   statusCode: 400 | 401 | 403
-  /** Sent as JSON. Default: an error with the code `FST_VERIFICATION_FORBIDDEN`. */
+  /** Body of the response, sent as JSON. Default: an error with the code `FST_VERIFICATION_FORBIDDEN`. */
   body?: object | undefined
 }
 
@@ -85,7 +85,11 @@ function isTemplate (template: unknown): boolean {
     elements.every((element) => nonEmptyString.accepts(element))
 }
 
-/** Throws `FST_VERIFICATION_INVALID_OPTION` for a definition with parts that are missing, unknown or wrong. */
+/**
+ * Checks the definition of a provider.
+ *
+ * @throws {FST_VERIFICATION_INVALID_OPTION} if a part is missing, unknown or wrong
+ */
 export function checkDefinition (definition: { refusal?: object | undefined, scheme?: object | undefined }): void {
   const isRead = Object(definition).scheme === undefined
   checkOptions(CALLER, definition, isRead ? READER : BY_SCHEME)
@@ -104,9 +108,9 @@ export function compileDefinedScheme (scheme: SignatureScheme): CompiledScheme {
 }
 
 /**
- * Makes the parser of bodies. Arrays are accepted where the schema asks for them, not where it accepts anything.
+ * Makes the parser of bodies. Arrays are accepted if the schema asks for them, but not if it accepts anything.
  *
- * @throws `FST_VERIFICATION_INVALID_OPTION` for a schema that accepts nothing of what is sent.
+ * @throws {FST_VERIFICATION_INVALID_OPTION} if the schema accepts nothing that can be sent
  */
 export function parserOf (
   contentTypes: readonly string[], types: ReturnType<typeof typesOf>
@@ -123,7 +127,9 @@ export function parserOf (
   return (body, { headers }) => isForm.test(headers['content-type']!) ? parseForm(body) : parse(body)
 }
 
-/** Puts the one answer to what is not authentic into the words of the sender's documents. */
+/**
+ * Makes a function that changes the response to a delivery that is not authentic into the one the provider documents.
+ */
 export function rephraseOf ({ statusCode, body }: Refusal): Rephrase {
   const { code, message } = JSON.parse(forbidden('mismatch').body!) as { code: string, message: string }
   const refusal = { statusCode, body: body === undefined ? errorBody(statusCode, code, message) : JSON.stringify(body) }

@@ -2,15 +2,15 @@ import { STATUS_CODES } from 'node:http'
 import { InvalidOption, type Answer } from './errors.js'
 
 export interface DenialOptions {
-  /** Any 4xx. Default 401. */
+  /** Status of the response, any 4xx. Default 401. */
   statusCode?: number | undefined
-  /** Read by the sender's programs. Default `denied`, unless the provider documents another. */
+  /** Error code for the sender's programs. Default `denied`, unless the provider documents another. */
   code?: string | undefined
-  /** Read by people. Default `The delivery was refused`, unless the provider documents another. */
+  /** Error message for people. Default `The delivery was refused`, unless the provider documents another. */
   message?: string | undefined
 }
 
-/** The texts of a denial that has none of its own. */
+/** Default code and message of a denial. */
 export interface DenialTexts { readonly code: string, readonly message: string }
 
 const TEXTS: DenialTexts = { code: 'denied', message: 'The delivery was refused' }
@@ -22,13 +22,15 @@ class Denial {
     this.#options = options
   }
 
-  /** Asks no getter and no proxy of what a handler has thrown. */
+  /**
+   * Returns the options of a denial, or undefined for any other thrown value. Triggers no getter or proxy of the value.
+   */
   static optionsOf (thrown: unknown): DenialOptions | undefined {
     return typeof thrown === 'object' && thrown !== null && #options in thrown ? thrown.#options : undefined
   }
 }
 
-/** Makes a reader of thrown values that are a decision to refuse: a `deny()`, or a 4xx of http-errors. */
+/** Makes a reader that recognizes denials among thrown values: a `deny()`, or a 4xx of http-errors. */
 export function createDenialReader (texts = TEXTS): (thrown: unknown) => Answer | undefined {
   return (thrown) => {
     const options = Denial.optionsOf(thrown)
@@ -62,10 +64,10 @@ function denied (statusCode: number, code: string, message: string): Answer {
 }
 
 /**
- * A decision to refuse, for a handler to throw: answered with its status and the flat error
- * `{ "status": "error", "code", "message" }`, which the sender takes as final.
+ * Makes a denial for a handler to throw. The response has its status and the flat error `{ "status": "error", "code",
+ * "message" }`, which the sender treats as final.
  *
- * @throws `FST_VERIFICATION_INVALID_OPTION` for a status that is not 4xx, or texts that are none.
+ * @throws {FST_VERIFICATION_INVALID_OPTION} if the status is not 4xx, or the code or message is not a string
  * @example throw deny({ statusCode: 403, code: 'banned', message: 'This player may not buy' })
  */
 export function deny (options: DenialOptions = {}): Denial {

@@ -3,33 +3,38 @@ import { createError } from '@fastify/error'
 import type { RejectionReason } from './signature/rejection.js'
 import type { Outcome, Reason } from './telemetry.js'
 
-/** A plugin was registered, or a helper called, with an option it cannot work with. Never shows the value. */
+/** Error for an invalid option of a plugin or helper. Never reveals the value. */
 export const InvalidOption = createError<[plugin: string, option: string, expected: string]>(
   'FST_VERIFICATION_INVALID_OPTION', '%s: option "%s" %s', 500, TypeError)
 
-/** The platform's crypto library has no such algorithm, as with MD5 under FIPS. */
+/** Error for an algorithm that the platform's crypto library lacks, such as MD5 under FIPS. */
 export const AlgorithmUnavailable = createError<[plugin: string, algorithm: string]>(
   'FST_VERIFICATION_ALGORITHM_UNAVAILABLE', '%s: this platform has no HMAC with %s')
 
-/** The body did not arrive within `bodyTimeout`. */
+/** Error for a body that did not arrive within `bodyTimeout`. */
 export const BodyTimeout = createError<[]>(
   'FST_VERIFICATION_BODY_TIMEOUT', 'The body did not arrive in time', 408)
 
-/** What is sent, a status and, but for 204, a JSON text; and what is reported of it. */
+/**
+ * The response to a delivery, a status and, except for 204, a JSON string, and the details that are reported about it.
+ */
 export interface Answer {
   readonly statusCode: number
   readonly body?: string | undefined
   readonly outcome: Outcome
   readonly reason: Reason
-  /** For the log only. */
+  /** Details for the log only. */
   readonly details?: object | undefined
-  /** The thrown value: for the host's onError hooks and `onFailed`, never for a client or a log. */
+  /** The thrown value, for `onFailed` and the onError hooks of the host application, never for a client or a log. */
   readonly thrown?: { readonly value: unknown }
-  /** Of the log, where it is not that of the outcome: nobody expects this of a provider that is set up well. */
+  /** Log level, if it is not that of the outcome: a provider that is set up well should never cause this. */
   readonly level?: 'warn'
 }
 
-/** The error of a failed delivery, for code of the host: what was thrown, or an error with the code of the answer. */
+/**
+ * Returns the error of a failed delivery for code of the host application: the thrown value, or an error with the code
+ * of the response.
+ */
 export function errorOf ({ thrown, body = '{}', details }: Answer): Error {
   if (thrown !== undefined && isError(thrown.value)) return thrown.value
   const { code, message } = JSON.parse(body) as { code: string, message: string }
@@ -46,7 +51,7 @@ function isError (value: unknown): value is Error {
   }
 }
 
-/** The JSON text of an error in Fastify's own shape. */
+/** Returns the JSON string of an error in Fastify's own format. */
 export function errorBody (statusCode: number, code: string | undefined, message: string): string {
   return JSON.stringify({ statusCode, code, error: STATUS_CODES[statusCode], message })
 }
@@ -89,7 +94,7 @@ export const SECRET_UNAVAILABLE =
 
 const forbiddenFor = new Map<RejectionReason, Answer>()
 
-/** The one answer to whatever is not authentic. */
+/** Returns the response to a delivery that is not authentic. The sender gets the same response for all reasons. */
 export function forbidden (reason: RejectionReason): Answer {
   const known = forbiddenFor.get(reason)
   if (known !== undefined) return known
@@ -102,7 +107,10 @@ export function isForbidden ({ body }: Answer): boolean {
   return body === FORBIDDEN.body
 }
 
-/** 400 for a signed payload outside its schema; `problem` names a path and a rule, never a value. */
+/**
+ * Makes a 400 response for a signed body that does not match its schema. `problem` names a path and a rule, never a
+ * value.
+ */
 export function invalidPayload (problem: string): Answer {
   return { ...rejected(400, 'invalid_payload', 'INVALID_PAYLOAD', problem), details: { problem } }
 }
@@ -111,8 +119,8 @@ const FRAME = '    at '
 const MAX_FRAMES = 50
 
 /**
- * What of a thrown value may be logged: its type, its code and where it came from. Messages, causes and other
- * properties stay out: drivers and HTTP clients put URLs with passwords, headers and whole rows in them.
+ * Returns the parts of a thrown value that may be logged: its type, its code and its stack frames. Messages, causes and
+ * other properties are left out: drivers and HTTP clients put URLs with passwords, headers and whole rows in them.
  */
 export function describeError (error: unknown): { type: string, code?: string, stack?: string } {
   try {
@@ -127,6 +135,6 @@ export function describeError (error: unknown): { type: string, code?: string, s
       ...(frames.length > 0 && { stack: frames.slice(0, MAX_FRAMES).join('\n') })
     }
   } catch {
-    return { type: 'unreadable' } // by a getter or a proxy
+    return { type: 'unreadable' } // thrown by a getter or a proxy
   }
 }

@@ -7,31 +7,34 @@ import type { InvalidResult } from './reply.js'
 import { isThenable, toPromise } from './thenable.js'
 import { createTimeLimit } from './time-limit.js'
 
-/** A user's handler and how what comes of it is answered. */
+/** A user's handler, and the functions that turn its outcome into a response. */
 export interface Work<Event, Question = unknown> {
   readonly provider: string
-  /** What the answer depends on: read before the handler, which may change the event. */
+  /** Returns what the response depends on. Called before the handler, which may change the event. */
   readonly replyContext?: (event: Event) => Question
   readonly handle: (event: Event, request: VerifiedRequest) => unknown
-  /** What the handler's result is answered with, or what is wrong with it. */
+  /** Turns the handler's result into a response, or lists its problems. */
   readonly answer: (result: unknown, question: Question) => Answer | InvalidResult
-  /** What a thrown value is answered with, if it is an answer and no failure. */
+  /** Turns a thrown value into a response if it is a denial, not a failure. */
   readonly denial?: (thrown: unknown) => Answer | undefined
 }
 
-/** Calls `ended` once. `late` says that `timedOut` was called before. */
+/** Runs the handler and calls `ended` once. `late` is true if `timedOut` was called before. */
 export type RunHandler<Event> = (
   event: Event, request: FastifyRequest, ended: (answer: Answer, late: boolean) => void,
   timedOut: (answer: Answer) => void
 ) => void
 
-/** Logs the outcome of a handler whose delivery has been answered without it. */
+/** Logs the outcome of a handler that ended after the response was sent without it. */
 export function logLate ({ log }: FastifyRequest, provider: string, answer: Answer): void {
   const { statusCode, reason, details } = answer
   safeLog(log, 'warn', { provider, reason, statusCode, ...details }, 'handler ended after its time-out')
 }
 
-/** Runs the handler and gives its outcome as an answer. One that takes longer than `handlerTimeout` (ms) goes on. */
+/**
+ * Makes a function that runs the handler and turns its outcome into a response. A handler that takes longer than
+ * `handlerTimeout` milliseconds keeps running.
+ */
 export function createHandlerRunner<Event, Question> (
   work: Work<Event, Question>, handlerTimeout: number
 ): RunHandler<Event> {
@@ -43,7 +46,7 @@ export function createHandlerRunner<Event, Question> (
       const answer = work.answer(result, question)
       if (!('problems' in answer)) return answer
       return { ...INVALID_REPLY, details: { problems: answer.problems } }
-    } catch (error) { // by a type of the user's own in the reply's schema
+    } catch (error) { // thrown by a user's own type in the reply schema
       return failed(error)
     }
   }

@@ -1,4 +1,4 @@
-/** Data for JSON, and the paths of the members that JSON cannot express. */
+/** Plain data for JSON, and the paths of the members that JSON cannot express. */
 export interface JsonData {
   readonly data: unknown
   readonly unwritable: readonly string[]
@@ -9,9 +9,9 @@ type Members = Record<string, unknown>
 const MAX_PATH_LENGTH = 300
 
 /**
- * Copies a value into plain data as JSON.stringify would write it, so that what a check sees is what is sent: each
- * getter is read and each `toJSON` is called once. Of an object at the top only `keys` are read, after its `toJSON`;
- * all members where `keys` is empty. BigInts and numbers that are not finite are kept, for a schema to refuse.
+ * Copies a value into plain data as JSON.stringify would write it, so that a check sees what is sent: each getter is
+ * read and each `toJSON` called once. Of a top-level object, only `keys` are read, after its `toJSON`, or all members
+ * if `keys` is empty. BigInts and numbers that are not finite are kept, for a schema to refuse.
  */
 export function jsonDataOf (value: unknown, keys: readonly string[] = []): JsonData {
   const trail: string[] = []
@@ -60,7 +60,7 @@ export function jsonDataOf (value: unknown, keys: readonly string[] = []): JsonD
   }
 }
 
-/** The value that JSON.stringify writes for this one: the result of its `toJSON`, or its primitive. */
+/** Returns the value that JSON.stringify writes for this one: the result of its `toJSON`, or its primitive. */
 function replacementOf (value: unknown, key: string): unknown {
   if ((typeof value !== 'object' || value === null) && typeof value !== 'bigint') return value
   const { toJSON } = value as { toJSON?: unknown }

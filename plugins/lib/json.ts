@@ -4,15 +4,15 @@ import secureJson from 'secure-json-parse'
 const BYTE_ORDER_MARK = 0xFEFF
 const ESCAPED = /[%+]/
 
-/** Parses a JSON object, as `parseJson` does. */
+/** Parses a JSON object like `parseJson`. Returns undefined for an array. */
 export function parseJsonObject (bytes: Buffer): object | undefined {
   const value = parseJson(bytes)
   return Array.isArray(value) ? undefined : value
 }
 
 /**
- * The JSON object or array in `bytes`, or undefined if they are neither: other roots, invalid UTF-8 (which lenient
- * decoding would turn into characters nobody signed), a byte order mark, `__proto__` and `constructor.prototype` keys.
+ * Parses a JSON object or array. Returns undefined for other root values, invalid UTF-8 (which lenient decoding would
+ * turn into characters that nobody signed), a byte order mark, and `__proto__` and `constructor.prototype` keys.
  */
 export function parseJson (bytes: Buffer): object | undefined {
   const text = textOf(bytes)
@@ -26,8 +26,9 @@ export function parseJson (bytes: Buffer): object | undefined {
 }
 
 /**
- * The members of a form (application/x-www-form-urlencoded), each a string, or a list of strings where its name comes
- * more than once; undefined for invalid UTF-8, a `%` that no two hex digits follow, and a member named `__proto__`.
+ * Parses a form (application/x-www-form-urlencoded). Each member is a string, or a list of strings if its name occurs
+ * more than once. Returns undefined for invalid UTF-8, a `%` without two hex digits after it, and a member named
+ * `__proto__`.
  */
 export function parseForm (bytes: Buffer): object | undefined {
   const text = textOf(bytes)
@@ -40,7 +41,7 @@ export function parseForm (bytes: Buffer): object | undefined {
       const name = decodePart(at === -1 ? pair : pair.slice(0, at))
       const value = at === -1 ? '' : decodePart(pair.slice(at + 1))
       const others = members.get(name)
-      if (Array.isArray(others)) others.push(value) // a copy per member would take minutes for a long list
+      if (Array.isArray(others)) others.push(value) // copying it for each member would take minutes for a long list
       else members.set(name, others === undefined ? value : [others, value])
     }
   } catch {

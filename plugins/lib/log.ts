@@ -2,14 +2,16 @@ import type { FastifyBaseLogger } from 'fastify'
 
 export type Level = 'debug' | 'info' | 'warn' | 'error'
 
-/** Logs, and goes on where a serializer or transport of the host throws: what is logged decides no answer. */
+/**
+ * Logs a message. Ignores errors of the host's serializers and transports, so that logging never changes a response.
+ */
 export function safeLog (log: FastifyBaseLogger, level: Level, details: object, message: string): void {
   try {
     log[level](details, message)
   } catch {}
 }
 
-/** Whether anything is done with what is logged at this level. Loggers that cannot say are asked to log. */
+/** Returns true if the logger uses messages of this level, or cannot tell. */
 export function isEnabled (log: FastifyBaseLogger, level: Level): boolean {
   try {
     return (log as { isLevelEnabled?: (level: Level) => boolean }).isLevelEnabled?.(level) ?? true

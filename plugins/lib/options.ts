@@ -12,41 +12,42 @@ import { freshnessOf, replayWindow, type Freshness, type FreshnessInput } from '
 
 type Maybe<T> = { -readonly [K in keyof T]?: T[K] | undefined }
 
-/** What every plugin with a route takes. */
+/** Options of every plugin with a route. */
 export interface RouteOptions extends Maybe<RouteSettings> {
-  /** Fastify's own: put before every path of the plugin. */
+  /** Fastify's `prefix`, put before every path of the plugin. */
   prefix?: string
-  /** Fastify's own: the log level of the plugin's routes. */
+  /** Fastify's `logLevel`, for the plugin's routes. */
   logLevel?: LogLevel
-  /** Fastify's own: the log serializers of the plugin's routes. */
+  /** Fastify's `logSerializers`, for the plugin's routes. */
   logSerializers?: NonNullable<RegisterOptions['logSerializers']>
 }
 
-/** Options that observe deliveries and decide nothing. What they throw is logged. */
+/** Callbacks that observe deliveries and decide nothing. Errors that they throw are logged. */
 export interface WatchOptions {
-  /** Called with each delivery that is not authentic. */
+  /** Callback for each delivery that is not authentic. */
   onRejected?: ((delivery: RejectedDelivery) => void) | undefined
   /**
-   * Called with each delivery that failed on this server, answered 500 or 503, and with the error: what the handler,
-   * the store or the resolver threw, or an error that has the code of the answer.
+   * Callback for each delivery that failed on this server, with a 500 or 503 response. The error is what the handler,
+   * the store or the resolver threw, or an error that has the code of the response.
    */
   onFailed?: ((error: unknown, delivery: DeliveryReport) => void) | undefined
 }
 
-/** What every webhook plugin takes. */
+/** Options of every webhook plugin. */
 export interface WebhookOptions extends RouteOptions, WatchOptions, FreshnessInput {
-  /** Where it is kept which deliveries are handled. Default: in memory, in a store of this registration. */
+  /** Store that records which deliveries are handled. Default: an in-memory store of this registration. */
   deliveries?: DeliveryStore | undefined
   /**
-   * After how long a delivery may be handled anew where nothing is heard of the handler that took it, as after a crash;
-   * in milliseconds, more than `handlerTimeout`. Default 60,000, or twice `handlerTimeout` if that is more.
+   * Duration in milliseconds after which a delivery may be handled again if its handler has reported nothing, for
+   * example after a crash. Must be more than `handlerTimeout`. Default 60,000, or twice `handlerTimeout` if that is
+   * more.
    */
   lease?: number | undefined
-  /** Accept secrets that are too short to withstand guessing, with a warning in the log. Default false. */
+  /** Accepts secrets that are too short to withstand guessing, with a warning in the log. Default false. */
   allowWeakSecret?: boolean | undefined
   /**
-   * Have the log say which mistake would explain that a delivery is not authentic, as far as trying finds out. For
-   * setting up, as it costs some 200 MACs each: refused under `NODE_ENV=production`. Default false.
+   * Logs which mistake would explain that a delivery is not authentic, as far as trying can tell. For setup only, since
+   * it costs about 200 MACs per delivery: refused under `NODE_ENV=production`. Default false.
    */
   diagnose?: boolean | undefined
 }
@@ -55,27 +56,27 @@ const HOOKS = [
   'onRequest', 'preValidation', 'preHandler', 'onTimeout', 'onError', 'onResponse', 'onRequestAbort'
 ] as const
 
-/** The options of Fastify's routes that change neither what is verified nor what is answered. */
+/** The options of Fastify's routes that change neither the verification nor the response. */
 export type HostRouteOptions = Pick<
   RouteShorthandOptions, typeof HOOKS[number] | 'config' | 'constraints' | 'childLoggerFactory' | 'prefixTrailingSlash'
 >
 
-/** The options of a route once their defaults are in. */
+/** Options of a route, with defaults applied. */
 export interface RouteSettings {
-  /** The longest body, in bytes. Default 65,536, unless the plugin names another. */
+  /** Maximum length of the body in bytes. Default 65,536, unless the plugin names another. */
   bodyLimit: number
-  /** How long a body may take to arrive, in milliseconds. Default 5,000. */
+  /** Maximum duration in milliseconds for the body to arrive. Default 5,000. */
   bodyTimeout: number
-  /** How long a handler may take before the sender is told to come again, in milliseconds. Default 10,000. */
+  /** Maximum duration of the handler in milliseconds. After that, the sender is asked to retry. Default 10,000. */
   handlerTimeout: number
   /**
-   * Fastify's own, for the plugin's routes: hooks, `config`, `constraints`. Its hooks run before the delivery is
-   * verified, so they see bytes that nobody may have signed. Default: none.
+   * Fastify's route options for the plugin's routes: hooks, `config`, `constraints`. The hooks run before the delivery
+   * is verified, so they see bytes that nobody may have signed. Default `{}`.
    */
   routeOptions: HostRouteOptions
 }
 
-/** The options of a webhook once their defaults are in. */
+/** Options of a webhook, with defaults applied. */
 export interface Settings extends RouteSettings, WatchOptions, Freshness {
   readonly once: IdempotencyRules
   readonly diagnose: boolean
@@ -98,7 +99,7 @@ export const ROUTE_RULES: Rules = {
   bodyTimeout: milliseconds,
   handlerTimeout: milliseconds,
   prefix: string,
-  skipOverride: anyValue, // of fastify-cli's test helper, which autoload hands on
+  skipOverride: anyValue, // set by fastify-cli's test helper and passed on by autoload
   logLevel: nonEmptyString,
   logSerializers: {
     accepts: (value) => typeof value === 'object' && value !== null &&
@@ -118,7 +119,11 @@ const WEBHOOK_RULES: Rules = {
   lease: milliseconds
 }
 
-/** Throws `FST_VERIFICATION_INVALID_OPTION` unless the options are those of a webhook and the plugin's `own`. */
+/**
+ * Checks the options of a webhook and the plugin's `own`.
+ *
+ * @throws {FST_VERIFICATION_INVALID_OPTION} if an option is unknown, missing or invalid
+ */
 export function checkWebhookOptions (plugin: string, options: WebhookOptions, own: Rules): void {
   checkOptions(plugin, options, { ...WEBHOOK_RULES, ...own })
   if (options.diagnose && process.env['NODE_ENV'] === 'production') {
@@ -130,7 +135,10 @@ export function checkWebhookOptions (plugin: string, options: WebhookOptions, ow
   }
 }
 
-/** A route's options with their defaults, read once: what the caller does to the object later changes nothing. */
+/**
+ * Reads the options of a route and applies the defaults. Changes that the caller makes to the object later have no
+ * effect.
+ */
 export function readRouteSettings (options: RouteOptions, bodyLimit = 65_536): RouteSettings {
   return {
     bodyLimit: options.bodyLimit ?? bodyLimit,
@@ -140,7 +148,7 @@ export function readRouteSettings (options: RouteOptions, bodyLimit = 65_536): R
   }
 }
 
-/** The same for a webhook. */
+/** Reads the options of a webhook and applies the defaults. */
 export function readSettings (
   scope: FastifyInstance, provider: string, options: WebhookOptions, bodyLimit?: number
 ): Settings {

@@ -16,29 +16,34 @@ import { createIdempotentHandler, type IdempotencyRules } from './idempotency/id
 import type { Rejection } from './signature/rejection.js'
 import type { RouteSettings } from './options.js'
 
-/** One provider's part in the way of a delivery. */
+/** The steps of a delivery that depend on the provider. */
 export interface WebhookRoute<Event, Question = unknown> extends Work<Event, Question> {
   readonly url: string
   readonly schema: FastifySchema & { summary: string }
-  /** Is it authentic? Sees headers and bytes, nothing decoded. */
+  /** Verifies that a delivery is authentic. Reads only the headers and the raw bytes, nothing decoded. */
   readonly authenticate: Authenticate
-  /** If not, which mistake would explain it? Not asked unless it is there, so that refusing costs nothing. */
+  /** Finds the mistake that would explain a rejection. Optional, so that a rejection costs nothing without it. */
   readonly explain?: Explain | undefined
-  /** The body as an object, undefined for one that is none. Default: that of a JSON object. */
+  /** Parses the body. Returns undefined if it cannot be parsed. Default: parses a JSON object. */
   readonly parse?: (body: Buffer, request: FastifyRequest) => object | undefined
-  /** The answer to a body that cannot be parsed. Default `INVALID_JSON`. */
+  /** Response to a body that cannot be parsed. Default `INVALID_JSON`. */
   readonly unreadable?: Answer
-  /** Is it what the provider sends? If not, what is wrong with it, or how that is answered. */
+  /** Checks that the body is what the provider sends. If it is not, returns the problem or the response. */
   readonly check: (payload: object) => string | Answer | undefined
-  /** What an event is, in a word. Default `event`. */
+  /** Returns the kind of an event, in one word. Default `event`. */
   readonly kindOf?: (event: Event) => string
-  /** May it come in? Asked last, of who else has to be asked; if not, how that is answered. */
+  /** Asks another service, as the last check, whether to admit the event. If not, resolves to the response. */
   readonly admit?: (event: Event, request: FastifyRequest) => Promise<Answer | undefined>
-  /** As what it is to be handled once; undefined for one that is handled as often as it comes. */
+  /**
+   * Returns the identity under which the event is handled once, or undefined if it is handled every time it arrives.
+   */
   readonly identify?: ((event: Event, mac: Buffer, id: string | undefined) => Identity | undefined) | undefined
 }
 
-/** The one place that knows the order: verify, decode, validate, claim, handle, check the reply, complete, answer. */
+/**
+ * Adds the route of a webhook. Only this function knows the order of the steps: verify, decode, validate, claim,
+ * handle, check the reply, complete, respond.
+ */
 export function addWebhookRoute<Event, Question = unknown> (
   scope: FastifyInstance, send: Send, settings: RouteSettings & { once?: IdempotencyRules },
   route: WebhookRoute<Event, Question>
@@ -46,7 +51,7 @@ export function addWebhookRoute<Event, Question = unknown> (
   const { provider } = route
   const { bodyLimit, handlerTimeout } = settings
   const { config, preHandler = [], ...others } = settings.routeOptions
-  // Lists of hooks are copied, since other plugins add theirs to those of a route.
+  // Lists of hooks are copied, since other plugins add their own to those of a route.
   const routeOptions = Object.fromEntries(Object.entries(others)
     .map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]))
   const runHandler = createHandlerRunner(route, handlerTimeout)
@@ -56,7 +61,7 @@ export function addWebhookRoute<Event, Question = unknown> (
   const about: Route = {
     provider, path, kindOf: (event) => kindOf(event as Event), exactly: settings.once?.exactly === true
   }
-  // Most deliveries are signed by the same one as the one before.
+  // Cached, since most deliveries have the same signer as the one before.
   let tenant = ''
   let namespace = namespaceOf(provider, path, tenant)
 
@@ -65,19 +70,22 @@ export function addWebhookRoute<Event, Question = unknown> (
     method: 'POST',
     url: route.url,
     schema: route.schema,
-    // A host's `transform` for @fastify/swagger may know no other schemas than its own, as zod's does.
+    // A `transform` of the host application for @fastify/swagger may support only its own schemas, as zod's does.
     config: { swaggerTransform: false, ...config },
-    // @fastify/response-validation knows no examples in schemas, and would keep the server from starting.
+    // @fastify/response-validation does not support examples in schemas, and would keep the server from starting.
     ...{ responseValidation: false },
     bodyLimit,
-    // The schema serves types and API pages. The check that counts runs after the signature.
+    // The schema is only for types and API documentation. The check that counts runs after the signature is verified.
     validatorCompiler: () => () => true,
     ...(route.authenticate.readHeaders !== undefined && { preParsing: [readHeaders] }),
     preHandler: [...[preHandler].flat(), verify],
     handler: deliver
   })
 
-  /** Looks at the headers while the body is on its way, which is not kept where they refuse it. */
+  /**
+   * Checks the headers while the body is arriving. If they cause a rejection, the body is not kept, unless `explain`
+   * needs it.
+   */
   function readHeaders (
     request: FastifyRequest, _reply: FastifyReply, payload: RequestPayload,
     next: (error: null, payload: RequestPayload) => void
@@ -86,14 +94,14 @@ export function addWebhookRoute<Event, Question = unknown> (
     try {
       delivery.presented = route.authenticate.readHeaders!(request)
       delivery.dropsBody = !delivery.presented.ok && route.explain === undefined
-    } catch {} // thrown again where the delivery is verified
+    } catch {} // thrown again when the delivery is verified
     next(null, payload)
   }
 
   function verify (request: FastifyRequest, reply: FastifyReply, next: HookHandlerDoneFunction): void {
     const delivery = contextOf(request)
     const bytes = delivery?.rawBody
-    const body = request.body === bytes ? bytes : undefined // a host's hook may have put anything in their place
+    const body = request.body === bytes ? bytes : undefined // a hook of the host may have replaced it
     if (delivery?.dropsBody && delivery.bytes !== undefined) {
       return validate(request, reply, undefined, delivery.presented as Rejection, next)
     }
@@ -108,7 +116,7 @@ export function addWebhookRoute<Event, Question = unknown> (
       (error: unknown) => fail(reply, VERIFICATION_FAILED, error)).catch(next)
   }
 
-  /** Something that is asked about it failed. */
+  /** Sends the response to a failure, with the error that caused it. */
   function fail (reply: FastifyReply, answer: Answer, error: unknown): void {
     send(reply, { ...answer, details: { failure: describeError(error) }, thrown: { value: error } })
   }
@@ -159,16 +167,19 @@ export function addWebhookRoute<Event, Question = unknown> (
     next()
   }
 
-  /** Returns a promise unless the answer is sent at once, so that async context and traces last until it is. */
+  /**
+   * Runs the handler. Returns a promise unless the response is sent at once, so that async context and traces last
+   * until it is sent.
+   */
   function deliver (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> | void {
     const delivery = contextOf(request)
-    // Without it the hook above did not run: a host's onRoute hook has put another in its place.
+    // Without an event, the hook above did not run: an onRoute hook of the host application has replaced it.
     if (delivery?.event === undefined) return send(reply, forbidden('mismatch'))
     const event = delivery.event as Event
     let sent = false
     let end: (() => void) | undefined
     const answered = (answer: Answer): void => {
-      // Fastify's time limit may have answered.
+      // Fastify's own time limit may already have sent a response.
       if (!delivery.answered) send(reply, answer)
       else if (answer.reason !== 'handler_timeout') logLate(request, provider, answer)
       sent = true
@@ -189,7 +200,9 @@ export function addWebhookRoute<Event, Question = unknown> (
     if (!sent) return new Promise((resolve) => { end = () => resolve(reply) })
   }
 
-  /** Returns an id for each secret that the delivery is known by; none if it is handled as often as it comes. */
+  /**
+   * Returns an id for each signer of the delivery, or an empty list if the delivery is handled every time it arrives.
+   */
   function idsOf (
     event: Event, { signers, id }: DeliveryContext, identify: NonNullable<typeof route.identify>
   ): DeliveryId[] {

@@ -1,6 +1,6 @@
 import { describeError, NOT_SERIALIZABLE, QUEUE_UNAVAILABLE, type Answer } from './errors.js'
 
-/** An error of `enqueue` that says how the delivery is answered. */
+/** Error of `enqueue` that determines the response to the delivery. */
 class QueueError extends Error {
   readonly code: string
   readonly #answer: Answer
@@ -13,18 +13,27 @@ class QueueError extends Error {
     this.#answer = { ...answer, details: { failure: describeError(cause) }, thrown: { value: this } }
   }
 
-  /** Asks no getter and no proxy of what a handler has thrown: only what is made here is answered so. */
+  /**
+   * Returns the response for an error made here, or undefined for any other thrown value. Triggers no getter or proxy
+   * of the value.
+   */
   static answerOf (thrown: unknown): Answer | undefined {
     return typeof thrown === 'object' && thrown !== null && #answer in thrown ? thrown.#answer : undefined
   }
 }
 
-/** A queue has failed, or did not accept a delivery in time. From a handler it is answered 503: to be sent again. */
+/**
+ * Error for a queue that failed, or did not accept a delivery in time. If a handler throws it, the response is 503, so
+ * that the sender retries.
+ */
 export class QueueUnavailable extends QueueError {
   constructor (cause: unknown) { super('QueueUnavailable', QUEUE_UNAVAILABLE, cause) }
 }
 
-/** An event cannot be written as JSON, since it is nested too deep. From a handler it is answered 400, as final. */
+/**
+ * Error for an event that cannot be written as JSON because it is nested too deep. If a handler throws it, the response
+ * is 400, which is final.
+ */
 export class NotSerializable extends QueueError {
   constructor (cause: unknown) { super('NotSerializable', NOT_SERIALIZABLE, cause) }
 }

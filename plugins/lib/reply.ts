@@ -3,21 +3,21 @@ import type { Answer } from './errors.js'
 import { jsonDataOf } from './json-data.js'
 import { compileCheck } from './validation.js'
 
-/** A value of a reply's type, in which each optional member may also be null, which leaves it out. */
+/** A reply in which each optional member may also be null, which leaves it out. */
 export type Reply<T> = T extends readonly (infer Element)[] ? readonly Reply<Element>[]
   : T extends object ? { [Key in keyof T]: Reply<T[Key]> | (object extends Pick<T, Key> ? null : never) }
     : T
 
-/** The problems of a result, each a path and a rule. */
+/** The problems of a result, each with a path and a rule. */
 export interface InvalidResult { readonly problems: readonly string[] }
 
-/** Makes a 200 of what a handler returned, or lists its problems. */
+/** Turns the return value of a handler into a 200 response, or lists its problems. */
 export type ReplyWriter<Event> = (value: unknown, event: Event) => Answer | InvalidResult
 
 /**
- * Writes replies of a schema. Where the schema names properties, others at the top level are dropped; so are optional
- * members that are null, at every level, unless the schema accepts null. `fits` returns the problem of a reply that
- * does not belong to this event.
+ * Makes a writer of replies that match a schema. If the schema names properties, others at the top level are dropped.
+ * Optional members that are null are dropped too, at every level, unless the schema accepts null. `fits` returns the
+ * problem of a reply that does not belong to the event.
  */
 export function compileReply<Event, Schema extends TSchema> (
   schema: Schema, fits?: (reply: Static<Schema>, event: Event) => string | undefined, check = compileCheck(schema)
@@ -40,7 +40,10 @@ export function compileReply<Event, Schema extends TSchema> (
   }
 }
 
-/** The JSON of a plain object, undefined for anything else: an instance of a class, a list, a primitive, nothing. */
+/**
+ * Returns the JSON of a plain object, or undefined for anything else: an instance of a class, a list, a primitive, null
+ * or undefined.
+ */
 export function plainObjectJson (value: unknown): string | undefined {
   try {
     const prototype: unknown = Object.getPrototypeOf(value)

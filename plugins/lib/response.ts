@@ -8,39 +8,43 @@ import type { Reason, Report } from './telemetry.js'
 
 const JSON_TYPE = 'application/json; charset=utf-8'
 export const RETRY_AFTER_SECONDS = '5'
-// After these the client may still be sending a body that nobody will read.
+// After these statuses, the client may still be sending a body that nobody will read.
 const CLOSING: ReadonlySet<number> = new Set([408, 413, 415])
 
-/** What Fastify or a host's hook has refused; any other status of theirs is a `bad_request`. */
+/**
+ * Reasons by the status with which Fastify or a hook of the host application refused a request. For any other status,
+ * the reason is `bad_request`.
+ */
 const REFUSALS: ReadonlyMap<number, Reason> = new Map([
   [408, 'body_timeout'], [413, 'body_too_large'], [415, 'unsupported_media_type']
 ])
 
-/** Reports an answer and sends it, unless the delivery has been answered already. */
+/** Reports a response and sends it, unless the delivery already has a response. */
 export type Send = (reply: FastifyReply, answer: Answer) => void
 
-/** Puts an answer into the words of the API that a route stands for. */
+/** Changes a response into the format of the API that a route implements. */
 export type Rephrase = (answer: Answer) => Pick<Answer, 'statusCode' | 'body'>
 
 const asItIs = (text: string): string => text
 
 /**
- * Makes the scope answer in its own words, whatever serializer or error handler the host has. Bodies are sent as
- * finished text.
+ * Makes the scope send its own responses, whatever serializer or error handler the host application has. Bodies are
+ * sent as finished strings.
  */
 export function prepareResponses (
   scope: FastifyInstance, report: Report, endBodyDeadline: (request: FastifyRequest) => void,
   rephrase: Rephrase = (answer) => answer
 ): Send {
   let shuttingDown = false
-  // A kept-alive client would otherwise hold up close() for as long as the server keeps idle sockets.
+  // Otherwise a kept-alive client would delay close() for as long as the server keeps idle sockets.
   scope.addHook('preClose', (done) => { shuttingDown = true; done() })
 
   const send: Send = (reply, answer) => {
     const delivery = contextOf(reply.request)
     if (delivery?.answered) return
     if (answer.outcome !== 'failed' || delivery === undefined) return sendNow(reply, answer)
-    // Through Fastify, so that the onError hooks of the host see the error. Its error handler is the one below.
+    // Sent through Fastify, so that the onError hooks of the host application see the error. Fastify's error handler is
+    // the one below.
     delivery.failure = answer
     reply.send(errorOf(answer))
   }
@@ -85,7 +89,7 @@ export function prepareResponses (
     sendNow(reply, { ...answer, details })
   }
 
-  // A hook of the host that answers without an error, or hijacks the reply, is seen here alone.
+  // Only this hook sees that a hook of the host application responded without an error, or hijacked the reply.
   scope.addHook('onResponse', (request, { raw, statusCode }, done) => {
     endBodyDeadline(request)
     if (raw.writableEnded && !contextOf(request)?.answered) {
@@ -94,19 +98,20 @@ export function prepareResponses (
     done()
   })
 
-  // Hooks of the host answer as they like. Where its onSend hook keeps throwing, Fastify would print the error.
+  // Hooks of the host application may send any response. If its onSend hook keeps throwing, Fastify would print the
+  // error.
   scope.setSerializerCompiler(() => (body: unknown) => {
     const status = Object.getOwnPropertyDescriptor(Object(body), 'statusCode')
-    const isError = status?.enumerable === false // as Fastify defines it on errors, and nobody on answers
+    const isError = status?.enumerable === false // Fastify defines it so on its errors, nobody does on responses
     return isError ? rephrase(errorAnswer(status.value)).body! : JSON.stringify(body)
   })
-  // Twice, since a failure that is sent has used up the first one, and an onSend hook may throw after that.
+  // Set twice, since sending a failure uses up the first handler, and an onSend hook may throw after that.
   scope.setErrorHandler<FastifyError>(handleError)
   scope.addHook('onRoute', (route) => { route.errorHandler = handleError })
   return send
 }
 
-/** Closes the stream of HTTP/2 after the answer, so that the rest of a body is not sent (RFC 9113 section 8.1). */
+/** Closes an HTTP/2 stream after the response, so that the rest of a body is not sent (RFC 9113 section 8.1). */
 function closeStream (reply: FastifyReply): void {
   const { stream } = reply.raw as unknown as Http2ServerResponse
   stream.once('finish', () => stream.close(constants.NGHTTP2_NO_ERROR))
@@ -116,14 +121,15 @@ const HANDLER_TIMEOUT = 'FST_ERR_HANDLER_TIMEOUT'
 const ANSWERED_BY_HOOK = { problem: 'a hook of the server has answered' }
 // RFC 9110 section 10.2.3: seconds, or an HTTP date.
 const RETRY_AFTER = /^(?:\d{1,10}|[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT)$/
-// RFC 9110 sections 8.3.1 and 8.4: what senders use in place of application/json, without parameters, and codings.
+// RFC 9110 sections 8.3.1 and 8.4: media types that senders use instead of application/json, without parameters, and
+// content codings.
 const MEDIA_TYPE = new RegExp('^[ \\t]*(' + [
   'application/(?:json|xml|octet-stream|x-www-form-urlencoded)', 'application/[a-z0-9.-]{1,60}\\+json',
   'text/(?:plain|html|xml|csv|json)', 'multipart/form-data'
 ].join('|') + ')(?![^ \\t;])', 'i')
 const CODING = /^(?:gzip|br|deflate|zstd|compress|identity)$/i
 
-/** The content type and coding that came, for the log: known names, not whatever a stranger has put there. */
+/** Returns the content type and coding of a request for the log: only known names, never what a stranger put there. */
 function contentOf ({ headers }: FastifyRequest): object {
   const { 'content-type': type, 'content-encoding': coding } = headers
   return {
@@ -132,7 +138,7 @@ function contentOf ({ headers }: FastifyRequest): object {
   }
 }
 
-/** Returns the answer to Fastify's own time limit where it ends a handler or a body that is still arriving. */
+/** Returns the response if Fastify's own time limit ends a handler, or a body that is still arriving. */
 function answerToTimeout (request: FastifyRequest): Answer | undefined {
   const delivery = contextOf(request)
   if (delivery === undefined || delivery.answered) return undefined
@@ -147,12 +153,13 @@ function errorAnswer (statusCode: number, code?: string, message = STATUS_CODES[
     : { statusCode, body, outcome: 'failed', reason: 'internal_error' }
 }
 
-/** What a client may see of an error. */
+/** The parts of an error that a client may see. */
 interface ErrorParts { statusCode: number, code?: string, message?: string, retryAfter?: string }
 
 /**
- * Reads the status, the code and the time to wait. The message is for clients only where a rate limit says so, as an
- * error of http-errors does: those of body parsers quote the body. Other headers and the cause never are.
+ * Reads the status, the code and the `Retry-After` value of an error. The message is for clients only if a rate limit
+ * says so, as an error of http-errors does: messages of body parsers quote the body. Other headers and the cause are
+ * never for clients.
  */
 function readError (error: unknown): ErrorParts {
   try {
@@ -165,6 +172,6 @@ function readError (error: unknown): ErrorParts {
       ...(RETRY_AFTER.test(String(retryAfter)) && { retryAfter: String(retryAfter) })
     }
   } catch {
-    return { statusCode: 500 } // a getter or a proxy that throws
+    return { statusCode: 500 } // thrown by a getter or a proxy
   }
 }

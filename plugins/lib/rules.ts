@@ -1,20 +1,20 @@
 import { InvalidOption } from './errors.js'
 
-/** What a user's callback may return. */
+/** A result of a user's callback: a value, or a promise of one. */
 export type Awaitable<T> = T | Promise<T>
 
 export interface Rule {
   readonly accepts: (value: unknown) => boolean
   readonly expects: string
   readonly required?: true
-  /** The rules of its members, where it is an object. */
+  /** Rules for the members of an object. */
   readonly members?: Rules
 }
 
-/** What a plugin's options are held to, by name. */
+/** Rules for a plugin's options, by name. */
 export type Rules = Readonly<Record<string, Rule>>
 
-// What a client can ask for: visible ASCII, no query or fragment. Fastify's own patterns are left to it.
+// A path that a client can request: visible ASCII, without query or fragment. Fastify checks its own patterns.
 const PATH = /^\/[\x21\x22\x24-\x3e\x40-\x7e]*$/
 const WEEK = 7 * 24 * 3600
 const YEAR = 365 * 24 * 3600
@@ -39,18 +39,18 @@ export const nonEmptyString: Rule = {
   expects: 'must be a non-empty string'
 }
 export const string: Rule = { accepts: (value) => typeof value === 'string', expects: 'must be a string' }
-/** Compiled by what reads it. */
+/** Rule for a schema, which is compiled by the code that reads it. */
 export const schema: Rule = {
   accepts: (value) => typeof value === 'object' && value !== null,
   expects: 'must be a TypeBox schema'
 }
-/** Checked further by what reads it. */
+/** Rule for any value, which is checked by the code that reads it. */
 export const anyValue: Rule = { accepts: () => true, expects: '' }
 export const object: Rule = {
   accepts: (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
   expects: 'must be an object'
 }
-/** An object whose members have rules of their own. */
+/** Makes the rule for an object whose members have rules of their own. */
 export const group = (members: Rules): Rule => ({ ...object, members })
 export const required = (rule: Rule): Rule => ({ ...rule, required: true })
 export const oneOf = (...values: string[]): Rule => ({
@@ -66,14 +66,18 @@ export const mostAge = seconds(1, WEEK)
 export const mostLead = seconds(0, WEEK)
 export const retention = seconds(1, YEAR)
 
-/** What decides whether a timestamp is fresh, for plugins and pure functions alike. */
+/** Rules for the options that decide whether a timestamp is fresh, for plugins and pure functions alike. */
 export const FRESHNESS_RULES: Rules = { tolerance: mostAge, futureTolerance: mostLead, now: callback }
 
 export function checkOption (plugin: string, name: string, value: unknown, { accepts, expects }: Rule): void {
   if (value !== undefined && !accepts(value)) throw new InvalidOption(plugin, name, expects)
 }
 
-/** Throws `FST_VERIFICATION_INVALID_OPTION` for an option that is unknown, missing or of the wrong kind. */
+/**
+ * Checks the options of a plugin.
+ *
+ * @throws {FST_VERIFICATION_INVALID_OPTION} if an option is unknown, missing or invalid
+ */
 export function checkOptions (plugin: string, options: object, known: Rules): void {
   if (typeof options !== 'object' || options === null) throw new InvalidOption(plugin, 'options', 'must be an object')
   checkMembers(plugin, '', options as Record<string, unknown>, known)
@@ -81,7 +85,7 @@ export function checkOptions (plugin: string, options: object, known: Rules): vo
 
 function checkMembers (plugin: string, holder: string, given: Record<string, unknown>, known: Rules): void {
   const rules = new Map(Object.entries(known))
-  for (const name in given) { // inherited ones count, for they are read
+  for (const name in given) { // inherited ones count, since they are read
     if (!rules.has(name)) throw new InvalidOption(plugin, holder + name, 'is not known')
   }
   for (const [name, rule] of rules) {

@@ -7,7 +7,7 @@ import { captureRawBody } from './body.js'
 import { createReport } from './telemetry.js'
 import type { RouteSettings, WatchOptions } from './options.js'
 
-/** Makes a plugin's scope one of this collection's: raw bodies, answers of its own, sensible's helpers for handlers. */
+/** Prepares the scope of a plugin: raw bodies, its own responses, and the helpers of @fastify/sensible for handlers. */
 export function prepareScope (
   scope: FastifyInstance, provider: string, settings: RouteSettings & WatchOptions,
   { rephrase, contentTypes }: { rephrase?: Rephrase | undefined, contentTypes?: readonly string[] } = {}
@@ -18,8 +18,9 @@ export function prepareScope (
 }
 
 /**
- * Without `sharedSchemaId`, with which a host that registers sensible itself fails. And called, not registered: where
- * the host has taken one of its many names it throws, which would end the process, and nobody depends on it that much.
+ * Adds the helpers of @fastify/sensible, without `sharedSchemaId`, which would make a host application fail that
+ * registers sensible itself. Sensible is called, not registered: it throws if the host application already uses one of
+ * its many names, which would end the process, and the helpers are not important enough for that.
  */
 function registerSensible (scope: FastifyInstance): void {
   try {
@@ -29,11 +30,11 @@ function registerSensible (scope: FastifyInstance): void {
   }
 }
 
-/** Decorates the scope with a user's handler and returns it as the route is to call it. */
+/** Decorates the scope with a user's handler and returns the handler as the route must call it. */
 export function decorateHandler<Handler extends Function> (
   scope: FastifyInstance, name: string, handler: Handler
 ): Handler {
-  // A getter stands even where the host has a read-only decorator of that name.
+  // A getter works even if the host application has a read-only decorator of that name.
   scope.decorate<unknown>(name, { getter: () => handler })
   return Reflect.get(scope, name)
 }

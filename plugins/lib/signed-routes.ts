@@ -3,34 +3,38 @@ import { plainPath } from './signature/endpoint.js'
 import { InvalidOption } from './errors.js'
 import { compileOptionCheck, typesOf, type Check } from './validation.js'
 
-/** What a plugin with several routes has for each of them. */
+/** The definition of one route of a plugin with several routes. */
 export interface RouteKind<Kind extends string> {
   readonly kind: Kind
-  /** Its default path. */
+  /** Default path of the route. */
   readonly path: string
-  /** The default schema of what comes. */
+  /** Default schema of the body. */
   readonly schema: TSchema
 }
 
 type PerKind<Kind extends string, Value> = { readonly [K in Kind]?: Value | undefined }
 
-/** The options `paths`, `endpoints` and `schemas`, each with one member a kind. */
+/** The options `paths`, `endpoints` and `schemas`, each with one member per kind. */
 export interface KindOptions<Kind extends string> {
   readonly paths?: PerKind<Kind, string> | undefined
   readonly endpoints?: PerKind<Kind, string> | undefined
   readonly schemas?: PerKind<Kind, TSchema> | undefined
 }
 
-/** A kind of route with the user's options in. */
+/** A kind of route with the user's options applied. */
 export type SignedRoute<K> = K & {
   readonly url: string
-  /** The public path and query that its sender signs; undefined if that has to be said and is not. */
+  /** Public path and query that the sender signs. Undefined if it must be configured and is not. */
   readonly endpoint: string | undefined
   readonly schema: TSchema
   readonly check: Check
 }
 
-/** Throws `FST_VERIFICATION_INVALID_OPTION` for a schema that cannot be compiled, or accepts no objects. */
+/**
+ * Applies the user's options to each kind of route.
+ *
+ * @throws {FST_VERIFICATION_INVALID_OPTION} if a schema cannot be compiled, or accepts no objects
+ */
 export function readKinds<K extends RouteKind<string>> (
   plugin: string, prefix: string, kinds: readonly K[], { paths, endpoints, schemas }: KindOptions<K['kind']>
 ): SignedRoute<K>[] {
@@ -44,7 +48,11 @@ export function readKinds<K extends RouteKind<string>> (
   })
 }
 
-/** Throws the same where an endpoint has to be said, or would be that of two routes. */
+/**
+ * Checks the endpoints of the routes.
+ *
+ * @throws {FST_VERIFICATION_INVALID_OPTION} if an endpoint must be configured and is not, or two routes share one
+ */
 export function checkEndpoints (plugin: string, routes: readonly SignedRoute<RouteKind<string>>[]): void {
   const served = new Set<string>()
   for (const { kind, endpoint } of routes) {

@@ -6,15 +6,15 @@ import { isEnabled, safeLog, type Level } from './log.js'
 import type { RejectionReason } from './signature/rejection.js'
 import type { WatchOptions } from './options.js'
 
-/** What became of a delivery. */
+/** The outcome of a delivery. */
 export type Outcome = 'accepted' | 'duplicate' | 'denied' | 'rejected' | 'failed'
 
-/** Why, of each outcome. */
+/** The reason for an outcome. */
 export type Reason =
   'handled' | 'acknowledged' | // accepted
   'replayed' | 'in_progress' | // duplicate
   'denied' | // denied
-  RejectionReason | // rejected, as all up to `used`
+  RejectionReason | // rejected, like all up to `used`
   'unsupported_media_type' | 'body_too_large' | 'body_timeout' | 'bad_request' |
   'invalid_json' | 'invalid_payload' | 'unknown_event' | 'id_reused' | 'not_serializable' |
   'token_required' | 'no_identifier' | 'malformed_token' | 'bot' | 'other_identifier' | 'used' |
@@ -22,35 +22,37 @@ export type Reason =
   'queue_unavailable' | 'verification_failed' | 'service_unavailable' | 'internal_error'
 
 /**
- * What is published of a delivery, with nothing secret in it, on the channel `fastify-verification:delivery` of
- * `node:diagnostics_channel`: one message each, when its answer is sent.
+ * The report of a delivery, with nothing secret in it. It is published on the channel `fastify-verification:delivery`
+ * of `node:diagnostics_channel`: one message per delivery, when its response is sent.
  */
 export interface DeliveryReport {
-  /** The provider's name, as its plugin has it. */
+  /** Name of the provider, as its plugin has it. */
   readonly provider: string
-  /** The route's path, with its prefix; empty where code asks and no route does. */
+  /** Path of the route, with its prefix. Empty if code, not a route, asks for the check. */
   readonly path: string
   readonly outcome: Outcome
   readonly reason: Reason
-  /** The HTTP status of the answer; absent where `requireHuman` lets a request through to your route. */
+  /** HTTP status of the response. Absent if `requireHuman` lets a request through to your route. */
   readonly status?: number
-  /** From the request's arrival to its answer, in milliseconds. */
+  /** Duration in milliseconds from the arrival of the request to its response. */
   readonly duration: number
-  /** How long the body was, in bytes; 0 if it was not read to its end. */
+  /** Length of the body in bytes. 0 if it was not read to its end. */
   readonly bytes: number
-  /** Which of several secrets matched, counted from 0: once none of the old one's are left, it can go. */
+  /**
+   * Index of the secret that matched, counted from 0. An old secret can be removed once no delivery uses it any more.
+   */
   readonly secretIndex?: number
-  /** The api-key or `keyId`, once it is known to be one of ours. */
+  /** The api-key or `keyId`, if it is known to have a secret. */
   readonly keyId?: string
-  /** How old a `stale` or `future` delivery says it is, in seconds; negative if it is ahead of time. */
+  /** Age of a `stale` or `future` delivery in seconds, according to its timestamp. Negative if it is ahead of time. */
   readonly ageSeconds?: number
-  /** By what the store knows it: the same for copies, and shows nothing of its content. */
+  /** Key of the delivery in the store. Equal for all copies, and reveals nothing of the content. */
   readonly delivery?: string
   /** Fastify's id of the request. */
   readonly requestId: string
 }
 
-/** What `onRejected` is told. */
+/** The report passed to `onRejected`. */
 export type RejectedDelivery = DeliveryReport & { readonly reason: RejectionReason }
 
 const deliveries = channel('fastify-verification:delivery')
@@ -66,7 +68,7 @@ const MESSAGES: Readonly<Record<Outcome, string>> = {
   failed: 'delivery failed'
 }
 
-/** Tells log and channel. */
+/** Reports a delivery to the log and the channel. */
 export function reportDelivery (
   report: DeliveryReport, log: FastifyBaseLogger, { level, details }: Pick<Answer, 'level' | 'details'>
 ): void {
@@ -76,10 +78,10 @@ export function reportDelivery (
   if (deliveries.hasSubscribers) deliveries.publish(report)
 }
 
-/** Called with each answer, and the status it is given with, before it is sent. */
+/** Callback for each response and the status it is sent with, before it is sent. */
 export type Report = (request: FastifyRequest, answer: Answer, status: number) => void
 
-/** Reports a plugin's deliveries to the log, the channel and the observers. */
+/** Makes a function that reports a plugin's deliveries to the log, the channel and the observers. */
 export function createReport (provider: string, { onRejected, onFailed }: WatchOptions): Report {
   return (request, answer, status) => {
     const { log } = request

@@ -5,16 +5,16 @@ import { InvalidOption } from './errors.js'
 const MAX_PROBLEM_LENGTH = 300
 const MAX_PROBLEMS = 10
 
-/** Returns the first problem of a value, as a path and a rule, never the value; undefined for a valid one. */
+/** Returns the first problem of a value, as a path and a rule, never the value. Returns undefined for a valid value. */
 export interface Check {
   (value: unknown): string | undefined
-  /** Lists the problems, one a path, ten at most. */
+  /** Lists the problems, one per path, at most 10. */
   readonly problems: (value: unknown) => readonly string[]
-  /** Removes optional members that are null and must not be. Returns whether there were any. */
+  /** Removes optional members that are null and must not be. Returns true if there were any. */
   readonly dropNulls: (value: unknown) => boolean
 }
 
-/** Compiled once: no coercion, no defaults, no removal. */
+/** Compiles a schema into a check: no coercion, no defaults, no removal of members. */
 export function compileCheck (schema: TSchema): Check {
   const compiled = TypeCompiler.Compile(schema)
   const first: (value: unknown) => string | undefined =
@@ -39,12 +39,15 @@ export function compileCheck (schema: TSchema): Check {
 
 function textOf (error: ValueError): string {
   let inner = error
-  // The problem of something nullable is that of its other alternative.
+  // The problem of a nullable value is that of its other alternative.
   while (inner.schema.anyOf?.[1]?.type === 'null') inner = inner.errors[0]!.First()!
   return `${inner.path || '/'}: ${inner.message}`.slice(0, MAX_PROBLEM_LENGTH)
 }
 
-/** The paths of optional members whose null is all that this error is about; undefined if it is about more. */
+/**
+ * Returns the paths of optional members whose null is the whole problem of this error, or undefined if there is more to
+ * it.
+ */
 function superfluousNulls ({ value, schema, path, errors }: ValueError): string[] | undefined {
   if (value === null) return OptionalKind in schema ? [path] : undefined
   for (const alternative of errors) {
@@ -63,7 +66,7 @@ function remove (value: unknown, path: string): void {
   delete holder[last]
 }
 
-/** The same for a schema from a user's options. */
+/** Compiles a schema from a user's options into a check. */
 export function compileOptionCheck (plugin: string, option: string, schema: TSchema): Check {
   let check
   try {
@@ -90,7 +93,7 @@ function expectationFor (schema: unknown): string {
 
 const VERSION = '@sinclair/typebox 0.34, which fastify-verification/provider exports as "Type"'
 
-/** Says what a schema is, or one within it, if TypeBox 0.34 has not made it. */
+/** Describes the origin of a schema, or of one within it, if TypeBox 0.34 did not make it. */
 function originOf (schema: unknown, seen = new Set<unknown>()): string | undefined {
   if (typeof schema !== 'object' || schema === null || seen.has(schema)) return undefined
   seen.add(schema)
@@ -113,7 +116,7 @@ const BOUNDS = [
 ] as const
 
 /**
- * Lists the types of JSON of which a schema may match a value; none for a schema that can never match, as far as its
+ * Returns the JSON types of the values that a schema may match. Empty for a schema that can never match, as far as its
  * types, bounds and required members tell.
  */
 export function typesOf (schema: TSchema): ReadonlySet<JsonType> {
@@ -128,17 +131,20 @@ export function typesOf (schema: TSchema): ReadonlySet<JsonType> {
 
 const namesOf = (schema: TSchema): JsonType[] => [...typesOf(schema)]
 
-/** Type.Never is the opposite of a schema without a rule. */
+/** Returns true for the `not` of Type.Never: a schema without a rule. */
 const isNever = (not: unknown): boolean => typeof not === 'object' && not !== null && Object.keys(not).length === 0
 
-/** A type that is not known, as one that a user has registered with TypeBox, may be anything. */
+/**
+ * Returns true if a type of a schema allows values of the JSON type. An unknown type, such as one that a user
+ * registered with TypeBox, may be anything.
+ */
 function mayBe (type: unknown, name: JsonType): boolean {
   if (type === undefined) return true
   return [type].flat().some((one) => one === name || (one === 'integer' && name === 'number') ||
     (one !== 'integer' && !NOT_JSON.has(one) && !TYPES.includes(one as JsonType)))
 }
 
-/** TypeBox refuses every value where it does not know the format. */
+/** Returns true if a schema uses a format that TypeBox does not know, for which it would refuse every value. */
 function usesUnknownFormat (schema: unknown): boolean {
   if (typeof schema !== 'object' || schema === null) return false
   const { type, format } = schema as TSchema

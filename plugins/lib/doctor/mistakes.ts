@@ -51,7 +51,7 @@ export const MISTAKES = {
   signedMilliseconds: 'the timestamp in the signed text is in milliseconds, where %s has seconds',
   signedDate: 'the timestamp in the signed text is a date, where %s has seconds',
   signedOtherTime: 'the timestamp in the signed text is not that of %s: the clock was read twice, or a number rounded',
-  // the signed text
+  // the signed message
   noTimestamp: 'the timestamp is missing from the signed text',
   noEndpoint: 'the endpoint is missing from the signed text',
   noBody: 'the body is missing from the signed text',
