@@ -71,7 +71,7 @@ export interface RouteSettings {
   handlerTimeout: number
   /**
    * Fastify's route options for the plugin's routes: hooks, `config`, `constraints`. The hooks run before the delivery
-   * is verified, so they see bytes that nobody may have signed. Default `{}`.
+   * is verified, so they see bytes that nobody may have signed. Default: none.
    */
   routeOptions: HostRouteOptions
 }

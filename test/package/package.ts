@@ -6,9 +6,10 @@ import { read, root } from '../support/project.js'
 
 const { version, dependencies, engines, exports, scripts } = JSON.parse(read('package.json'))
 
-const sources = ['cli/main.ts', ...['plugins', 'schemas'].flatMap((folder) =>
-  readdirSync(new URL(folder, root), { recursive: true, encoding: 'utf8' }).map((path) => `${folder}/${path}`))]
-  .filter((path) => path.endsWith('.ts')).map(read)
+const paths = ['plugins', 'schemas', 'cli', 'examples'].flatMap((folder) =>
+  readdirSync(new URL(folder, root), { recursive: true, encoding: 'utf8' }).map((path) => `${folder}/${path}`))
+  .filter((path) => path.endsWith('.ts'))
+const sources = paths.map(read)
 
 t.test('each runtime dependency is used, argued for in CONTRIBUTING.md, and nothing else is', async (t) => {
   const names = Object.keys(dependencies)
@@ -46,6 +47,17 @@ t.test('no MAC is compared by === or !==, which take longer the more of it is ri
   t.ok(compared.length > 5)
   const tokenOfClaim = 'token === token' // which never leaves the store
   t.strictSame(compared.filter((text) => !/ (?:undefined|null|true|false|'.*)$/.test(text)), [tokenOfClaim])
+})
+
+t.test('a doc comment begins with a noun or a verb', async (t) => {
+  const FRAGMENT = /\/\*\*\s+(?:\* )?(?:what|whether|how|who|where|when|as|of|by)\b.*/gi
+  t.strictSame(paths.flatMap((path) => (read(path).match(FRAGMENT) ?? []).map((comment) => `${path}: ${comment}`)), [])
+})
+
+t.test('lib names no provider', async (t) => {
+  const named = paths.filter((path) => path.startsWith('plugins/lib/'))
+    .filter((path) => /aghanim|altdentifier|identity-?validation|humandetect|pomelo/i.test(read(path)))
+  t.strictSame(named, [])
 })
 
 t.test('each script runs what is there', async (t) => {
