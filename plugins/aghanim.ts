@@ -183,3 +183,4 @@ export { deny }
 export const aghanimPlugin: VerificationPlugin<AghanimOptions> =
   /* @__PURE__ */ createPlugin(aghanim, 'aghanim')
 export default aghanimPlugin
+export type * from '../schemas/aghanim.js'

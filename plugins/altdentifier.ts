@@ -134,3 +134,4 @@ async function altdentifier (scope: FastifyInstance, options: AltDentifierOption
 export const altdentifierPlugin: VerificationPlugin<AltDentifierOptions> =
   /* @__PURE__ */ createPlugin(altdentifier, 'altdentifier')
 export default altdentifierPlugin
+export type * from '../schemas/altdentifier.js'

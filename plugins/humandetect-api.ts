@@ -150,3 +150,4 @@ function isoText (date: Date): string {
 export const humandetectApiPlugin: VerificationPlugin<HumanDetectApiOptions> =
   /* @__PURE__ */ createPlugin(humandetectApi, 'humandetect-api')
 export default humandetectApiPlugin
+export type * from '../schemas/humandetect.js'

@@ -194,3 +194,4 @@ function addOwnRoute (
 export const humandetectPlugin: VerificationPlugin<HumanDetectOptions> =
   /* @__PURE__ */ fp(humandetect, { name: 'fastify-verification-humandetect', fastify: FASTIFY_RANGE })
 export default humandetectPlugin
+export type * from '../schemas/humandetect.js'

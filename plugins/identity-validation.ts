@@ -203,3 +203,4 @@ async function identityValidation (scope: FastifyInstance, options: IdentityVali
 export const identityValidationPlugin: VerificationPlugin<IdentityValidationOptions> =
   /* @__PURE__ */ createPlugin(identityValidation, 'identity-validation')
 export default identityValidationPlugin
+export type * from '../schemas/identity-validation.js'
