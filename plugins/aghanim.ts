@@ -7,24 +7,23 @@ import {
 } from '../schemas/aghanim.js'
 import { createAuthenticate, type ParsedSignature } from './lib/signature/authenticate.js'
 import type { Callback, SchemaCallback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
-import { decodeHex } from './lib/signature/decode.js'
+import {
+  decodeHex, parseUnixSeconds, readHeaders, reject, type Rejection, type VerifyResult
+} from './lib/signature/fields.js'
 import type { Identity } from './lib/idempotency/delivery-id.js'
 import { createDenialReader, deny } from './lib/deny.js'
 import { createExplain } from './lib/doctor/explain.js'
 import type { Scheme } from './lib/doctor/scheme.js'
 import { NO_CONTENT, UNKNOWN_EVENT, type Answer } from './lib/errors.js'
-import { readHeaders } from './lib/signature/fields.js'
 import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/signature/keys.js'
 import { anyValue, callback, path, required, schema, type Awaitable } from './lib/rules.js'
 import { createPlugin } from './lib/plugin.js'
 import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/signature/standalone.js'
-import { reject, type Rejection, type VerifyResult } from './lib/signature/rejection.js'
 import { compileReply, plainObjectJson, type Reply } from './lib/reply.js'
 import { compileCheck, compileOptionCheck } from './lib/validation.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import type { Secret } from './lib/signature/secrets.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/options.js'
-import { parseUnixSeconds } from './lib/signature/timestamp.js'
 import { addWebhookRoute } from './lib/pipeline.js'
 
 /** A schema whose values have all fields of the default schema, and possibly more. */

@@ -17,7 +17,7 @@ import { decorateHandler, prepareScope } from './lib/scope.js'
 import { seal, unseal } from './humandetect/encrypted-token.js'
 import type { Secret } from './lib/signature/secrets.js'
 import { readRouteSettings, ROUTE_RULES, type RouteOptions, type WatchOptions } from './lib/options.js'
-import { parseDateTime } from './lib/signature/timestamp.js'
+import { parseDateTime } from './lib/signature/fields.js'
 import { MAX_TOKEN_BYTES } from './humandetect/token-verifier.js'
 import { addWebhookRoute } from './lib/pipeline.js'
 

@@ -11,12 +11,11 @@ import {
 import { checkApiKey } from './humandetect/api-keys.js'
 import { readBaseUrl } from './humandetect/base-url.js'
 import type { Callback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
-import { deliveryStore, guardStore } from './lib/idempotency/guarded-store.js'
-import type { DeliveryStore } from './lib/idempotency/store.js'
+import { deliveryStore, guardStore, type DeliveryStore } from './lib/idempotency/store.js'
 import { readDenial } from './lib/deny.js'
 import { InvalidOption, NO_CONTENT } from './lib/errors.js'
 import { createGuard, type Guard, type HasHeader, type RequireHumanOptions, type VerifyTokenOptions } from './humandetect/guard.js'
-import { safeLog } from './lib/log.js'
+import { safeLog } from './lib/telemetry.js'
 import {
   anyValue, callback, checkOptions, boolean, milliseconds, mostAge, mostLead, path, required, schema
 } from './lib/rules.js'
@@ -25,7 +24,7 @@ import { compileReply } from './lib/reply.js'
 import { compileCheck, compileOptionCheck } from './lib/validation.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import { readRouteSettings, ROUTE_RULES, type RouteOptions } from './lib/options.js'
-import { systemClock } from './lib/signature/timestamp.js'
+import { systemClock } from './lib/signature/fields.js'
 import { createExaminer, isToken, MAX_TOKEN_BYTES } from './humandetect/token-verifier.js'
 import { addWebhookRoute } from './lib/pipeline.js'
 

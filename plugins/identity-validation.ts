@@ -8,23 +8,22 @@ import {
 } from '../schemas/identity-validation.js'
 import { createAuthenticate, type ParsedSignature } from './lib/signature/authenticate.js'
 import type { SchemaCallback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
-import { decodeBase64 } from './lib/signature/decode.js'
+import {
+  decodeBase64, parseUnixSeconds, PUBLIC_ENDPOINT, publicEndpoint, readHeaders, reject, type Rejection,
+  type VerifyResult
+} from './lib/signature/fields.js'
 import type { Identity } from './lib/idempotency/delivery-id.js'
 import { readDenial } from './lib/deny.js'
 import { createExplain } from './lib/doctor/explain.js'
 import type { Scheme } from './lib/doctor/scheme.js'
-import { PUBLIC_ENDPOINT, publicEndpoint } from './lib/signature/endpoint.js'
 import { InvalidOption, NO_CONTENT } from './lib/errors.js'
-import { readHeaders } from './lib/signature/fields.js'
 import { cacheKeys, createKeyRingLookup, findSecret, KEY_ID, type KeyRing } from './lib/signature/keys.js'
 import { anyValue, callback, checkOption, group, path, required, schema, type Rule } from './lib/rules.js'
 import { createPlugin } from './lib/plugin.js'
 import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/signature/standalone.js'
-import { reject, type Rejection, type VerifyResult } from './lib/signature/rejection.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/options.js'
 import { checkEndpoints, readKinds } from './lib/signed-routes.js'
-import { parseUnixSeconds } from './lib/signature/timestamp.js'
 import { addWebhookRoute } from './lib/pipeline.js'
 
 interface PerRoute<Value> { sessions?: Value | undefined, requiredFiles?: Value | undefined }

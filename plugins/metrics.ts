@@ -3,7 +3,7 @@ import { Counter, Histogram, register, type Registry } from 'prom-client'
 import { InvalidOption } from './lib/errors.js'
 import { checkOptions, type Rule } from './lib/rules.js'
 import type { DeliveryReport } from './lib/telemetry.js'
-import type { StoreReport } from './lib/idempotency/store-report.js'
+import type { StoreReport } from './lib/idempotency/store.js'
 
 export interface MetricsOptions {
   /** The registry for the metrics. Default: `register`, the default registry of `prom-client`. */

@@ -20,19 +20,18 @@ import { compileReply, type Reply as ReplyOf } from './lib/reply.js'
 import { anyValue, callback, path, required, type Awaitable } from './lib/rules.js'
 import { decorateHandler, prepareScope } from './lib/scope.js'
 import { createAuthenticate, type ParsedSignature } from './lib/signature/authenticate.js'
-import { decodeBase64, decodeHex } from './lib/signature/decode.js'
-import { plainPath, publicEndpoint } from './lib/signature/endpoint.js'
-import { rawHeaderValues, type Texts } from './lib/signature/fields.js'
+import {
+  decodeBase64, decodeHex, parseUnixSeconds, plainPath, publicEndpoint, rawHeaderValues, reject, type Rejection,
+  type Texts, type VerifyResult
+} from './lib/signature/fields.js'
 import { assertAlgorithm, type MacAlgorithm } from './lib/signature/hmac.js'
 import { createKeyLookup, createKeyRingLookup, type KeyRing, type SecretResolver } from './lib/signature/keys.js'
 import { createReader, type Reading } from './lib/signature/reading.js'
-import { reject, type Rejection, type VerifyResult } from './lib/signature/rejection.js'
 import { list, type CompiledScheme, type ListTemplate, type SignatureScheme } from './lib/signature/scheme.js'
 import type { Secret, SecretEncoding } from './lib/signature/secrets.js'
 import {
   createSigner, createVerifier, type SchemeVerifyInput, type SignedInput
 } from './lib/signature/standalone.js'
-import { parseUnixSeconds } from './lib/signature/timestamp.js'
 import { compileOptionCheck, typesOf } from './lib/validation.js'
 
 interface CommonDefinition<Body extends TSchema, Reply extends TSchema | undefined> {

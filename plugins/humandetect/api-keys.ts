@@ -2,8 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import type { Authenticate } from '../lib/signature/authenticate.js'
 import { InvalidOption } from '../lib/errors.js'
-import { rawHeaderValues, readHeaders } from '../lib/signature/fields.js'
-import { reject, type Rejection, type Verified } from '../lib/signature/rejection.js'
+import { rawHeaderValues, readHeaders, reject, type Rejection, type Verified } from '../lib/signature/fields.js'
 import { problemWithin } from '../lib/signature/secrets.js'
 
 const MIN_LENGTH = 3

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 // Imported by file name: Bun replaces the bare name with its own module, whose pools never send a request.
 import { Pool } from 'undici/index.js'
 import type { BaseUrl } from './base-url.js'
-import { parseJsonObject } from '../lib/json.js'
+import { parseJsonObject } from '../lib/body.js'
 import { createSemaphore } from './semaphore.js'
 
 const MAX_BYTES = 65_536

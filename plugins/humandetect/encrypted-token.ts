@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
-import { decodeBase64 } from '../lib/signature/decode.js'
+import { decodeBase64 } from '../lib/signature/fields.js'
 import type { MacKey } from '../lib/signature/hmac.js'
 
 const SALT_BYTES = 32

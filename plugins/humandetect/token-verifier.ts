@@ -4,10 +4,10 @@ import { deliveryId, namespaceOf } from '../lib/idempotency/delivery-id.js'
 import type { DeliveryStore } from '../lib/idempotency/store.js'
 import { describeError } from '../lib/errors.js'
 import type { JsonClient } from './client.js'
-import { jsonDataOf } from '../lib/json-data.js'
+import { jsonDataOf } from '../lib/reply.js'
 import type { Reason } from '../lib/telemetry.js'
 import { compileCheck } from '../lib/validation.js'
-import { CLOCK_SLACK, parseDateTime, readClock } from '../lib/signature/timestamp.js'
+import { CLOCK_SLACK, parseDateTime, readClock } from '../lib/signature/fields.js'
 
 /** The service's result for a genuine token. */
 export interface Verdict {

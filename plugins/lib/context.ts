@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Readable } from 'node:stream'
 import type { Presented, Signer } from './signature/authenticate.js'
-import type { Deadline } from './deadlines.js'
+import type { Deadline } from './timers.js'
 import type { Answer } from './errors.js'
 
 /** A body that is arriving, and the reply for a response if it takes too long. */

@@ -1,12 +1,11 @@
 import type { FastifyRequest } from 'fastify'
 import type { Rephrase } from './response.js'
 import { errorBody, forbidden, InvalidOption, isForbidden } from './errors.js'
-import { parseForm, parseJson, parseJsonObject } from './json.js'
+import { contentTypePattern, FORM_TYPE, parseForm, parseJson, parseJsonObject } from './body.js'
 import {
   anyValue, boolean, callback, checkOptions, group, nonEmptyString, object, oneOf, required, schema, type Rule,
   type Rules
 } from './rules.js'
-import { contentTypePattern, FORM_TYPE } from './body.js'
 import { compileScheme, type CompiledScheme, type InvalidScheme, type SignatureScheme } from './signature/scheme.js'
 import { typesOf } from './validation.js'
 

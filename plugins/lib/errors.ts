@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http'
 import { createError } from '@fastify/error'
-import type { RejectionReason } from './signature/rejection.js'
+import type { RejectionReason } from './signature/fields.js'
 import type { Outcome, Reason } from './telemetry.js'
 
 /** Error for an invalid option of a plugin or helper. Never reveals the value. */

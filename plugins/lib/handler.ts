@@ -1,11 +1,10 @@
 import type { FastifyRequest } from 'fastify'
 import type { VerifiedRequest } from './callback.js'
 import { describeError, HANDLER_FAILED, INVALID_REPLY, TIMEOUT, type Answer } from './errors.js'
-import { safeLog } from './log.js'
+import { safeLog } from './telemetry.js'
 import { readQueueError } from './queue-errors.js'
 import type { InvalidResult } from './reply.js'
-import { isThenable, toPromise } from './thenable.js'
-import { createTimeLimit } from './time-limit.js'
+import { createTimeLimit, isThenable, toPromise } from './timers.js'
 
 /** A user's handler, and the functions that turn its outcome into a response. */
 export interface Work<Event, Question = unknown> {

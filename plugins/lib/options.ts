@@ -1,6 +1,5 @@
 import type { FastifyInstance, LogLevel, RegisterOptions, RouteShorthandOptions } from 'fastify'
-import { deliveryStore, guardStore } from './idempotency/guarded-store.js'
-import type { DeliveryStore } from './idempotency/store.js'
+import { deliveryStore, guardStore, type DeliveryStore } from './idempotency/store.js'
 import { InvalidOption } from './errors.js'
 import {
   anyValue, boolean, callback, checkOptions, FRESHNESS_RULES, group, integer, milliseconds, nonEmptyString, object,
@@ -8,7 +7,7 @@ import {
 } from './rules.js'
 import type { IdempotencyRules } from './idempotency/idempotency.js'
 import type { DeliveryReport, RejectedDelivery } from './telemetry.js'
-import { freshnessOf, replayWindow, type Freshness, type FreshnessInput } from './signature/timestamp.js'
+import { freshnessOf, replayWindow, type Freshness, type FreshnessInput } from './signature/fields.js'
 
 type Maybe<T> = { -readonly [K in keyof T]?: T[K] | undefined }
 

@@ -11,9 +11,9 @@ import {
   type Answer
 } from './errors.js'
 import { createHandlerRunner, logLate, type Work } from './handler.js'
-import { parseJsonObject } from './json.js'
+import { parseJsonObject } from './body.js'
 import { createIdempotentHandler, type IdempotencyRules } from './idempotency/idempotency.js'
-import type { Rejection } from './signature/rejection.js'
+import type { Rejection } from './signature/fields.js'
 import type { RouteSettings } from './options.js'
 
 /** The steps of a delivery that depend on the provider. */

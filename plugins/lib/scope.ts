@@ -2,9 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import sensible from '@fastify/sensible'
 import { prepareResponses, type Rephrase, type Send } from './response.js'
 import { describeError } from './errors.js'
-import { safeLog } from './log.js'
+import { createReport, safeLog } from './telemetry.js'
 import { captureRawBody } from './body.js'
-import { createReport } from './telemetry.js'
 import type { RouteSettings, WatchOptions } from './options.js'
 
 /** Prepares the scope of a plugin: raw bodies, its own responses, and the helpers of @fastify/sensible for handlers. */

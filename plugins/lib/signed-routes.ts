@@ -1,5 +1,5 @@
 import type { TSchema } from '@sinclair/typebox'
-import { plainPath } from './signature/endpoint.js'
+import { plainPath } from './signature/fields.js'
 import { InvalidOption } from './errors.js'
 import { compileOptionCheck, typesOf, type Check } from './validation.js'
 

@@ -2,8 +2,7 @@ import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { channel } from 'node:diagnostics_channel'
 import { contextOf } from './context.js'
 import { describeError, errorOf, isForbidden, type Answer } from './errors.js'
-import { isEnabled, safeLog, type Level } from './log.js'
-import type { RejectionReason } from './signature/rejection.js'
+import type { RejectionReason } from './signature/fields.js'
 import type { WatchOptions } from './options.js'
 
 /** The outcome of a delivery. */
@@ -124,4 +123,24 @@ function reportOf (
   if (delivery?.ageSeconds !== undefined) report.ageSeconds = delivery.ageSeconds
   if (delivery?.key !== undefined) report.delivery = delivery.key
   return report
+}
+
+export type Level = 'debug' | 'info' | 'warn' | 'error'
+
+/**
+ * Logs a message. Ignores errors of the host's serializers and transports, so that logging never changes a response.
+ */
+export function safeLog (log: FastifyBaseLogger, level: Level, details: object, message: string): void {
+  try {
+    log[level](details, message)
+  } catch {}
+}
+
+/** Returns true if the logger uses messages of this level, or cannot tell. */
+export function isEnabled (log: FastifyBaseLogger, level: Level): boolean {
+  try {
+    return (log as { isLevelEnabled?: (level: Level) => boolean }).isLevelEnabled?.(level) ?? true
+  } catch {
+    return true
+  }
 }

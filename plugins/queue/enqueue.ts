@@ -5,8 +5,7 @@ import { contextOf } from '../lib/context.js'
 import { deliveryId, namespaceOf } from '../lib/idempotency/delivery-id.js'
 import { callback, checkOptions, milliseconds } from '../lib/rules.js'
 import { NotSerializable, QueueUnavailable } from '../lib/queue-errors.js'
-import { toPromise } from '../lib/thenable.js'
-import { createTimeLimit, TimedOut } from '../lib/time-limit.js'
+import { createTimeLimit, TimedOut, toPromise } from '../lib/timers.js'
 import {
   isQueue, listOf, oneOrMore, VERSION, type DeliveryQueue, type KnownDelivery, type QueuedDelivery
 } from './queued.js'

@@ -4,7 +4,7 @@ import {
 } from 'bullmq'
 import { setTimeout as delay } from 'node:timers/promises'
 import { describeError } from '../lib/errors.js'
-import { safeLog } from '../lib/log.js'
+import { safeLog } from '../lib/telemetry.js'
 
 const RETRY_DELAY = 1000 // ms
 

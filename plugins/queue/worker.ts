@@ -3,9 +3,9 @@ import {
   UnrecoverableError, Worker, type ConnectionOptions, type Job, type Queue, type WorkerOptions as BullOptions
 } from 'bullmq'
 import { describeError } from '../lib/errors.js'
-import { safeLog } from '../lib/log.js'
+import { safeLog } from '../lib/telemetry.js'
 import { callback, checkOptions, milliseconds, required, schema, nonEmptyString, integer, type Rule } from '../lib/rules.js'
-import { createTimeLimit } from '../lib/time-limit.js'
+import { createTimeLimit } from '../lib/timers.js'
 import { inOrder } from './in-order.js'
 import { listOf, oneOrMore, VERSION, type KnownDelivery } from './queued.js'
 

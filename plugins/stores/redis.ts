@@ -4,9 +4,9 @@ import { randomUUID } from 'node:crypto'
 import { CLAIM, COMPLETE, RELEASE, type Script } from './redis-scripts.js'
 import type { Claim, DeliveryStore, StoredReply } from '../lib/idempotency/store.js'
 import { describeError } from '../lib/errors.js'
-import { safeLog } from '../lib/log.js'
+import { safeLog } from '../lib/telemetry.js'
 import { string, checkOptions, required, retention, integer, type Rule } from '../lib/rules.js'
-import { createTimeLimit } from '../lib/time-limit.js'
+import { createTimeLimit } from '../lib/timers.js'
 
 /** The members of an `ioredis` client or cluster that the store uses. */
 export interface RedisClient {

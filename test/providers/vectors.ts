@@ -5,7 +5,7 @@ import {
   signAghanim, signAltdentifier, signIdentityValidation, verifyAghanim, verifyAltdentifier, verifyIdentityValidation,
   type VerifyResult
 } from '../../plugins/index.js'
-import { decodeHex } from '../../plugins/lib/signature/decode.js'
+import { decodeHex } from '../../plugins/lib/signature/fields.js'
 import { createMacKey, MAC_BYTES, type MacAlgorithm } from '../../plugins/lib/signature/hmac.js'
 import { read, root } from '../support/project.js'
 import { quiet } from '../support/quiet.js'

@@ -7,12 +7,11 @@ import {
   signIdentityValidation, verifyAghanim, verifyAltdentifier,
   verifyIdentityValidation, type DeliveryStore, type VerifyResult
 } from '../../plugins/index.js'
-import { canonicalJson } from '../../plugins/lib/idempotency/canonical-json.js'
-import { decodeBase64, decodeHex } from '../../plugins/lib/signature/decode.js'
+import { canonicalJson } from '../../plugins/lib/idempotency/delivery-id.js'
+import { decodeBase64, decodeHex, freshnessOf, parseUnixSeconds } from '../../plugins/lib/signature/fields.js'
 import { checkHttpSignature, parseParameters } from '../../plugins/lib/signature/http-signature.js'
 import { createMacKey } from '../../plugins/lib/signature/hmac.js'
 import { problemWithin } from '../../plugins/lib/signature/secrets.js'
-import { freshnessOf, parseUnixSeconds } from '../../plugins/lib/signature/timestamp.js'
 import { API_KEY, API_SECRET, NOW, now, SECRET } from '../support/deliveries.js'
 import { applyEdit, edit } from '../support/fuzz/edits.js'
 import { readSeed } from '../support/fuzz/seed.js'

@@ -4,7 +4,7 @@ import t from 'tap'
 import {
   memoryDeliveries, type Claim, type MemoryDeliveriesOptions, type StoredReply
 } from '../../plugins/index.js'
-import { createRetentionQueues, type Kept } from '../../plugins/stores/retention-queues.js'
+import { createRetentionQueues, type Kept } from '../../plugins/stores/memory.js'
 import { randomOf } from '../support/stores.js'
 
 const HOUR = 3_600_000

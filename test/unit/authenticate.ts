@@ -1,10 +1,8 @@
 import type { FastifyRequest } from 'fastify'
 import t from 'tap'
 import { createAuthenticate, type Authenticated, type ParsedSignature } from '../../plugins/lib/signature/authenticate.js'
-import { plainPath, publicEndpoint } from '../../plugins/lib/signature/endpoint.js'
-import { reject } from '../../plugins/lib/signature/rejection.js'
+import { freshnessOf, plainPath, publicEndpoint, reject } from '../../plugins/lib/signature/fields.js'
 import { deriveKeys, type NamedKey } from '../../plugins/lib/signature/secrets.js'
-import { freshnessOf } from '../../plugins/lib/signature/timestamp.js'
 import { SECRET } from '../support/deliveries.js'
 import { cpuTime } from '../support/waiting.js'
 

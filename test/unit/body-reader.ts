@@ -1,6 +1,6 @@
 import { PassThrough, Readable } from 'node:stream'
 import t from 'tap'
-import { readBody } from '../../plugins/lib/body-reader.js'
+import { readBody } from '../../plugins/lib/body.js'
 import { quiet } from '../support/quiet.js'
 
 interface Read { readonly error: any, readonly body: Buffer | undefined, readonly bytes: number }

@@ -1,7 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import t from 'tap'
-import { canonicalJson } from '../../plugins/lib/idempotency/canonical-json.js'
-import { checkIdentity, deliveryId, namespaceOf } from '../../plugins/lib/idempotency/delivery-id.js'
+import { canonicalJson, checkIdentity, deliveryId, namespaceOf } from '../../plugins/lib/idempotency/delivery-id.js'
 import { randomOf } from '../support/stores.js'
 
 const keyOf = (namespace: readonly string[], id: readonly string[]) => deliveryId(namespaceOf(...namespace), { id }).key

@@ -5,7 +5,7 @@ import {
   describeError, HANDLER_FAILED, INVALID_REPLY, TIMEOUT, type Answer
 } from '../../plugins/lib/errors.js'
 import { createHandlerRunner, type Work } from '../../plugins/lib/handler.js'
-import { isEnabled, safeLog } from '../../plugins/lib/log.js'
+import { isEnabled, safeLog } from '../../plugins/lib/telemetry.js'
 import { cpuTime } from '../support/waiting.js'
 import { gateOf } from '../support/waiting.js'
 

@@ -1,10 +1,8 @@
 import { EventEmitter, once } from 'node:events'
 import { stat } from 'node:fs/promises'
 import t from 'tap'
-import { createDeadlines } from '../../plugins/lib/deadlines.js'
+import { createDeadlines, createTimeLimit, isThenable, TimedOut, toPromise } from '../../plugins/lib/timers.js'
 import { createSemaphore } from '../../plugins/humandetect/semaphore.js'
-import { isThenable, toPromise } from '../../plugins/lib/thenable.js'
-import { createTimeLimit, TimedOut } from '../../plugins/lib/time-limit.js'
 import { thenable } from '../support/stores.js'
 import { gateOf, watchRejections } from '../support/waiting.js'
 

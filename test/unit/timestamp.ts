@@ -1,7 +1,7 @@
 import t from 'tap'
 import {
   checkFreshness, freshnessOf, parseDateTime, parseHttpDate, parseUnixSeconds, replayWindow, systemClock
-} from '../../plugins/lib/signature/timestamp.js'
+} from '../../plugins/lib/signature/fields.js'
 import { NOW, now } from '../support/deliveries.js'
 import { quiet } from '../support/quiet.js'
 import { cpuTime } from '../support/waiting.js'

@@ -1,4 +1,4 @@
-import { canonicalJson } from '../idempotency/canonical-json.js'
+import { canonicalJson } from '../idempotency/delivery-id.js'
 import { say } from './mistakes.js'
 import type { Variant } from './scheme.js'
 

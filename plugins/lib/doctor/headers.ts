@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { checkFreshness, parseUnixSeconds, type Freshness } from '../signature/timestamp.js'
+import { checkFreshness, parseUnixSeconds, type Freshness } from '../signature/fields.js'
 import { say } from './mistakes.js'
 import type { Scheme, Variant } from './scheme.js'
 

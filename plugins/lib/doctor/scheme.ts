@@ -1,7 +1,7 @@
 import type { KeyObject } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { MacAlgorithm } from '../signature/hmac.js'
-import type { Freshness } from '../signature/timestamp.js'
+import type { Freshness } from '../signature/fields.js'
 
 /** The scheme of a provider, described so that the mistakes of senders can be tried. Header names are in lower case. */
 export interface Scheme {

@@ -1,4 +1,4 @@
-import { decodeBase64, decodeHex } from '../signature/decode.js'
+import { decodeBase64, decodeHex } from '../signature/fields.js'
 import { MAC_BYTES } from '../signature/hmac.js'
 import { say } from './mistakes.js'
 import type { Scheme, Variant } from './scheme.js'

@@ -3,9 +3,9 @@ import type { DeliveryId } from './delivery-id.js'
 import type { Claim, DeliveryStore } from './store.js'
 import { describeError, ID_REUSED, IN_PROGRESS, STORE_UNAVAILABLE, type Answer } from '../errors.js'
 import type { RunHandler } from '../handler.js'
-import { safeLog } from '../log.js'
+import { safeLog } from '../telemetry.js'
 import type { Awaitable } from '../rules.js'
-import { isThenable } from '../thenable.js'
+import { isThenable } from '../timers.js'
 
 export interface IdempotencyRules {
   readonly deliveries: DeliveryStore

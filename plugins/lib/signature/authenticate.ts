@@ -1,12 +1,10 @@
 import type { FastifyRequest } from 'fastify'
 import { randomBytes } from 'node:crypto'
 import { contextOf } from '../context.js'
-import { rawHeaderValues } from './fields.js'
+import { checkFreshness, rawHeaderValues, reject, type Freshness, type Rejection, type Verified } from './fields.js'
 import type { KeyLookup } from './keys.js'
 import { createMacKey, findKey, type MacAlgorithm, type MacKey } from './hmac.js'
-import { reject, type Rejection, type Verified } from './rejection.js'
 import type { NamedKey } from './secrets.js'
-import { checkFreshness, type Freshness } from './timestamp.js'
 
 /** A MAC presented by a sender: parsed strictly, but not verified. */
 export interface ParsedSignature {

@@ -1,9 +1,8 @@
 import type { FastifyRequest } from 'fastify'
-import { decodeBase64 } from './decode.js'
-import { rawHeaderValues } from './fields.js'
+import {
+  checkFreshness, decodeBase64, parseHttpDate, rawHeaderValues, reject, type Freshness, type Rejection
+} from './fields.js'
 import { MAC_BYTES, type MacAlgorithm, type MacKey } from './hmac.js'
-import { reject, type Rejection } from './rejection.js'
-import { checkFreshness, parseHttpDate, type Freshness } from './timestamp.js'
 
 const SIGNATURE = 'signature'
 // parameter = name "=" ( quoted-string / unquoted ). The name may be quoted too: the draft does not allow this, but a

@@ -1,11 +1,10 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { InvalidOption } from '../errors.js'
-import { safeLog } from '../log.js'
+import { safeLog } from '../telemetry.js'
 import type { Callback } from '../callback.js'
 import type { Awaitable } from '../rules.js'
 import { deriveKeys, isWeak, type NamedKey, type Secret, type SecretRules } from './secrets.js'
-import { isThenable } from '../thenable.js'
-import { createTimeLimit } from '../time-limit.js'
+import { createTimeLimit, isThenable } from '../timers.js'
 
 /**
  * Finds the secret for a request that is **not verified yet**: do not trust anything in it. Must finish within 1

@@ -1,8 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { ParsedSignature } from './authenticate.js'
-import { rawHeaderValues, readHeaders } from './fields.js'
-import { reject, type Rejection } from './rejection.js'
-import { isThenable, toPromise } from '../thenable.js'
+import { rawHeaderValues, readHeaders, reject, type Rejection } from './fields.js'
+import { isThenable, toPromise } from '../timers.js'
 
 /**
  * Values read from the headers of a delivery. A delivery is rejected if a MAC or the timestamp cannot be read and is

@@ -1,10 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { ParsedSignature } from './authenticate.js'
-import { decodeBase64, decodeHex } from './decode.js'
-import { PUBLIC_ENDPOINT } from './endpoint.js'
-import { readHeaders } from './fields.js'
+import { decodeBase64, decodeHex, PUBLIC_ENDPOINT, readHeaders, reject, type Rejection } from './fields.js'
 import { MAC_BYTES, type MacAlgorithm } from './hmac.js'
-import { reject, type Rejection } from './rejection.js'
 import type { SecretEncoding } from './secrets.js'
 
 /** The way a sender signs. Reader, verifier, signer, doctor and API pages are derived from this one value. */

@@ -1,5 +1,5 @@
 import { createMacKey, type MacAlgorithm, type MacKey } from './hmac.js'
-import { decodeBase64 } from './decode.js'
+import { decodeBase64 } from './fields.js'
 import { InvalidOption } from '../errors.js'
 
 /** One secret, or a list of 1 to 4 that are valid at the same time during a rotation. */

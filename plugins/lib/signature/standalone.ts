@@ -1,15 +1,15 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { matchKeys, withSuffix, type ParsedSignature } from './authenticate.js'
-import { publicEndpoint } from './endpoint.js'
+import {
+  freshnessOf, publicEndpoint, type Freshness, type FreshnessInput, type Rejection, type VerifyResult
+} from './fields.js'
 import { InvalidOption } from '../errors.js'
 import { createMacKey, type MacKey } from './hmac.js'
 import { cacheKeys, findSecret, type KeyRing } from './keys.js'
 import { checkOption, FRESHNESS_RULES, nonEmptyString } from '../rules.js'
-import type { Rejection, VerifyResult } from './rejection.js'
 import type { CompiledScheme } from './scheme.js'
 import { secretBytes, type Secret, type SecretRules } from './secrets.js'
-import { freshnessOf, type Freshness, type FreshnessInput } from './timestamp.js'
 
 /** Common input of the pure `verify...` functions, besides their secrets. */
 export interface VerifyInput extends FreshnessInput {
