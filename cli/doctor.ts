@@ -1,8 +1,9 @@
 import { createSecretKey } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
-import { aghanimScheme, verifyAghanim } from '../plugins/aghanim.js'
-import { altdentifierScheme, verifyAltdentifier } from '../plugins/altdentifier.js'
-import { identityValidationScheme, verifyIdentityValidation } from '../plugins/identity-validation.js'
+import { aghanimPlugin, verifyAghanim } from '../plugins/aghanim.js'
+import { altdentifierPlugin, verifyAltdentifier } from '../plugins/altdentifier.js'
+import { identityValidationPlugin, verifyIdentityValidation } from '../plugins/identity-validation.js'
+import { describeScheme } from '../plugins/lib/doctor/describe.js'
 import { diagnose } from '../plugins/lib/doctor/diagnose.js'
 import { NO_KNOWN_MISTAKE, say } from '../plugins/lib/doctor/mistakes.js'
 import type { Scheme } from '../plugins/lib/doctor/scheme.js'
@@ -50,13 +51,16 @@ type Values = { readonly [Name in keyof typeof OPTIONS]?: string | boolean | und
 interface Ours { readonly secret: string, readonly apiKey: string | undefined, readonly endpoint: string | undefined }
 interface Patient { readonly scheme: Scheme, readonly verify: (input: VerifyInput, ours: Ours) => VerifyResult }
 
+const schemeOf = ({ definition }: typeof altdentifierPlugin | typeof aghanimPlugin | typeof identityValidationPlugin) =>
+  describeScheme(definition.scheme!)!
+
 const PATIENTS = {
   altdentifier: {
-    scheme: altdentifierScheme, verify: (input, { secret }) => verifyAltdentifier({ ...input, secret })
+    scheme: schemeOf(altdentifierPlugin), verify: (input, { secret }) => verifyAltdentifier({ ...input, secret })
   },
-  aghanim: { scheme: aghanimScheme, verify: (input, { secret }) => verifyAghanim({ ...input, secret }) },
+  aghanim: { scheme: schemeOf(aghanimPlugin), verify: (input, { secret }) => verifyAghanim({ ...input, secret }) },
   'identity-validation': {
-    scheme: identityValidationScheme,
+    scheme: schemeOf(identityValidationPlugin),
     verify: (input, { secret, apiKey = '', endpoint }) =>
       verifyIdentityValidation({ ...input, apiKeys: { [apiKey]: secret }, endpoint: endpoint! })
   }

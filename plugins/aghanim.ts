@@ -1,30 +1,22 @@
-import type { FastifyInstance } from 'fastify'
-import type { IncomingHttpHeaders } from 'node:http'
 import type { TSchema } from '@sinclair/typebox'
 import {
   AghanimEventSchema, aghanimRouteSchema, PlayerSchema, PlayerVerifyDataSchema, playerVerifyEvent,
   type AghanimEvent, type Player, type PlayerVerifyData, type PlayerVerifyEvent
 } from '../schemas/aghanim.js'
-import { createAuthenticate, type ParsedSignature } from './lib/signature/authenticate.js'
-import type { Callback, SchemaCallback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
-import {
-  decodeHex, parseUnixSeconds, readHeaders, reject, type Rejection, type VerifyResult
-} from './lib/signature/fields.js'
-import type { Identity } from './lib/idempotency/delivery-id.js'
+import type { Callback, SchemaCallback, VerifiedRequest } from './lib/callback.js'
 import { createDenialReader, deny } from './lib/deny.js'
-import { createExplain } from './lib/doctor/explain.js'
-import type { Scheme } from './lib/doctor/scheme.js'
 import { NO_CONTENT, UNKNOWN_EVENT, type Answer } from './lib/errors.js'
-import { cacheKeys, createKeyLookup, type SecretResolver } from './lib/signature/keys.js'
-import { anyValue, callback, path, required, schema, type Awaitable } from './lib/rules.js'
-import { createPlugin } from './lib/plugin.js'
-import { readFreshness, signMac, timestampText, verifyPresented, type SignInput, type VerifyInput } from './lib/signature/standalone.js'
+import type { Identity } from './lib/idempotency/delivery-id.js'
+import type { WebhookOptions } from './lib/options.js'
 import { compileReply, plainObjectJson, type Reply } from './lib/reply.js'
-import { compileCheck, compileOptionCheck } from './lib/validation.js'
-import { decorateHandler, prepareScope } from './lib/scope.js'
+import { callback, path, required, schema, type Awaitable } from './lib/rules.js'
+import type { VerifyResult } from './lib/signature/fields.js'
+import type { SecretResolver } from './lib/signature/keys.js'
+import { compileScheme } from './lib/signature/scheme.js'
 import type { Secret } from './lib/signature/secrets.js'
-import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/options.js'
-import { addWebhookRoute } from './lib/pipeline.js'
+import { createSigner, createVerifier, type SignInput, type VerifyInput } from './lib/signature/standalone.js'
+import { compileCheck, compileOptionCheck } from './lib/validation.js'
+import { defineWebhook, type WebhookPlugin } from './lib/webhook.js'
 
 /** A schema whose values have all fields of the default schema, and possibly more. */
 type PlayerVerifyDataLike = TSchema & { static: PlayerVerifyData }
@@ -61,31 +53,15 @@ export function aghanimOptions<EventData extends TSchema> (
   return options as AghanimOptions<TSchema> as AghanimOptions
 }
 
-const PROVIDER = 'aghanim'
-const SIGNATURE = 'x-aghanim-signature'
-const TIMESTAMP = 'x-aghanim-signature-timestamp'
-const TAKEN: Answer = { ...NO_CONTENT, statusCode: 200, body: JSON.stringify({ status: 'ok' }) }
-const SECRET_RULES = { plugin: 'aghanimPlugin', option: 'secret', algorithm: 'sha256', encoding: 'utf8' } as const
+/** Signs the timestamp header, a full stop and the body. */
+const scheme = /* @__PURE__ */ compileScheme({
+  algorithm: 'hmac-sha256',
+  headers: { 'x-aghanim-signature': '{hex}', 'x-aghanim-signature-timestamp': '{timestamp}' },
+  signed: '{timestamp}.{body}'
+})
 
-/** The scheme that `readMac` reads, described for `diagnose`. */
-export const aghanimScheme: Scheme = {
-  algorithm: 'sha256', secret: 'utf8', encoding: 'hex', signature: SIGNATURE, prefix: '', timestamp: TIMESTAMP, separator: '.'
-}
-
-/** Reads the HMAC-SHA256, in hex, of the timestamp header's value, a full stop and the body. */
-function readMac (headers: IncomingHttpHeaders): ParsedSignature | Rejection {
-  const texts = readHeaders(headers, SIGNATURE, TIMESTAMP)
-  if (!Array.isArray(texts)) return texts
-  const [signature, timestamp] = texts
-  const mac = decodeHex(signature, 32)
-  if (mac === undefined) return reject('malformed_header', SIGNATURE)
-  const seconds = parseUnixSeconds(timestamp)
-  if (seconds === undefined) return reject('malformed_header', TIMESTAMP)
-  return { ok: true, macs: [mac], prefix: `${timestamp}.`, timestamp: seconds }
-}
-
-/** Context of an event that its response must match. */
-interface Question { isVerify: boolean, asked: unknown }
+/** The parts of an event that its response depends on. */
+interface ReplyContext { isVerify: boolean, playerId: unknown }
 
 function isPlayerVerify (event: AghanimEvent | PlayerVerifyEvent): event is PlayerVerifyEvent {
   return event.event_type === 'player.verify'
@@ -98,88 +74,65 @@ function identify (event: AghanimEvent | PlayerVerifyEvent): Identity | undefine
   return isPlayerVerify(event) || id === '' ? undefined : { id: [type, 'event_id', id], content }
 }
 
-const cachedKeys = cacheKeys({ ...SECRET_RULES, plugin: 'verifyAghanim' })
-
 /**
  * Verifies that a delivery was signed by Aghanim.
  *
  * @throws {FST_VERIFICATION_INVALID_OPTION} If a secret or a time is invalid.
  * @example verifyAghanim({ secret, headers: request.headers, body: bytes }) // { ok: true, secretIndex: 0 }
  */
-export function verifyAghanim (input: VerifyInput & { secret: Secret }): VerifyResult {
-  const keys = cachedKeys(input.secret)
-  const freshness = readFreshness('verifyAghanim', input)
-  return verifyPresented('verifyAghanim', readMac(input.headers), keys, input.body, freshness)
-}
+export const verifyAghanim: (input: VerifyInput & { secret: Secret }) => VerifyResult =
+  /* @__PURE__ */ createVerifier('verifyAghanim', scheme)
 
 /** Creates the headers that Aghanim would send with `body`. `timestamp` is in Unix seconds. Default: now. */
-export function signAghanim (input: SignInput & { timestamp?: number | string | undefined }) {
-  const timestamp = timestampText(input.timestamp)
-  return {
-    'content-type': 'application/json',
-    [SIGNATURE]: signMac({ ...SECRET_RULES, plugin: 'signAghanim' }, input, `${timestamp}.`).toString('hex'),
-    [TIMESTAMP]: timestamp
+export const signAghanim: (
+  input: SignInput & { timestamp?: number | string | undefined }
+) => Record<'content-type' | 'x-aghanim-signature' | 'x-aghanim-signature-timestamp', string> =
+  /* @__PURE__ */ createSigner('signAghanim', scheme)
+
+const ACKNOWLEDGED: Answer = { ...NO_CONTENT, statusCode: 200, body: JSON.stringify({ status: 'ok' }) }
+const readDenial = /* @__PURE__ */ createDenialReader({ code: 'not_found', message: 'Player verification failed' })
+
+export const aghanimPlugin: WebhookPlugin<AghanimOptions> = /* @__PURE__ */ defineWebhook<
+  AghanimOptions, AghanimEvent | PlayerVerifyEvent, ReplyContext
+>({
+  name: 'aghanim',
+  plugin: 'aghanimPlugin',
+  signature: scheme,
+  secretOption: 'secret',
+  options: { verifyPlayer: required(callback), handleEvent: callback, eventData: schema, path },
+  handlers: ['verifyPlayer', 'handleEvent'],
+  routes ({ options, handlers: { verifyPlayer, handleEvent } }) {
+    const { eventData = PlayerVerifyDataSchema } = options
+    const checkVerify = compileOptionCheck('aghanimPlugin', 'eventData', playerVerifyEvent(eventData))
+    const checkEvent = compileCheck(AghanimEventSchema)
+    const writePlayer = compileReply(PlayerSchema, (player: Player, playerId: unknown) =>
+      typeof playerId !== 'string' || playerId === player.player_id
+        ? undefined
+        : '/player_id: Expected the player that was asked for')
+
+    return [{
+      url: options.path ?? '/aghanim',
+      schema: aghanimRouteSchema(eventData),
+      check (payload) {
+        const isVerify = isPlayerVerify(payload as AghanimEvent)
+        const problem = isVerify ? checkVerify(payload) : checkEvent(payload)
+        return problem ?? (isVerify || handleEvent ? undefined : UNKNOWN_EVENT)
+      },
+      kindOf: ({ event_type: type }) => type,
+      identify,
+      replyContext: (event) => ({
+        isVerify: isPlayerVerify(event), playerId: (event.event_data as PlayerVerifyData | undefined)?.player_id
+      }),
+      handle: (event, request) => isPlayerVerify(event) ? verifyPlayer(event, request) : handleEvent!(event, request),
+      denial: readDenial,
+      answer (result, { isVerify, playerId }) {
+        if (!isVerify) return { ...ACKNOWLEDGED, body: plainObjectJson(result) ?? ACKNOWLEDGED.body }
+        return result === null || result === undefined ? readDenial(deny())! : writePlayer(result, playerId)
+      }
+    }]
   }
-}
-
-async function aghanim (scope: FastifyInstance, options: AghanimOptions): Promise<void> {
-  checkWebhookOptions('aghanimPlugin', options, {
-    secret: required(anyValue),
-    verifyPlayer: required(callback),
-    handleEvent: callback,
-    eventData: schema,
-    path
-  })
-  const settings = readSettings(scope, PROVIDER, options)
-  const { eventData = PlayerVerifyDataSchema } = options
-  const readDenial = createDenialReader({ code: 'not_found', message: 'Player verification failed' })
-  const denied: Answer = readDenial(deny())!
-  const rules = { ...SECRET_RULES, allowWeakSecret: options.allowWeakSecret === true }
-  const keysFor = createKeyLookup(options.secret, rules, scope.log)
-  const checkVerify = compileOptionCheck('aghanimPlugin', 'eventData', playerVerifyEvent(eventData))
-  const checkEvent = compileCheck(AghanimEventSchema)
-  const writePlayer = compileReply(PlayerSchema, (player: Player, asked: unknown) =>
-    typeof asked !== 'string' || asked === player.player_id
-      ? undefined
-      : '/player_id: Expected the player that was asked for')
-
-  const send = prepareScope(scope, PROVIDER, settings)
-  const verifyPlayer = decorateHandler(scope, 'verifyPlayer', options.verifyPlayer)
-  const handleEvent = options.handleEvent && decorateHandler(scope, 'handleEvent', options.handleEvent)
-
-  const url = options.path ?? '/aghanim'
-  addWebhookRoute<AghanimEvent | PlayerVerifyEvent, Question>(scope, send, settings, {
-    provider: PROVIDER,
-    url,
-    schema: aghanimRouteSchema(eventData),
-    authenticate: createAuthenticate({
-      algorithm: 'sha256',
-      read: ({ headers }) => readMac(headers),
-      keysFor,
-      freshness: settings
-    }),
-    explain: createExplain(scope, settings, { path: scope.prefix + url, scheme: aghanimScheme, keysFor }),
-    check (payload) {
-      const isVerify = isPlayerVerify(payload as AghanimEvent)
-      const problem = isVerify ? checkVerify(payload) : checkEvent(payload)
-      return problem ?? (isVerify || handleEvent ? undefined : UNKNOWN_EVENT)
-    },
-    handle: (event, request) => isPlayerVerify(event) ? verifyPlayer(event, request) : handleEvent!(event, request),
-    denial: readDenial,
-    kindOf: ({ event_type: type }) => type,
-    identify,
-    replyContext: (event) => ({
-      isVerify: isPlayerVerify(event), asked: (event.event_data as PlayerVerifyData | undefined)?.player_id
-    }),
-    answer (result, { isVerify, asked }) {
-      if (!isVerify) return { ...TAKEN, body: plainObjectJson(result) ?? TAKEN.body }
-      return result === null || result === undefined ? denied : writePlayer(result, asked)
-    }
-  })
-}
+})
 
 export { deny }
-export const aghanimPlugin: VerificationPlugin<AghanimOptions> =
-  /* @__PURE__ */ createPlugin(aghanim, 'aghanim')
 export default aghanimPlugin
 export type * from '../schemas/aghanim.js'

@@ -13,13 +13,13 @@ import { anyValue, callback, checkOptions, path, required, type Awaitable } from
 import { createPlugin } from './lib/plugin.js'
 import { compileReply } from './lib/reply.js'
 import { compileCheck } from './lib/validation.js'
-import { decorateHandler, prepareScope } from './lib/scope.js'
+import { decorateHandler } from './lib/scope.js'
 import { seal, unseal } from './humandetect/encrypted-token.js'
 import type { Secret } from './lib/signature/secrets.js'
 import { readRouteSettings, ROUTE_RULES, type RouteOptions, type WatchOptions } from './lib/options.js'
 import { parseDateTime } from './lib/signature/fields.js'
 import { MAX_TOKEN_BYTES } from './humandetect/token-verifier.js'
-import { addWebhookRoute } from './lib/pipeline.js'
+import { createPipeline } from './lib/pipeline.js'
 
 export interface HumanDetectApiOptions extends RouteOptions, WatchOptions {
   /** The keys that authenticate backends, which send one of them in `X-API-Key`. */
@@ -71,11 +71,10 @@ async function humandetectApi (scope: FastifyInstance, options: HumanDetectApiOp
   const writeResult = compileReply(HumanDetectResultSchema, ({ timestamp }: HumanDetectResult) =>
     parseDateTime(timestamp) === undefined ? '/timestamp: Expected a date and time with an offset' : undefined)
 
-  const send = prepareScope(scope, PROVIDER, settings, { rephrase })
+  const addRoute = createPipeline(scope, PROVIDER, settings, { rephrase })
   const verifyToken = decorateHandler(scope, 'verifyToken', options.verifyToken)
 
-  addWebhookRoute<{ token: string }>(scope, send, settings, {
-    provider: PROVIDER,
+  addRoute<{ token: string }>({
     url: options.path ?? '/v1/humandetect/verify',
     schema: humandetectApiRouteSchema(),
     authenticate,

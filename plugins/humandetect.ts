@@ -22,11 +22,11 @@ import {
 import { FASTIFY_RANGE } from './lib/plugin.js'
 import { compileReply } from './lib/reply.js'
 import { compileCheck, compileOptionCheck } from './lib/validation.js'
-import { decorateHandler, prepareScope } from './lib/scope.js'
+import { decorateHandler } from './lib/scope.js'
 import { readRouteSettings, ROUTE_RULES, type RouteOptions } from './lib/options.js'
 import { systemClock } from './lib/signature/fields.js'
 import { createExaminer, isToken, MAX_TOKEN_BYTES } from './humandetect/token-verifier.js'
-import { addWebhookRoute } from './lib/pipeline.js'
+import { createPipeline } from './lib/pipeline.js'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -170,11 +170,10 @@ function addOwnRoute (
   const needsReply = options.reply !== undefined
   const writeReply = compileReply(reply, undefined, compileOptionCheck(PLUGIN, 'reply', reply))
   const check = compileCheck(HumanDetectRequestSchema)
-  const send = prepareScope(scope, PROVIDER, settings)
+  const addRoute = createPipeline(scope, PROVIDER, settings)
   const handleResult = decorateHandler(scope, 'handleResult', options.handleResult!)
 
-  addWebhookRoute<HumanDetectRequest>(scope, send, settings, {
-    provider: PROVIDER,
+  addRoute<HumanDetectRequest>({
     url: options.path ?? '/humandetect',
     schema: humandetectRouteSchema(reply),
     authenticate: () => ({ ok: true }), // the token itself authenticates the sender

@@ -1,38 +1,25 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Static, TSchema } from '@sinclair/typebox'
 import { providerRouteSchema } from '../schemas/provider.js'
 import { JSON_TYPE } from './lib/body.js'
 import type { Callback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
-import {
-  CALLER, checkDefinition, compileDefinedScheme, parserOf, rephraseOf, type Refusal
-} from './lib/definition.js'
+import { CALLER, checkDefinition, compileDefinedScheme, parserOf, rephraseOf, type Refusal } from './lib/definition.js'
 import { deny, readDenial } from './lib/deny.js'
-import { describeScheme } from './lib/doctor/describe.js'
-import { createExplain } from './lib/doctor/explain.js'
-import type { Scheme } from './lib/doctor/scheme.js'
 import { InvalidOption, NO_CONTENT, UNREADABLE } from './lib/errors.js'
-import type { Work } from './lib/handler.js'
 import { checkIdentity, type Identity } from './lib/idempotency/delivery-id.js'
-import { checkWebhookOptions, readSettings, type WebhookOptions } from './lib/options.js'
-import { addWebhookRoute } from './lib/pipeline.js'
-import { createPlugin } from './lib/plugin.js'
+import type { WebhookOptions } from './lib/options.js'
 import { compileReply, type Reply as ReplyOf } from './lib/reply.js'
-import { anyValue, callback, path, required, type Awaitable } from './lib/rules.js'
-import { decorateHandler, prepareScope } from './lib/scope.js'
-import { createAuthenticate, type ParsedSignature } from './lib/signature/authenticate.js'
+import { callback, path, required, type Awaitable } from './lib/rules.js'
 import {
-  decodeBase64, decodeHex, parseUnixSeconds, plainPath, publicEndpoint, rawHeaderValues, reject, type Rejection,
-  type Texts, type VerifyResult
+  decodeBase64, decodeHex, parseUnixSeconds, publicEndpoint, type Texts, type VerifyResult
 } from './lib/signature/fields.js'
-import { assertAlgorithm, type MacAlgorithm } from './lib/signature/hmac.js'
-import { createKeyLookup, createKeyRingLookup, type KeyRing, type SecretResolver } from './lib/signature/keys.js'
+import type { MacAlgorithm } from './lib/signature/hmac.js'
+import type { KeyRing, SecretResolver } from './lib/signature/keys.js'
 import { createReader, type Reading } from './lib/signature/reading.js'
 import { list, type CompiledScheme, type ListTemplate, type SignatureScheme } from './lib/signature/scheme.js'
 import type { Secret, SecretEncoding } from './lib/signature/secrets.js'
-import {
-  createSigner, createVerifier, type SchemeVerifyInput, type SignedInput
-} from './lib/signature/standalone.js'
+import { createSigner, createVerifier, type SchemeVerifyInput, type SignedInput } from './lib/signature/standalone.js'
 import { compileOptionCheck, typesOf } from './lib/validation.js'
+import { defineWebhook, plainPath, type SignatureReader } from './lib/webhook.js'
 
 interface CommonDefinition<Body extends TSchema, Reply extends TSchema | undefined> {
   /** The name in reports, metrics, logs and errors and, after a slash, the path: small letters, digits, hyphens. */
@@ -140,34 +127,10 @@ type AnyDefinition = ProviderDefinition | AnyReaderDefinition
 type AnyOptions = CommonOptions<TSchema, undefined> & EndpointOptions &
   { secret?: Secret | SecretResolver | undefined, secrets?: KeyRing | undefined }
 
-/** The part of a definition that says how deliveries are signed. */
-interface Signature {
-  readonly algorithm: MacAlgorithm
-  readonly encoding: SecretEncoding
-  readonly headers: readonly string[]
-  readonly compiled?: CompiledScheme
-  readonly description?: Scheme | undefined
-  readonly read: (request: FastifyRequest, endpoint: string | undefined) => ParsedSignature | Rejection
-}
-
-function readSignature (definition: AnyDefinition): Signature {
-  if (!('scheme' in definition) || definition.scheme === undefined) {
-    const { algorithm, secretEncoding: encoding, headers, read } = definition as AnyReaderDefinition
-    return { algorithm, encoding, headers, read: createReader(headers, read) }
-  }
-  const compiled = compileDefinedScheme(definition.scheme)
-  const { algorithm, key: encoding, headers, lists } = compiled
-  return {
-    algorithm,
-    encoding,
-    headers,
-    compiled,
-    description: describeScheme(definition.scheme, compiled),
-    read ({ headers, raw: { rawHeaders } }, endpoint) {
-      const repeated = lists.find((name) => rawHeaderValues(rawHeaders, name).length > 1)
-      return repeated === undefined ? compiled.read(headers, endpoint) : reject('duplicate_header', repeated)
-    }
-  }
+function signatureOf (definition: AnyDefinition): CompiledScheme | SignatureReader {
+  if ('scheme' in definition && definition.scheme !== undefined) return compileDefinedScheme(definition.scheme)
+  const { algorithm, secretEncoding, headers, read } = definition as AnyReaderDefinition
+  return { algorithm, key: secretEncoding, headers, read: createReader(headers, read) }
 }
 
 function identifyBySigned (event: unknown, { id, mac }: Signed): Identity {
@@ -189,57 +152,40 @@ export function createProvider<
 export function createProvider (definition: AnyDefinition): VerificationPlugin<never> {
   checkDefinition(definition)
   const { name, body, reply, identify = identifyBySigned, contentTypes = [JSON_TYPE], refusal } = definition
-  const signature = readSignature(definition)
-  const { algorithm, encoding, headers, compiled, description, read } = signature
-  const [isRing, hasEndpoint] = [compiled?.parts.has('keyId') === true, compiled?.parts.has('endpoint') === true]
-  const option = isRing ? 'secrets' : 'secret'
+  const signature = signatureOf(definition)
+  const compiled = 'parts' in signature ? signature : undefined
+  const hasEndpoint = compiled?.parts.has('endpoint') === true
   const check = compileOptionCheck(CALLER, 'body', body)
   const parse = parserOf(contentTypes, typesOf(body))
-  const rephrase = refusal && rephraseOf(refusal)
   const writeReply = reply && compileReply(reply, undefined, compileOptionCheck(CALLER, 'reply', reply))
+  const schema = providerRouteSchema({ ...definition, signature, contentTypes })
 
-  async function provider (scope: FastifyInstance, options: AnyOptions): Promise<void> {
-    checkWebhookOptions(name, options, {
-      [option]: required(anyValue),
-      handleEvent: required(callback),
-      path,
-      ...(hasEndpoint && { endpoint: publicEndpoint })
-    })
-    if (options.diagnose && description === undefined) {
-      throw new InvalidOption(name, 'diagnose', 'needs a "scheme" that can be searched')
+  const plugin = defineWebhook<AnyOptions, unknown>({
+    name,
+    signature,
+    secretOption: compiled?.parts.has('keyId') ? 'secrets' : 'secret',
+    options: { handleEvent: required(callback), path, ...(hasEndpoint && { endpoint: publicEndpoint }) },
+    handlers: ['handleEvent'],
+    contentTypes,
+    rephrase: refusal && rephraseOf(refusal),
+    routes ({ options, prefix, handlers: { handleEvent } }) {
+      const url = options.path ?? `/${name}`
+      const endpoint = hasEndpoint ? options.endpoint ?? plainPath(prefix, url) : undefined
+      if (hasEndpoint && endpoint === undefined) throw new InvalidOption(name, 'endpoint', 'is required')
+      return [{
+        url,
+        endpoint,
+        schema,
+        parse,
+        unreadable: definition.contentTypes && UNREADABLE,
+        check,
+        identify: (event, mac, id) => checkIdentity(identify(event, { id, mac: mac.toString('hex') })),
+        handle: handleEvent,
+        denial: readDenial,
+        answer: (result) => writeReply === undefined ? NO_CONTENT : writeReply(result, undefined)
+      }]
     }
-    assertAlgorithm(name, algorithm)
-    const settings = readSettings(scope, name, options)
-    const url = options.path ?? `/${name}`
-    const endpoint = hasEndpoint ? options.endpoint ?? plainPath(scope.prefix, url) : undefined
-    if (hasEndpoint && endpoint === undefined) throw new InvalidOption(name, 'endpoint', 'is required')
-    const rules = { plugin: name, option, algorithm, encoding, allowWeakSecret: options.allowWeakSecret === true }
-    const keysFor = isRing
-      ? createKeyRingLookup(options.secrets!, rules, scope.log)
-      : createKeyLookup(options.secret!, rules, scope.log)
-    const send = prepareScope(scope, name, settings, { rephrase, contentTypes })
-
-    addWebhookRoute<unknown>(scope, send, settings, {
-      provider: name,
-      url,
-      schema: providerRouteSchema({ ...definition, algorithm, headers, patterns: compiled?.patterns, contentTypes }),
-      authenticate: createAuthenticate({
-        algorithm, read: (request) => read(request, endpoint), keysFor, freshness: settings
-      }),
-      explain: description && createExplain(scope, settings, {
-        path: scope.prefix + url, scheme: description, keysFor, ...(endpoint !== undefined && { endpoint })
-      }),
-      parse,
-      ...(definition.contentTypes !== undefined && { unreadable: UNREADABLE }),
-      check,
-      handle: decorateHandler(scope, 'handleEvent', options.handleEvent as Work<unknown>['handle']),
-      denial: readDenial,
-      identify: (event, mac, id) => checkIdentity(identify(event, { id, mac: mac.toString('hex') })),
-      answer: (result) => writeReply === undefined ? NO_CONTENT : writeReply(result, undefined)
-    })
-  }
-
-  const plugin = createPlugin(provider, name) as VerificationPlugin<never>
+  })
   if (compiled === undefined) return plugin
   return Object.assign(plugin, {
     sign: createSigner(`${name}.sign`, compiled), verify: createVerifier(`${name}.verify`, compiled)

@@ -8,12 +8,14 @@ import {
 interface About {
   readonly name: string
   readonly summary: string
-  readonly headers: readonly string[]
-  readonly algorithm: string
+  readonly signature: {
+    readonly headers: readonly string[]
+    readonly algorithm: string
+    /** Patterns of headers, where they are known. */
+    readonly patterns?: Readonly<Record<string, string>> | undefined
+  }
   readonly body: TSchema
   readonly reply?: TSchema | undefined
-  /** Patterns of headers, where they are known. */
-  readonly patterns?: Readonly<Record<string, string>> | undefined
   readonly contentTypes: readonly string[]
   readonly refusal?: { readonly statusCode: 400 | 401 | 403, readonly body?: object | undefined } | undefined
 }
@@ -27,7 +29,7 @@ const errors = {
 
 /** Creates the schema of the route for API documentation. */
 export function providerRouteSchema (
-  { name, summary, headers, patterns = {}, algorithm, body, reply, contentTypes, refusal }: About
+  { name, summary, signature: { headers, algorithm, patterns = {} }, body, reply, contentTypes, refusal }: About
 ): RouteSchema {
   const success = reply === undefined ? { 204: once(NoContentSchema) } : { 200: once({ description: 'Taken', ...reply }) }
   return {

@@ -1,11 +1,11 @@
-import type { FastifyContentTypeParser, FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Readable } from 'node:stream'
 import { httpErrors } from '@fastify/sensible'
 import { createError } from '@fastify/error'
 import { isUtf8 } from 'node:buffer'
 import secureJson from 'secure-json-parse'
 import { createDeadlines } from './timers.js'
-import { contextOf, kContext, startDelivery, type Arriving } from './context.js'
+import { contextOf, type Arriving, type DeliveryContext } from './context.js'
 import { BODY_CONSUMED, BodyTimeout, errorOf } from './errors.js'
 
 export const JSON_TYPE = 'application/json'
@@ -25,17 +25,15 @@ export function contentTypePattern (types: readonly string[]): RegExp {
   return new RegExp(`^[ \\t]*(?:${names})[ \\t]*${parameters}$`, 'i')
 }
 
-/**
- * Adds the scope's only content type parser, which keeps the bytes and parses nothing. Before any byte is read, refuses
- * a body that has none of the content types, or that could not be in UTF-8 as it was signed. Ends bodies that take
- * longer than `bodyTimeout` milliseconds to arrive. Returns a function that stops this deadline, for when the body has
- * arrived or the response is sent without it.
- */
-export function captureRawBody (
-  scope: FastifyInstance, bodyTimeout: number, contentTypes: readonly string[] = [JSON_TYPE]
-): (request: FastifyRequest) => void {
-  const pattern = contentTypePattern(contentTypes)
-  const isAccepted = (type: string): boolean => contentTypes.includes(type) || pattern.test(type)
+/** The deadlines of the bodies that are arriving. */
+interface BodyDeadlines {
+  readonly start: (delivery: DeliveryContext, reply: FastifyReply, payload: unknown) => void
+  /** Stops the deadline, when the body has arrived or the response is sent without it. */
+  readonly stop: (request: FastifyRequest) => void
+}
+
+/** Makes deadlines that end a body that takes longer than `bodyTimeout` milliseconds to arrive. */
+export function createBodyDeadlines (bodyTimeout: number): BodyDeadlines {
   const deadlines = createDeadlines<Arriving>(bodyTimeout, ({ reply, payload }) => {
     if (reply.sent) return
     // While Fastify reads the body, its reader must receive the error. Otherwise it would respond once more when the
@@ -43,57 +41,38 @@ export function captureRawBody (
     if (payload.listenerCount('error') > 0) payload.emit('error', new BodyTimeout())
     else reply.send(new BodyTimeout())
   })
-
-  function endDeadline (request: FastifyRequest): void {
-    const deadline = contextOf(request)?.deadline
-    if (deadline !== undefined) deadlines.stop(deadline)
-  }
-
-  const taken = scope.hasRequestDecorator('rawBody')
-  if (!taken) {
-    scope.decorateRequest('rawBody', {
-      getter () { return contextOf(this)?.rawBody },
-      setter () {} // ignored: hooks of the host cannot replace the bytes
-    })
-  }
-  scope.decorateRequest(kContext, undefined)
-
-  scope.addHook('preParsing', (request, reply, payload, done) => {
-    const delivery = startDelivery(request)
-    const refusal = refuseFraming(request, isAccepted)
-    if (refusal !== undefined) return done(refusal)
-    if (bodyArrives(request)) {
+  return {
+    start (delivery, reply, payload) {
       delivery.deadline = deadlines.start({ reply, payload: payload as Readable }, delivery.since)
+    },
+    stop (request) {
+      const deadline = contextOf(request)?.deadline
+      if (deadline !== undefined) deadlines.stop(deadline)
     }
-    done(null, payload)
-  })
-
-  const keepBytes: FastifyContentTypeParser = (request, payload, done) => {
-    const delivery = contextOf(request)!
-    const { bodyLimit: limit } = request.routeOptions
-    const length = Number(request.headers['content-length'])
-    const { readableDidRead } = Object(payload) as Readable // a hook of the host may have replaced it
-    const failConsumed = (): void => {
-      delivery.failure = BODY_CONSUMED
-      done(errorOf(BODY_CONSUMED))
-    }
-    const stream = isConsumed(request, payload as Readable) ? keptBody(request) : payload
-    if (stream === undefined) return failConsumed()
-    readBody(stream as Readable, { limit, length, keeps: !delivery.dropsBody }, (error, body, bytes) => {
-      if (error instanceof InvalidContentLength && readableDidRead && stream === payload) return failConsumed()
-      if (error !== null) return done(error)
-      delivery.rawBody = body
-      delivery.bytes = bytes
-      endDeadline(request)
-      if (taken) Reflect.set(request, 'rawBody', body) // has no effect if the host's own is read-only
-      done(null, body)
-    })
   }
-  scope.removeAllContentTypeParsers()
-  scope.addContentTypeParser([...contentTypes], keepBytes)
-  // Matches types in upper case, which some versions of Fastify 5 compare case-sensitively.
-  scope.addContentTypeParser(pattern, keepBytes)
-  return endDeadline
+}
+
+/** Reads the bytes of a body and keeps them in the context of the delivery. Parses nothing. */
+export function keepBytes (
+  request: FastifyRequest, payload: unknown, done: (error: Error | null, body?: Buffer) => void
+): void {
+  const delivery = contextOf(request)!
+  const { bodyLimit: limit } = request.routeOptions
+  const length = Number(request.headers['content-length'])
+  const { readableDidRead } = Object(payload) as Readable // a hook of the host may have replaced it
+  const failConsumed = (): void => {
+    delivery.failure = BODY_CONSUMED
+    done(errorOf(BODY_CONSUMED))
+  }
+  const stream = isConsumed(request, payload as Readable) ? keptBody(request) : payload
+  if (stream === undefined) return failConsumed()
+  readBody(stream as Readable, { limit, length, keeps: !delivery.dropsBody }, (error, body, bytes) => {
+    if (error instanceof InvalidContentLength && readableDidRead && stream === payload) return failConsumed()
+    if (error !== null) return done(error)
+    delivery.rawBody = body
+    delivery.bytes = bytes
+    done(null, body)
+  })
 }
 
 /** Returns true if the end of a body has already been read. Waiting for it would never finish. */
@@ -127,14 +106,16 @@ function headersAreMissing ({ raw, server: { server } }: FastifyRequest): boolea
  * Returns an error for a content type or coding that is not supported. A body without a content type is left to
  * Fastify, which has no parser for it.
  */
-function refuseFraming ({ headers }: FastifyRequest, isAccepted: (type: string) => boolean): Error | undefined {
+export function refuseFraming (
+  { headers }: FastifyRequest, contentTypes: readonly string[], pattern: RegExp
+): Error | undefined {
   const { 'content-type': type, 'content-encoding': encoding, 'transfer-encoding': transfer } = headers
   if (transfer !== undefined && transfer.toLowerCase() !== 'chunked') {
     // For `gzip, chunked`, Node passes on the body without decoding it.
     return httpErrors.badRequest()
   }
   const plain = encoding === undefined || encoding.toLowerCase() === 'identity'
-  if (plain && (type === undefined || isAccepted(type))) return undefined
+  if (plain && (type === undefined || contentTypes.includes(type) || pattern.test(type))) return undefined
   return httpErrors.createError(415, { code: 'FST_ERR_CTP_INVALID_MEDIA_TYPE' })
 }
 

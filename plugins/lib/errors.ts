@@ -94,14 +94,50 @@ export const SECRET_UNAVAILABLE =
 
 const forbiddenFor = new Map<RejectionReason, Answer>()
 
-/** Returns the response to a delivery that is not authentic. The sender gets the same response for all reasons. */
-export function forbidden (reason: RejectionReason): Answer {
-  const known = forbiddenFor.get(reason)
-  if (known !== undefined) return known
-  const answer: Answer = { ...FORBIDDEN, reason, ...(reason === 'stale' && { level: 'warn' }) }
-  forbiddenFor.set(reason, answer)
-  return answer
+/**
+ * Returns the response to a delivery that is not authentic. The sender gets the same response for all reasons; the
+ * header at fault and the diagnosis are for the log.
+ */
+export function forbidden (reason: RejectionReason, header?: string, diagnosis?: string): Answer {
+  let answer = forbiddenFor.get(reason)
+  if (answer === undefined) {
+    answer = { ...FORBIDDEN, reason, ...(reason === 'stale' && { level: 'warn' }) }
+    forbiddenFor.set(reason, answer)
+  }
+  if (header === undefined && diagnosis === undefined) return answer
+  return {
+    ...answer, details: { ...(header !== undefined && { header }), ...(diagnosis !== undefined && { diagnosis }) }
+  }
 }
+
+/** Returns the response to a failure, with the error that caused it. */
+export function failedWith (answer: Answer, error: unknown): Answer {
+  return { ...answer, details: { failure: describeError(error) }, thrown: { value: error } }
+}
+
+/** Error that determines the response to the delivery if a handler throws it. */
+export class ResponseError extends Error {
+  readonly code: string
+  readonly #answer: Answer
+
+  constructor (name: string, answer: Answer, cause: unknown) {
+    const { code, message } = JSON.parse(answer.body!) as { code: string, message: string }
+    super(message, { cause })
+    this.name = name
+    this.code = code
+    this.#answer = { ...answer, details: { failure: describeError(cause) }, thrown: { value: this } }
+  }
+
+  /**
+   * Returns the response for such an error, or undefined for any other thrown value. Triggers no getter or proxy of the
+   * value.
+   */
+  static answerOf (thrown: unknown): Answer | undefined {
+    return typeof thrown === 'object' && thrown !== null && #answer in thrown ? thrown.#answer : undefined
+  }
+}
+
+export const answerOf = ResponseError.answerOf
 
 export function isForbidden ({ body }: Answer): boolean {
   return body === FORBIDDEN.body

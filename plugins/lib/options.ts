@@ -1,11 +1,10 @@
 import type { FastifyInstance, LogLevel, RegisterOptions, RouteShorthandOptions } from 'fastify'
-import { deliveryStore, guardStore, type DeliveryStore } from './idempotency/store.js'
+import { deliveryStore, guardStore, type DeliveryStore, type IdempotencyRules } from './idempotency/store.js'
 import { InvalidOption } from './errors.js'
 import {
   anyValue, boolean, callback, checkOptions, FRESHNESS_RULES, group, integer, milliseconds, nonEmptyString, object,
   oneOf, string, type Rule, type Rules
 } from './rules.js'
-import type { IdempotencyRules } from './idempotency/idempotency.js'
 import type { DeliveryReport, RejectedDelivery } from './telemetry.js'
 import { freshnessOf, replayWindow, type Freshness, type FreshnessInput } from './signature/fields.js'
 

@@ -4,7 +4,7 @@ import { hash } from 'node:crypto'
 import { contextOf } from '../lib/context.js'
 import { deliveryId, namespaceOf } from '../lib/idempotency/delivery-id.js'
 import { callback, checkOptions, milliseconds } from '../lib/rules.js'
-import { NotSerializable, QueueUnavailable } from '../lib/queue-errors.js'
+import { NotSerializable, QueueUnavailable } from './errors.js'
 import { createTimeLimit, TimedOut, toPromise } from '../lib/timers.js'
 import {
   isQueue, listOf, oneOrMore, VERSION, type DeliveryQueue, type KnownDelivery, type QueuedDelivery

@@ -1,15 +1,20 @@
 import { createHash, createHmac, createSecretKey, randomBytes, type BinaryLike } from 'node:crypto'
 import t from 'tap'
-import { aghanimScheme } from '../../plugins/aghanim.js'
-import { altdentifierScheme } from '../../plugins/altdentifier.js'
-import { identityValidationScheme } from '../../plugins/identity-validation.js'
+import { aghanimPlugin } from '../../plugins/aghanim.js'
+import { altdentifierPlugin } from '../../plugins/altdentifier.js'
+import { identityValidationPlugin } from '../../plugins/identity-validation.js'
 import { otherBodies } from '../../plugins/lib/doctor/body.js'
+import { describeScheme } from '../../plugins/lib/doctor/describe.js'
 import { diagnose } from '../../plugins/lib/doctor/diagnose.js'
 import { MISTAKES, say } from '../../plugins/lib/doctor/mistakes.js'
 import type { Evidence, Scheme } from '../../plugins/lib/doctor/scheme.js'
 import { API_KEY, API_SECRET, NOW, now, SECRET, SESSIONS } from '../support/deliveries.js'
 import { quiet } from '../support/quiet.js'
 import { cpuTime } from '../support/waiting.js'
+
+const [aghanimScheme, altdentifierScheme, identityValidationScheme] = [
+  aghanimPlugin, altdentifierPlugin, identityValidationPlugin
+].map(({ definition }) => describeScheme(definition.scheme!)!) as [Scheme, Scheme, Scheme]
 
 const BODY = '{"event_id":"e-1","level":2,"tags":["a",true,null],"data":{"url":"https://x.example/a&b","name":"Zoë"}}'
 const API_BYTES = Buffer.from(API_SECRET, 'base64')

@@ -1,13 +1,11 @@
-import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import Fastify, { type FastifyBaseLogger } from 'fastify'
+import { setImmediate, setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import * as errors from '../../plugins/lib/errors.js'
-import {
-  describeError, HANDLER_FAILED, INVALID_REPLY, TIMEOUT, type Answer
-} from '../../plugins/lib/errors.js'
-import { createHandlerRunner, type Work } from '../../plugins/lib/handler.js'
+import { describeError, type Answer } from '../../plugins/lib/errors.js'
+import { createPipeline, type WebhookRoute } from '../../plugins/lib/pipeline.js'
 import { isEnabled, safeLog } from '../../plugins/lib/telemetry.js'
 import { cpuTime } from '../support/waiting.js'
-import { gateOf } from '../support/waiting.js'
 
 /** In everything of an error that must stay out of the log. */
 const CANARY = 'canary'
@@ -178,45 +176,53 @@ t.test('errors carry a code of their own and a status', async (t) => {
 })
 
 const OK: Answer = { statusCode: 200, body: '{}', outcome: 'accepted', reason: 'handled' }
-const WORK: Work<object> = { provider: 'test', handle: () => undefined, answer: () => OK }
+const ROUTE: WebhookRoute<object> = {
+  url: '/',
+  schema: { summary: 'test' },
+  authenticate: () => ({ ok: true }),
+  check: () => undefined,
+  handle: () => undefined,
+  answer: () => OK
+}
 
-/** Runs work to its end and lists what was called on the way; `timedOut` is called when its time is up. */
-async function run (work: Partial<Work<object>>, handlerTimeout = 10_000, timedOut = () => {}) {
-  const calls: unknown[] = []
-  const note = (_details: object, message: string) => { calls.push(message) }
-  const request = { log: { warn: note } } as unknown as FastifyRequest
-  const runHandler = createHandlerRunner({ ...WORK, ...work }, handlerTimeout)
-  await new Promise<void>((resolve) => runHandler({}, request, (answer, late) => {
-    calls.push({ ...answer, late })
-    resolve()
-  }, (answer) => {
-    calls.push(answer)
-    timedOut()
-  }))
-  return calls
+/** Sends a delivery to a route and returns its status, its error code and what was logged of it. */
+async function run (route: Partial<WebhookRoute<object>>, handlerTimeout = 10_000, ended = Promise.resolve()) {
+  const lines: Record<string, any>[] = []
+  const app = Fastify({ logger: { level: 'warn', stream: { write: (line) => { lines.push(JSON.parse(line)) } } } })
+  app.register(async (scope) => {
+    createPipeline(scope, 'test', { bodyLimit: 100, bodyTimeout: 1000, handlerTimeout, routeOptions: {} })(
+      { ...ROUTE, ...route })
+  })
+  const { statusCode, body } = await app.inject({ method: 'POST', url: '/', payload: {} })
+  await ended
+  await setImmediate()
+  await app.close()
+  return [statusCode, JSON.parse(body).code, ...lines.map(({ msg, reason, problems }) => ({ msg, reason, problems }))]
 }
 
 const boom = (): never => { throw new Error('boom') }
+const FAILED = [500, 'FST_VERIFICATION_HANDLER_FAILED', { msg: 'delivery failed', reason: 'handler_failed' }]
 
 t.test('a failure of what surrounds the handler is a failed handler, be it synchronous or not', async (t) => {
-  for (const work of [{ replyContext: boom }, { answer: boom }, { answer: boom, handle: async () => {} }]) {
-    t.match(await run(work), [{ ...HANDLER_FAILED, details: { failure: { type: 'Error' } }, late: false }])
+  for (const route of [{ replyContext: boom }, { answer: boom }, { answer: boom, handle: async () => {} }]) {
+    t.match(await run(route), FAILED)
   }
 })
 
 t.test('the problems of a result are logged', async (t) => {
-  const work = { answer: () => ({ problems: ['/a: no text', '/b: no number'] }) }
-  t.strictSame(await run(work), [{ ...INVALID_REPLY, details: { problems: ['/a: no text', '/b: no number'] }, late: false }])
+  const problems = ['/a: no text', '/b: no number']
+  t.match(await run({ answer: () => ({ problems }) }), [
+    500, 'FST_VERIFICATION_INVALID_REPLY', { msg: 'delivery failed', reason: 'invalid_reply', problems }
+  ])
 })
 
-t.test('a handler that is too slow is told of twice: when its time is up, and when it ends', async (t) => {
-  const [slow, failing] = [gateOf<undefined>(), gateOf<undefined>()]
-  t.strictSame(await run({ handle: () => slow.promise }, 1, () => slow.resolve(undefined)), [
-    TIMEOUT, 'handler ended after its time-out', { ...OK, late: true }
-  ])
-  t.match(await run({ handle: () => failing.promise.then(boom) }, 1, () => failing.resolve(undefined)), [
-    TIMEOUT, 'handler ended after its time-out', { ...HANDLER_FAILED, late: true }
-  ])
+t.test('a handler that is too slow is logged twice: when its time is up, and when it ends', async (t) => {
+  const timedOut = [503, 'FST_VERIFICATION_TIMEOUT', { msg: 'delivery failed', reason: 'handler_timeout' }]
+  for (const [end, reason] of [[() => {}, 'handled'], [boom, 'handler_failed']] as const) {
+    const slow = setTimeout(20).then(end)
+    const late = { msg: 'handler ended after its time-out', reason }
+    t.match(await run({ handle: () => slow }, 1, slow.catch(() => {})), [...timedOut, late])
+  }
 })
 
 const fail = (): never => { throw new Error('canary') }

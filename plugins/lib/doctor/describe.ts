@@ -1,4 +1,4 @@
-import type { CompiledScheme, SignatureScheme } from '../signature/scheme.js'
+import type { CompiledScheme } from '../signature/scheme.js'
 import type { Scheme } from './scheme.js'
 
 const WHOLE = /^([^{}]*)\{(hex|base64)\}$/
@@ -9,7 +9,7 @@ const SIGNED = /^(\{timestamp\}(\.?))?(\{endpoint\})?\{body\}$/
  * message other than a timestamp and an endpoint before the body.
  */
 export function describeScheme (
-  { headers, signed, ignoreCase }: SignatureScheme, { algorithm, key, headerOf }: CompiledScheme
+  { source: { headers, signed, ignoreCase }, algorithm, key, headerOf }: CompiledScheme
 ): Scheme | undefined {
   const name = headerOf.get('hex') ?? headerOf.get('base64')!
   const [, prefix, encoding] = WHOLE.exec(String(headers[name])) ?? []

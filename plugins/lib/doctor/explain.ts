@@ -1,7 +1,10 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { KEY_ID, type KeyLookup } from '../signature/keys.js'
 import type { NamedKey } from '../signature/secrets.js'
-import type { Settings } from '../options.js'
+import { InvalidOption } from '../errors.js'
+import type { Freshness } from '../signature/fields.js'
+import type { CompiledScheme } from '../signature/scheme.js'
+import { describeScheme } from './describe.js'
 import { diagnose } from './diagnose.js'
 import { NO_KNOWN_MISTAKE, say } from './mistakes.js'
 import type { Evidence, Scheme, SearchLimits } from './scheme.js'
@@ -12,13 +15,7 @@ export type Explain = (request: FastifyRequest, body: Buffer | undefined) => Pro
 type Others = NonNullable<Evidence['others']>
 type KnownKeys = NonNullable<KeyLookup<[]>['known']>
 
-interface Route {
-  readonly path: string
-  readonly scheme: Scheme
-  readonly keysFor: KeyLookup<[request: FastifyRequest, keyId: string | undefined]>
-  /** The endpoint that must be signed, for a scheme that signs one. */
-  readonly endpoint?: string
-}
+type Keys = KeyLookup<[request: FastifyRequest, keyId: string | undefined]>
 
 const NO_SEARCH = 'the search for a mistake failed'
 const NOT_SEARCHED = 'not searched for, since another delivery was being searched'
@@ -30,18 +27,29 @@ const LIMITS: SearchLimits = { body: 2 ** 13, messages: 2 ** 21 }
 const servers = new WeakMap<object, Map<string, KnownKeys>>()
 
 /**
- * Makes the function that finds mistakes in deliveries to a route, or returns undefined if `diagnose` is off. It
- * searches one delivery at a time and lets the event loop turn once before the next. It calls a resolver once more per
- * delivery.
+ * Makes a function that makes the search for mistakes in deliveries to a route, given the path of the route and the
+ * endpoint that must be signed, for a scheme that signs one. It searches one delivery at a time and lets the event loop
+ * turn once before the next. It calls a resolver once more per delivery.
+ *
+ * @throws {FST_VERIFICATION_INVALID_OPTION} if the signature has no scheme that can be searched
  */
 export function createExplain (
-  scope: FastifyInstance, { diagnose: wanted, ...freshness }: Settings, { path, scheme, keysFor, endpoint }: Route
-): Explain | undefined {
-  if (!wanted) return undefined
+  scope: FastifyInstance, plugin: string, signature: object, keysFor: Keys, freshness: Freshness
+): (path: string, endpoint: string | undefined) => Explain {
+  const scheme = 'source' in signature ? describeScheme(signature as CompiledScheme) : undefined
+  if (scheme === undefined) throw new InvalidOption(plugin, 'diagnose', 'needs a "scheme" that can be searched')
   const routes = servers.get(scope.server) ?? new Map<string, KnownKeys>()
   servers.set(scope.server, routes)
-  if (keysFor.known !== undefined) routes.set(path, keysFor.known)
+  return (path, endpoint) => {
+    if (keysFor.known !== undefined) routes.set(path, keysFor.known)
+    return explainOne(scheme, keysFor, freshness, routes, path, endpoint)
+  }
+}
 
+function explainOne (
+  scheme: Scheme, keysFor: Keys, freshness: Freshness, routes: ReadonlyMap<string, KnownKeys>, path: string,
+  endpoint: string | undefined
+): Explain {
   const search: Explain = async (request, body = Buffer.alloc(0)) => {
     const { headers, originalUrl: url } = request
     const given = scheme.keyId === undefined ? undefined : headers[scheme.keyId]

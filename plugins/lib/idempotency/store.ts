@@ -3,7 +3,8 @@ import { createError } from '@fastify/error'
 import { channel } from 'node:diagnostics_channel'
 import type { Awaitable, Rule } from '../rules.js'
 import { memoryDeliveries } from '../../stores/memory.js'
-import { describeError } from '../errors.js'
+import { describeError, ID_REUSED, IN_PROGRESS, type Answer } from '../errors.js'
+import type { DeliveryId } from './delivery-id.js'
 import { safeLog } from '../telemetry.js'
 import { createTimeLimit, isThenable, toPromise } from '../timers.js'
 
@@ -167,4 +168,115 @@ export function reportCalls (provider: string, store: DeliveryStore): DeliverySt
       ? timed('release', () => store.release(...args), heldOf)
       : store.release(...args)
   }
+}
+
+export interface IdempotencyRules {
+  readonly deliveries: DeliveryStore
+  /** Duration in milliseconds for which a claim is held if its handler does not end. */
+  readonly lease: number
+  /** Duration in milliseconds for which the same delivery may be sent again. */
+  readonly replayWindow: number
+  /** True if a delivery after that time counts as another one, even if it looks the same. */
+  readonly exactly?: boolean
+}
+
+/** The claims that are held of one delivery, one for each of its ids. */
+export interface HeldClaim {
+  readonly state: 'claimed'
+  readonly claims: readonly { readonly key: string, readonly token: string }[]
+}
+
+type RefusedClaim = Exclude<Claim, { state: 'claimed' }>
+
+/** The claims of a provider's deliveries. */
+export interface Claims {
+  /**
+   * Claims a delivery under all of its ids, several if several secrets may have signed it. It is handled only if it is
+   * new under all of them. Throws or rejects if the store does.
+   */
+  readonly claim: (ids: readonly DeliveryId[], tenant: string) => Awaitable<HeldClaim | RefusedClaim>
+  /**
+   * Completes the claims of a delivery with a 2xx response, and releases those of any other. Neither throws nor
+   * rejects: the sender gets the outcome of the handler whatever the store answers, since the work is done or not.
+   */
+  readonly settle: (held: HeldClaim, answer: Answer, log: FastifyBaseLogger) => Awaitable<void>
+}
+
+export function createClaims (provider: string, rules: IdempotencyRules): Claims {
+  const { deliveries, lease, replayWindow, exactly } = rules
+
+  async function claimEach (ids: readonly DeliveryId[], tenant: string): Promise<HeldClaim | RefusedClaim> {
+    const claims: { key: string, token: string }[] = []
+    try {
+      for (const { key, fingerprint } of ids) {
+        const claim = await deliveries.claim(key, fingerprint, lease, tenant)
+        if (claim.state !== 'claimed') {
+          await releaseEach(claims)
+          return claim
+        }
+        claims.push({ key, token: claim.token })
+      }
+      return { state: 'claimed', claims }
+    } catch (error) {
+      await releaseEach(claims)
+      throw error
+    }
+  }
+
+  async function releaseEach (claims: HeldClaim['claims']): Promise<void> {
+    for (const { key, token } of claims) {
+      try {
+        await deliveries.release(key, token)
+      } catch {} // the claim ends with its lease
+    }
+  }
+
+  return {
+    claim (ids, tenant) {
+      if (ids.length > 1) return claimEach(ids, tenant)
+      const { key, fingerprint } = ids[0]!
+      const claim = deliveries.claim(key, fingerprint, lease, tenant)
+      return isThenable(claim) ? claim.then((claim) => heldBy(key, claim)) : heldBy(key, claim)
+    },
+    settle ({ claims }, { statusCode, body }, log) {
+      const done = statusCode < 300
+      const about = { provider, delivery: claims[0]!.key, statusCode }
+      const settled = (held: boolean): void => {
+        if (!held) safeLog(log, 'warn', about, 'delivery was handled, but its claim was gone')
+      }
+      const failed = (error: unknown): void => {
+        const message = done ? 'delivery was handled, but its store does not confirm it' : 'claim cannot be given back'
+        safeLog(log, 'error', { ...about, failure: describeError(error) }, message)
+      }
+      try {
+        const held = forEachClaim(claims, ({ key, token }) => done
+          ? deliveries.complete(key, token, { statusCode, body }, replayWindow, exactly)
+          : deliveries.release(key, token))
+        return isThenable(held) ? held.then(settled, failed) : settled(held)
+      } catch (error) {
+        failed(error)
+      }
+    }
+  }
+}
+
+function heldBy (key: string, claim: Claim): HeldClaim | RefusedClaim {
+  return claim.state === 'claimed' ? { state: 'claimed', claims: [{ key, token: claim.token }] } : claim
+}
+
+/**
+ * Calls a store method for each claim and returns true if all were held. Needs no promise for one claim of a
+ * synchronous store.
+ */
+function forEachClaim (
+  claims: HeldClaim['claims'], method: (claim: HeldClaim['claims'][number]) => Awaitable<boolean>
+): Awaitable<boolean> {
+  if (claims.length === 1) return method(claims[0]!)
+  return Promise.all(claims.map(async (claim) => method(claim))).then((all) => all.every(Boolean))
+}
+
+/** Returns the response to a delivery that is not handled: it is being handled, was handled, or reuses an id. */
+export function answerToClaim (claim: RefusedClaim): Answer {
+  if (claim.state === 'done') return { ...claim.reply, outcome: 'duplicate', reason: 'replayed' }
+  return claim.state === 'running' ? IN_PROGRESS : ID_REUSED
 }

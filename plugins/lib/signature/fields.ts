@@ -184,10 +184,3 @@ export const publicEndpoint: Rule = {
   accepts: (value) => typeof value === 'string' && PUBLIC_ENDPOINT.test(value),
   expects: 'must be a path, with its query if it has one'
 }
-
-/** Returns the path as clients send it, or undefined if they may send several or have to encode it. */
-export function plainPath (prefix: string, url: string): string | undefined {
-  const joined = (prefix + url).replace('//', '/') // like Fastify, for a prefix that ends with a slash
-  const several = /[:*]/.test(joined) || (prefix !== '' && url === '/')
-  return PUBLIC_ENDPOINT.test(joined) && !several ? joined : undefined
-}

@@ -42,6 +42,7 @@ export interface SignedValues {
 }
 
 export interface CompiledScheme {
+  readonly source: SignatureScheme
   readonly algorithm: MacAlgorithm
   readonly key: SecretEncoding
   /** The names of its headers. */
@@ -237,6 +238,7 @@ export function compileScheme (scheme: SignatureScheme): CompiledScheme {
   const writers = fields.map(({ patterns }) => patterns.map(({ template }) => writerOf(template)))
 
   return {
+    source: scheme,
     algorithm,
     key,
     headers: names,

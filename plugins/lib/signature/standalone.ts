@@ -7,7 +7,7 @@ import {
 import { InvalidOption } from '../errors.js'
 import { createMacKey, type MacKey } from './hmac.js'
 import { cacheKeys, findSecret, type KeyRing } from './keys.js'
-import { checkOption, FRESHNESS_RULES, nonEmptyString } from '../rules.js'
+import { checkOption, FRESHNESS_RULES, string } from '../rules.js'
 import type { CompiledScheme } from './scheme.js'
 import { secretBytes, type Secret, type SecretRules } from './secrets.js'
 
@@ -80,7 +80,7 @@ export function createSigner (caller: string, scheme: CompiledScheme): (input: S
   return (input) => {
     for (const part of needed) {
       if (input[part] === undefined) throw new InvalidOption(caller, part, 'is required')
-      checkOption(caller, part, input[part], nonEmptyString)
+      checkOption(caller, part, input[part], string)
     }
     const { id, keyId, endpoint, body } = input
     const values = { timestamp: timestampText(input.timestamp), id, keyId, endpoint }
@@ -100,14 +100,15 @@ export interface SchemeVerifyInput extends VerifyInput {
 }
 
 /**
- * Makes the pure function that verifies as a scheme says.
+ * Makes the pure function that verifies as a scheme says. Its errors name the input of the secrets `option`.
  *
  * @throws {FST_VERIFICATION_INVALID_OPTION} from that function, for secrets, endpoints or times that cannot be used
  */
-export function createVerifier (caller: string, scheme: CompiledScheme): (input: SchemeVerifyInput) => VerifyResult {
+export function createVerifier (
+  caller: string, scheme: CompiledScheme, option = scheme.parts.has('keyId') ? 'secrets' : 'secret'
+): (input: SchemeVerifyInput) => VerifyResult {
   const { algorithm, key: encoding } = scheme
   const isRing = scheme.parts.has('keyId')
-  const option = isRing ? 'secrets' : 'secret'
   const keysOf = cacheKeys({ plugin: caller, option, algorithm, encoding })
   const nobody = [createMacKey(algorithm, randomBytes(32))]
   return (input) => {
