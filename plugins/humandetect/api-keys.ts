@@ -26,7 +26,7 @@ export function createKeyCheck (plugin: string, option: string, header: string, 
   if (new Set(keys).size !== keys.length) throw new InvalidOption(plugin, option, 'must not repeat a key')
 
   const authenticate = ({ headers, raw }: FastifyRequest): Verified | Rejection => {
-    const texts = readHeaders(headers, header)
+    const texts = readHeaders(headers, [header])
     if (!Array.isArray(texts)) return texts
     if (rawHeaderValues(raw.rawHeaders, header).length > 1) return reject('duplicate_header', header)
     const presented = digest(texts[0])

@@ -6,9 +6,9 @@ import type { Rule } from '../rules.js'
 export type Texts<Names extends readonly string[]> = { [Index in keyof Names]: string }
 
 /** Returns the values of the headers, or a rejection if one is absent, empty or given as several values. */
-export function readHeaders<Names extends readonly string[]> (
-  headers: IncomingHttpHeaders, ...names: Names
-): Texts<Names> | Rejection {
+export function readHeaders<const Names extends readonly string[]> (
+  headers: IncomingHttpHeaders, names: Names
+): { -readonly [Index in keyof Names]: string } | Rejection {
   const texts: string[] = []
   for (const name of names) {
     const text = headers[name]
@@ -17,7 +17,7 @@ export function readHeaders<Names extends readonly string[]> (
     }
     texts.push(text)
   }
-  return texts as Texts<Names>
+  return texts as { -readonly [Index in keyof Names]: string }
 }
 
 /**

@@ -31,7 +31,7 @@ export function createReader (
   names: readonly string[], read: (texts: readonly string[]) => unknown
 ): (request: FastifyRequest) => ParsedSignature | Rejection {
   return ({ headers, raw: { rawHeaders } }) => {
-    const texts = readHeaders(headers, ...names)
+    const texts = readHeaders(headers, names)
     if (!Array.isArray(texts)) return texts
     const repeated = names.find((name) => rawHeaderValues(rawHeaders, name).length > 1)
     if (repeated !== undefined) return reject('duplicate_header', repeated)

@@ -7,7 +7,7 @@ import {
 import { InvalidOption } from '../errors.js'
 import { createMacKey, type MacKey } from './hmac.js'
 import { cacheKeys, findSecret, type KeyRing } from './keys.js'
-import { checkOption, FRESHNESS_RULES, string } from '../rules.js'
+import { checkOption, FRESHNESS_RULES, nonEmptyString, string } from '../rules.js'
 import type { CompiledScheme } from './scheme.js'
 import { secretBytes, type Secret, type SecretRules } from './secrets.js'
 
@@ -80,7 +80,7 @@ export function createSigner (caller: string, scheme: CompiledScheme): (input: S
   return (input) => {
     for (const part of needed) {
       if (input[part] === undefined) throw new InvalidOption(caller, part, 'is required')
-      checkOption(caller, part, input[part], string)
+      checkOption(caller, part, input[part], part === 'endpoint' ? string : nonEmptyString)
     }
     const { id, keyId, endpoint, body } = input
     const values = { timestamp: timestampText(input.timestamp), id, keyId, endpoint }
@@ -107,19 +107,32 @@ export interface SchemeVerifyInput extends VerifyInput {
 export function createVerifier (
   caller: string, scheme: CompiledScheme, option = scheme.parts.has('keyId') ? 'secrets' : 'secret'
 ): (input: SchemeVerifyInput) => VerifyResult {
-  const { algorithm, key: encoding } = scheme
-  const isRing = scheme.parts.has('keyId')
+  const { algorithm, key: encoding, parts, read } = scheme
   const keysOf = cacheKeys({ plugin: caller, option, algorithm, encoding })
+  const checkEndpoint = (endpoint: string | undefined): void => {
+    if (parts.has('endpoint')) checkOption(caller, 'endpoint', endpoint ?? '', publicEndpoint)
+  }
+  if (!parts.has('keyId')) {
+    return (input) => {
+      const { headers, body, endpoint, secret } = input
+      const keys = keysOf(secret)
+      const freshness = readFreshness(caller, input)
+      checkEndpoint(endpoint)
+      return verifyPresented(caller, read(headers, endpoint), keys, body, freshness)
+    }
+  }
   const nobody = [createMacKey(algorithm, randomBytes(32))]
   return (input) => {
-    const { headers, body, endpoint } = input
+    const { headers, body, endpoint, secrets } = input
     const freshness = readFreshness(caller, input)
-    if (scheme.parts.has('endpoint')) checkOption(caller, 'endpoint', endpoint ?? '', publicEndpoint)
-    const parsed = scheme.read(headers, endpoint)
-    const secret = isRing ? findSecret(input.secrets, parsed.ok ? parsed.keyId! : '', caller, option) : input.secret
-    const isUnknown = isRing && secret === undefined
+    checkEndpoint(endpoint)
+    const parsed = read(headers, endpoint)
+    const secret = findSecret(secrets, parsed.ok ? parsed.keyId! : '', caller, option)
     // The same work for a key that is not known as for one that is.
-    const result = verifyPresented(caller, parsed, isUnknown ? nobody : keysOf(secret), body, freshness)
-    return isUnknown && !result.ok && result.reason === 'mismatch' ? { ok: false, reason: 'unknown_key' } : result
+    const keys = secret === undefined ? nobody : keysOf(secret)
+    const result = verifyPresented(caller, parsed, keys, body, freshness)
+    return secret === undefined && !result.ok && result.reason === 'mismatch'
+      ? { ok: false, reason: 'unknown_key' }
+      : result
   }
 }
