@@ -9,6 +9,7 @@ import { checkIdentity, type Identity } from './lib/idempotency/delivery-id.js'
 import type { WebhookOptions } from './lib/options.js'
 import { compileReply, type Reply as ReplyOf } from './lib/reply.js'
 import { callback, path, required, type Awaitable } from './lib/rules.js'
+import type { SignatureReader } from './lib/signature/authenticate.js'
 import {
   decodeBase64, decodeHex, parseUnixSeconds, publicEndpoint, type Texts, type VerifyResult
 } from './lib/signature/fields.js'
@@ -19,7 +20,7 @@ import { list, type CompiledScheme, type ListTemplate, type SignatureScheme } fr
 import type { Secret, SecretEncoding } from './lib/signature/secrets.js'
 import { createSigner, createVerifier, type SchemeVerifyInput, type SignedInput } from './lib/signature/standalone.js'
 import { compileOptionCheck, typesOf } from './lib/validation.js'
-import { defineWebhook, plainPath, type SignatureReader } from './lib/webhook.js'
+import { defineWebhook, plainPath } from './lib/webhook.js'
 
 interface CommonDefinition<Body extends TSchema, Reply extends TSchema | undefined> {
   /** The name in reports, metrics, logs and errors and, after a slash, the path: small letters, digits, hyphens. */

@@ -5,7 +5,7 @@ import { createError } from '@fastify/error'
 import { isUtf8 } from 'node:buffer'
 import secureJson from 'secure-json-parse'
 import { createDeadlines } from './timers.js'
-import { contextOf, type Arriving, type DeliveryContext } from './context.js'
+import type { Arriving, DeliveryContext } from './context.js'
 import { BODY_CONSUMED, BodyTimeout, errorOf } from './errors.js'
 
 export const JSON_TYPE = 'application/json'
@@ -28,8 +28,8 @@ export function contentTypePattern (types: readonly string[]): RegExp {
 /** The deadlines of the bodies that are arriving. */
 interface BodyDeadlines {
   readonly start: (delivery: DeliveryContext, reply: FastifyReply, payload: unknown) => void
-  /** Stops the deadline, when the body has arrived or the response is sent without it. */
-  readonly stop: (request: FastifyRequest) => void
+  /** Stops the deadline, if it runs, when the body has arrived or the response is sent without it. */
+  readonly stop: (delivery: DeliveryContext) => void
 }
 
 /** Makes deadlines that end a body that takes longer than `bodyTimeout` milliseconds to arrive. */
@@ -45,18 +45,18 @@ export function createBodyDeadlines (bodyTimeout: number): BodyDeadlines {
     start (delivery, reply, payload) {
       delivery.deadline = deadlines.start({ reply, payload: payload as Readable }, delivery.since)
     },
-    stop (request) {
-      const deadline = contextOf(request)?.deadline
-      if (deadline !== undefined) deadlines.stop(deadline)
+    stop (delivery) {
+      if (delivery.deadline !== undefined) deadlines.stop(delivery.deadline)
+      delivery.deadline = undefined
     }
   }
 }
 
 /** Reads the bytes of a body and keeps them in the context of the delivery. Parses nothing. */
 export function keepBytes (
-  request: FastifyRequest, payload: unknown, done: (error: Error | null, body?: Buffer) => void
+  request: FastifyRequest, delivery: DeliveryContext, payload: unknown,
+  done: (error: Error | null, body?: Buffer) => void
 ): void {
-  const delivery = contextOf(request)!
   const { bodyLimit: limit } = request.routeOptions
   const length = Number(request.headers['content-length'])
   const { readableDidRead } = Object(payload) as Readable // a hook of the host may have replaced it
@@ -87,9 +87,8 @@ function keptBody ({ raw }: FastifyRequest): Readable | undefined {
   return Buffer.isBuffer(rawBody) ? Readable.from([rawBody]) : undefined
 }
 
-/** Returns true if there is a body that has not been read to its end. */
-export function bodyArrives (request: FastifyRequest): boolean {
-  if (contextOf(request)?.bytes !== undefined) return false
+/** Returns true if the request has a body, according to its headers. */
+export function announcesBody (request: FastifyRequest): boolean {
   const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers
   if (coding !== undefined || length !== '0') return true
   if (request.raw.httpVersionMajor > 1) return true // HTTP/2 announces a body by frames, not by a header

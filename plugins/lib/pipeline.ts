@@ -3,7 +3,7 @@ import type {
   preParsingHookHandler
 } from 'fastify'
 import {
-  bodyArrives, contentTypePattern, createBodyDeadlines, JSON_TYPE, keepBytes, parseJsonObject, refuseFraming
+  announcesBody, contentTypePattern, createBodyDeadlines, JSON_TYPE, keepBytes, parseJsonObject, refuseFraming
 } from './body.js'
 import type { VerifiedRequest } from './callback.js'
 import { contextOf, kContext, startDelivery, type DeliveryContext, type Route } from './context.js'
@@ -109,15 +109,16 @@ export function createPipeline (
     const refusal = refuseFraming(request, contentTypes, contentType)
     if (refusal !== undefined) return done(refusal)
     // 3 startBodyDeadline: 408
-    if (bodyArrives(request)) deadlines.start(delivery, reply, payload)
+    if (announcesBody(request)) deadlines.start(delivery, reply, payload)
     done(null, payload)
   }
 
   const receive: FastifyContentTypeParser = (request, payload, done) => {
     // 4 keepBytes: 413
-    keepBytes(request, payload, (error, body) => {
+    const delivery = contextOf(request)!
+    keepBytes(request, delivery, payload, (error, body) => {
       if (error !== null) return done(error)
-      deadlines.stop(request)
+      deadlines.stop(delivery)
       if (hostHasRawBody) Reflect.set(request, 'rawBody', body) // has no effect if the host's own is read-only
       done(null, body)
     })
@@ -159,7 +160,7 @@ export function createPipeline (
       // 5 authenticate: 403, 500 or 503
       let outcome: Authentication | NoSecret
       try {
-        const authentication = rejectionByHeaders(delivery) ?? route.authenticate(request, body)
+        const authentication = rejectionByHeaders(delivery) ?? route.authenticate(request, body, delivery.presented)
         outcome = authentication instanceof Promise ? await authentication : authentication
       } catch (error) {
         return send(reply, failedWith(VERIFICATION_FAILED, error))
@@ -209,7 +210,7 @@ export function createPipeline (
       try {
         ids = idsOf(event, delivery)
       } catch (error) {
-        return respond(reply, failedWith(HANDLER_FAILED, error))
+        return respond(reply, delivery, failedWith(HANDLER_FAILED, error))
       }
 
       // 11 claim: 422, 503, or the response to the delivery that this one is a copy of
@@ -218,33 +219,33 @@ export function createPipeline (
         delivery.key = ids[0]!.key
         try {
           const claiming = claims!.claim(ids, delivery.signers![0]!.tenant)
-          const claim = isThenable(claiming) ? await claiming : claiming
-          if (claim.state !== 'claimed') return respond(reply, answerToClaim(claim))
+          const claim = claiming instanceof Promise ? await claiming : claiming
+          if (claim.state !== 'claimed') return respond(reply, delivery, answerToClaim(claim))
           held = claim
         } catch (error) {
-          return respond(reply, failedWith(STORE_UNAVAILABLE, error))
+          return respond(reply, delivery, failedWith(STORE_UNAVAILABLE, error))
         }
       }
 
       // 12 handle, with a time limit: 503, and 13 checkReply: 500
       let answer = work(event, request)
-      if (isThenable(answer)) {
+      if (answer instanceof Promise) {
         try {
           answer = await inTime(answer, (late) => {
             logLate(request, provider, late)
             if (held !== undefined) claims!.settle(held, late, request.log)
           })
         } catch { // the time is up, and the handler is still running
-          return respond(reply, TIMEOUT)
+          return respond(reply, delivery, TIMEOUT)
         }
       }
 
       // 14 settle: a 2xx completes the claim before the response is sent, anything else releases it for a retry
       const settling = held && claims!.settle(held, answer, request.log)
-      if (isThenable(settling)) await settling
+      if (settling instanceof Promise) await settling
 
       // 15 send
-      return respond(reply, answer)
+      return respond(reply, delivery, answer)
     }
 
     /** Runs the handler and checks its reply. Neither throws nor rejects. */
@@ -273,11 +274,10 @@ export function createPipeline (
     }
 
     /** Sends the response. Resolves when it is sent, so that async context and traces last until then. */
-    function respond (reply: FastifyReply, answer: Answer): FastifyReply | void {
-      const { request } = reply
+    function respond (reply: FastifyReply, delivery: DeliveryContext, answer: Answer): FastifyReply | void {
       // Fastify's own time limit may already have sent a response.
-      if (!contextOf(request)!.answered) send(reply, answer)
-      else if (answer !== TIMEOUT) logLate(request, provider, answer)
+      if (!delivery.answered) send(reply, answer)
+      else if (answer !== TIMEOUT) logLate(reply.request, provider, answer)
       return reply.raw.headersSent ? undefined : reply
     }
 

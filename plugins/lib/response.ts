@@ -1,9 +1,9 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { STATUS_CODES } from 'node:http'
 import { constants, type Http2ServerResponse } from 'node:http2'
-import { startDelivery, contextOf } from './context.js'
+import { contextOf, startDelivery, type DeliveryContext } from './context.js'
 import { describeError, errorBody, errorOf, TIMEOUT, type Answer } from './errors.js'
-import { bodyArrives } from './body.js'
+import { announcesBody } from './body.js'
 import type { Reason, Report } from './telemetry.js'
 
 const JSON_TYPE = 'application/json; charset=utf-8'
@@ -32,8 +32,7 @@ const asItIs = (text: string): string => text
  * sent as finished strings.
  */
 export function prepareResponses (
-  scope: FastifyInstance, report: Report, endBodyDeadline: (request: FastifyRequest) => void,
-  rephrase: Rephrase = (answer) => answer
+  scope: FastifyInstance, report: Report, endBodyDeadline: (delivery: DeliveryContext) => void, rephrase?: Rephrase
 ): Send {
   let shuttingDown = false
   // Otherwise a kept-alive client would delay close() for as long as the server keeps idle sockets.
@@ -42,25 +41,25 @@ export function prepareResponses (
   const send: Send = (reply, answer) => {
     const delivery = contextOf(reply.request)
     if (delivery?.answered) return
-    if (answer.outcome !== 'failed' || delivery === undefined) return sendNow(reply, answer)
+    if (answer.outcome !== 'failed' || delivery === undefined) return sendNow(reply, answer, delivery)
     // Sent through Fastify, so that the onError hooks of the host application see the error. Fastify's error handler is
     // the one below.
     delivery.failure = answer
     reply.send(errorOf(answer))
   }
 
-  function sendNow (reply: FastifyReply, answer: Answer): void {
+  function sendNow (reply: FastifyReply, answer: Answer, delivery: DeliveryContext | undefined): void {
     const { request } = reply
-    const { statusCode, body } = rephrase(answer)
-    reportAnswer(request, answer, statusCode)
+    const { statusCode, body } = rephrase === undefined ? answer : rephrase(answer)
+    reportAnswer(request, delivery, answer, statusCode)
     reply.code(statusCode)
-    const isUnread = CLOSING.has(statusCode) || bodyArrives(request)
+    const isUnread = CLOSING.has(statusCode) || (delivery?.bytes === undefined && announcesBody(request))
     if (request.raw.httpVersionMajor > 1) {
       if (isUnread) closeStream(reply)
     } else if (isUnread || shuttingDown) {
       reply.header('connection', 'close')
     }
-    endBodyDeadline(request)
+    if (delivery?.deadline !== undefined) endBodyDeadline(delivery)
     if (statusCode === 503 && reply.getHeader('retry-after') === undefined) {
       reply.header('retry-after', RETRY_AFTER_SECONDS)
     }
@@ -69,10 +68,11 @@ export function prepareResponses (
     else reply.header('content-type', JSON_TYPE).serializer(asItIs).send(body)
   }
 
-  function reportAnswer (request: FastifyRequest, answer: Answer, statusCode: number): void {
-    report(request, answer, statusCode)
-    const delivery = contextOf(request) ?? startDelivery(request)
-    delivery.answered = true
+  function reportAnswer (
+    request: FastifyRequest, delivery: DeliveryContext | undefined, answer: Answer, statusCode: number
+  ): void {
+    report(request, delivery, answer, statusCode);
+    (delivery ?? startDelivery(request)).answered = true
   }
 
   function handleError (error: unknown, request: FastifyRequest, reply: FastifyReply): void {
@@ -80,20 +80,21 @@ export function prepareResponses (
     const failure = delivery?.failure
     if (failure !== undefined) {
       delivery!.failure = undefined
-      return sendNow(reply, failure)
+      return sendNow(reply, failure, delivery)
     }
     const { statusCode, code, message, retryAfter } = readError(error)
     const answer = (code === HANDLER_TIMEOUT && answerToTimeout(request)) || errorAnswer(statusCode, code, message)
     if (retryAfter !== undefined) reply.header('retry-after', retryAfter)
     const details = { failure: describeError(error), ...(statusCode === 415 && contentOf(request)) }
-    sendNow(reply, { ...answer, details })
+    sendNow(reply, { ...answer, details }, delivery)
   }
 
   // Only this hook sees that a hook of the host application responded without an error, or hijacked the reply.
   scope.addHook('onResponse', (request, { raw, statusCode }, done) => {
-    endBodyDeadline(request)
-    if (raw.writableEnded && !contextOf(request)?.answered) {
-      reportAnswer(request, { ...errorAnswer(statusCode), details: ANSWERED_BY_HOOK }, statusCode)
+    const delivery = contextOf(request)
+    if (delivery?.deadline !== undefined) endBodyDeadline(delivery)
+    if (raw.writableEnded && !delivery?.answered) {
+      reportAnswer(request, delivery, { ...errorAnswer(statusCode), details: ANSWERED_BY_HOOK }, statusCode)
     }
     done()
   })
@@ -103,7 +104,7 @@ export function prepareResponses (
   scope.setSerializerCompiler(() => (body: unknown) => {
     const status = Object.getOwnPropertyDescriptor(Object(body), 'statusCode')
     const isError = status?.enumerable === false // Fastify defines it so on its errors, nobody does on responses
-    return isError ? rephrase(errorAnswer(status.value)).body! : JSON.stringify(body)
+    return isError ? (rephrase?.(errorAnswer(status.value)) ?? errorAnswer(status.value)).body! : JSON.stringify(body)
   })
   // Set twice, since sending a failure uses up the first handler, and an onSend hook may throw after that.
   scope.setErrorHandler<FastifyError>(handleError)
@@ -143,7 +144,7 @@ function answerToTimeout (request: FastifyRequest): Answer | undefined {
   const delivery = contextOf(request)
   if (delivery === undefined || delivery.answered) return undefined
   if (delivery.event !== undefined) return TIMEOUT
-  return bodyArrives(request) ? errorAnswer(408, 'FST_VERIFICATION_BODY_TIMEOUT') : undefined
+  return delivery.bytes === undefined && announcesBody(request) ? errorAnswer(408, 'FST_VERIFICATION_BODY_TIMEOUT') : undefined
 }
 
 function errorAnswer (statusCode: number, code?: string, message = STATUS_CODES[statusCode]!): Answer {

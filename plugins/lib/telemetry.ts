@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { channel } from 'node:diagnostics_channel'
-import { contextOf } from './context.js'
+import type { DeliveryContext } from './context.js'
 import { describeError, errorOf, isForbidden, type Answer } from './errors.js'
 import type { RejectionReason } from './signature/fields.js'
 import type { WatchOptions } from './options.js'
@@ -78,17 +78,19 @@ export function reportDelivery (
 }
 
 /** Callback for each response and the status it is sent with, before it is sent. */
-export type Report = (request: FastifyRequest, answer: Answer, status: number) => void
+export type Report = (
+  request: FastifyRequest, delivery: DeliveryContext | undefined, answer: Answer, status: number
+) => void
 
 /** Makes a function that reports a plugin's deliveries to the log, the channel and the observers. */
 export function createReport (provider: string, { onRejected, onFailed }: WatchOptions): Report {
-  return (request, answer, status) => {
+  return (request, delivery, answer, status) => {
     const { log } = request
     const rejects = onRejected !== undefined && isForbidden(answer)
     const fails = onFailed !== undefined && answer.outcome === 'failed'
     const observed = rejects || fails || deliveries.hasSubscribers
     if (!observed && !isEnabled(log, answer.level ?? LEVELS[answer.outcome])) return
-    const report = reportOf(provider, request, answer, status)
+    const report = reportOf(provider, request, delivery, answer, status)
     reportDelivery(report, log, answer)
     if (rejects) call(() => onRejected(report as RejectedDelivery), 'onRejected', log)
     if (fails) {
@@ -105,9 +107,9 @@ export function createReport (provider: string, { onRejected, onFailed }: WatchO
 }
 
 function reportOf (
-  provider: string, request: FastifyRequest, { outcome, reason }: Answer, status: number
+  provider: string, request: FastifyRequest, delivery: DeliveryContext | undefined, { outcome, reason }: Answer,
+  status: number
 ): DeliveryReport {
-  const delivery = contextOf(request)
   const report: { -readonly [Field in keyof DeliveryReport]: DeliveryReport[Field] } = {
     provider,
     path: request.routeOptions.url!,

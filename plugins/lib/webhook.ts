@@ -6,21 +6,12 @@ import { createPlugin } from './plugin.js'
 import type { Rephrase } from './response.js'
 import { anyValue, required, type Rules } from './rules.js'
 import { decorateHandler } from './scope.js'
-import { createAuthenticate, type ParsedSignature } from './signature/authenticate.js'
-import { PUBLIC_ENDPOINT, rawHeaderValues, reject, type Rejection } from './signature/fields.js'
-import { assertAlgorithm, type MacAlgorithm, type MacKey } from './signature/hmac.js'
+import { createAuthenticate, type SignatureReader } from './signature/authenticate.js'
+import { PUBLIC_ENDPOINT, type Rejection } from './signature/fields.js'
+import { assertAlgorithm, type MacKey } from './signature/hmac.js'
 import { createKeyLookup, createKeyRingLookup, type KeyRing, type SecretResolver } from './signature/keys.js'
 import type { CompiledScheme } from './signature/scheme.js'
-import type { Secret, SecretEncoding } from './signature/secrets.js'
-
-/** The reader of signatures that no scheme can describe. */
-export interface SignatureReader {
-  readonly algorithm: MacAlgorithm
-  readonly key: SecretEncoding
-  /** Names of the headers that it needs. */
-  readonly headers: readonly string[]
-  readonly read: (request: FastifyRequest) => ParsedSignature | Rejection
-}
+import type { Secret } from './signature/secrets.js'
 
 /** A route of a provider. Its signature is that of the definition. */
 export interface SignedRoute<Event, Context> extends Omit<WebhookRoute<Event, Context>, 'authenticate' | 'explain'> {
@@ -71,7 +62,6 @@ export function defineWebhook<Options extends WebhookOptions, Event, Context = u
   const { name, plugin = name, signature, secretOption, bodyLimit, contentTypes, rephrase } = definition
   const { algorithm, key: encoding } = signature
   const isRing = 'parts' in signature && signature.parts.has('keyId')
-  const read = readerOf(signature)
 
   async function webhook (scope: FastifyInstance, options: Options): Promise<void> {
     checkWebhookOptions(plugin, options, { [secretOption]: required(anyValue), ...definition.options })
@@ -97,9 +87,7 @@ export function defineWebhook<Options extends WebhookOptions, Event, Context = u
     for (const { endpoint, confirm, ...route } of routes) {
       addRoute({
         ...route,
-        authenticate: createAuthenticate({
-          algorithm, read: (request) => read(request, endpoint), keysFor, freshness: settings, confirm
-        }),
+        authenticate: createAuthenticate({ signature, endpoint, keysFor, freshness: settings, confirm }),
         explain: explainFor?.(scope.prefix + route.url, endpoint)
       })
     }
@@ -108,19 +96,6 @@ export function defineWebhook<Options extends WebhookOptions, Event, Context = u
   return Object.assign(createPlugin(webhook, name), {
     definition: { name, secretOption, ...('parts' in signature && { scheme: signature }) }
   })
-}
-
-/** Makes the reader of a request's headers. A list could be extended unnoticed by a header that is sent twice. */
-function readerOf (
-  signature: CompiledScheme | SignatureReader
-): (request: FastifyRequest, endpoint: string | undefined) => ParsedSignature | Rejection {
-  if (!('lists' in signature)) return signature.read
-  const { lists, read } = signature
-  if (lists.length === 0) return ({ headers }, endpoint) => read(headers, endpoint)
-  return ({ headers, raw: { rawHeaders } }, endpoint) => {
-    const repeated = lists.find((name) => rawHeaderValues(rawHeaders, name).length > 1)
-    return repeated === undefined ? read(headers, endpoint) : reject('duplicate_header', repeated)
-  }
 }
 
 /** Returns the path as clients send it, or undefined if they may send several or have to encode it. */

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import t from 'tap'
 import { createAuthenticate, type Authenticated, type ParsedSignature } from '../../plugins/lib/signature/authenticate.js'
-import { freshnessOf, publicEndpoint, reject } from '../../plugins/lib/signature/fields.js'
+import { freshnessOf, publicEndpoint, reject, type Rejection } from '../../plugins/lib/signature/fields.js'
 import { plainPath } from '../../plugins/lib/webhook.js'
 import { deriveKeys, type NamedKey } from '../../plugins/lib/signature/secrets.js'
 import { SECRET } from '../support/deliveries.js'
@@ -12,10 +12,14 @@ const PRESENTED: ParsedSignature = { ok: true, macs: [Buffer.alloc(32)], prefix:
 const REQUEST = { raw: { rawHeaders: [] } } as unknown as FastifyRequest
 const LONG = Buffer.alloc(2 ** 25)
 
+const signatureOf = (read: () => ParsedSignature | Rejection) =>
+  ({ algorithm: 'sha256', key: 'utf8', headers: [], read } as const)
+
 t.test('whose key is not known costs as much work as whose MAC is wrong', async (t) => {
   const cost = async (keys: readonly NamedKey[] | undefined, reason: string) => {
     for (const keysFor of [() => keys, async () => keys]) {
-      const authenticate = createAuthenticate({ algorithm: 'sha256', read: () => PRESENTED, keysFor, freshness: freshnessOf({}) })
+      const signature = signatureOf(() => PRESENTED)
+      const authenticate = createAuthenticate({ signature, keysFor, freshness: freshnessOf({}) })
       const start = cpuTime()
       t.match(await authenticate(REQUEST, LONG), { ok: false, reason })
       times.push(cpuTime() - start)
@@ -39,8 +43,8 @@ type Steps = Parameters<typeof createAuthenticate>[0]
 
 /** What becomes of an authentic delivery, but for what is given. */
 async function authenticate (steps: Partial<Steps>, presented: Partial<ParsedSignature> = {}, request = REQUEST) {
-  const read = () => ({ ok: true as const, macs: [FIRST.sign('p', BODY)], prefix: 'p', ...presented })
-  return createAuthenticate({ algorithm: 'sha256', read, keysFor: () => SEVERAL_KEYS, freshness: FRESHNESS, ...steps })(request, BODY)
+  const signature = signatureOf(() => ({ ok: true, macs: [FIRST.sign('p', BODY)], prefix: 'p', ...presented }))
+  return createAuthenticate({ signature, keysFor: () => SEVERAL_KEYS, freshness: FRESHNESS, ...steps })(request, BODY)
 }
 
 t.test('what is authentic comes with who signed it, its MAC and its id', async (t) => {
@@ -76,8 +80,9 @@ t.test('the time is looked at once the MAC holds', async (t) => {
 })
 
 t.test('without a body, or where no key can be had, it is not authentic', async (t) => {
-  t.strictSame(await createAuthenticate({ algorithm: 'sha256', read: () => PRESENTED, keysFor: () => KEYS, freshness: FRESHNESS })(REQUEST, undefined),
-    { ok: false, reason: 'no_body' })
+  const signature = signatureOf(() => PRESENTED)
+  const withoutBody = createAuthenticate({ signature, keysFor: () => KEYS, freshness: FRESHNESS })(REQUEST, undefined)
+  t.strictSame(await withoutBody, { ok: false, reason: 'no_body' })
   const cause = new Error('no keys today')
   t.strictSame(await authenticate({ keysFor: () => Promise.reject(cause) }), { ok: null, cause })
   t.match(await authenticate({ keysFor: async () => SEVERAL_KEYS }), { ok: true, secretIndex: 0 })
@@ -91,12 +96,12 @@ t.test('a second proof counts, too, and says whose it was', async (t) => {
 
 t.test('a header at fault is a repeated one where it came more than once', async (t) => {
   const malformed = { ok: false, reason: 'malformed_header', header: 'mac' } as const
-  t.equal(await authenticate({ read: () => malformed }), malformed)
+  t.equal(await authenticate({ signature: signatureOf(() => malformed) }), malformed)
   const once = { raw: { rawHeaders: ['Mac', 'a', 'other', 'b'] } } as unknown as FastifyRequest
-  t.equal(await authenticate({ read: () => malformed }, {}, once), malformed)
-  t.strictSame(await authenticate({ read: () => malformed }, {}, sentTwice), { ...malformed, reason: 'duplicate_header' })
+  t.equal(await authenticate({ signature: signatureOf(() => malformed) }, {}, once), malformed)
+  t.strictSame(await authenticate({ signature: signatureOf(() => malformed) }, {}, sentTwice), { ...malformed, reason: 'duplicate_header' })
   const noBlame = { ok: false, reason: 'future' } as const
-  t.equal(await authenticate({ read: () => noBlame }, {}, sentTwice), noBlame)
+  t.equal(await authenticate({ signature: signatureOf(() => noBlame) }, {}, sentTwice), noBlame)
 })
 
 t.test('a rejection names a header only where one is at fault', async (t) => {

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import t from 'tap'
 import { altdentifierPlugin, signAltdentifier } from '../../plugins/index.js'
-import { bodyArrives, parseForm, parseJsonObject } from '../../plugins/lib/body.js'
+import { announcesBody, parseForm, parseJsonObject } from '../../plugins/lib/body.js'
 import { SECRET } from '../support/deliveries.js'
 import { createHost } from '../support/host.js'
 import { quiet } from '../support/quiet.js'
@@ -67,7 +67,7 @@ t.test('whether a body is still on its way is told by its headers, or is not kno
     const server = { server: { maxHeadersCount } }
     const request = { headers, raw: { httpVersionMajor, rawHeaders }, server } as object
     const what = JSON.stringify([headers, count, maxHeadersCount, httpVersionMajor])
-    t.equal(bodyArrives(request as FastifyRequest), arrives, what)
+    t.equal(announcesBody(request as FastifyRequest), arrives, what)
   }
 })
 

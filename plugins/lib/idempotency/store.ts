@@ -153,7 +153,7 @@ export function reportCalls (provider: string, store: DeliveryStore): DeliverySt
     } catch (error) {
       return failed(error)
     }
-    return isThenable(value) ? value.then(told, failed) : told(value)
+    return value instanceof Promise ? value.then(told, failed) : told(value)
   }
   const heldOf = (held: boolean): StoreResult => held ? 'held' : 'gone'
 
@@ -236,7 +236,7 @@ export function createClaims (provider: string, rules: IdempotencyRules): Claims
       if (ids.length > 1) return claimEach(ids, tenant)
       const { key, fingerprint } = ids[0]!
       const claim = deliveries.claim(key, fingerprint, lease, tenant)
-      return isThenable(claim) ? claim.then((claim) => heldBy(key, claim)) : heldBy(key, claim)
+      return claim instanceof Promise ? claim.then((claim) => heldBy(key, claim)) : heldBy(key, claim)
     },
     settle ({ claims }, { statusCode, body }, log) {
       const done = statusCode < 300
@@ -252,7 +252,7 @@ export function createClaims (provider: string, rules: IdempotencyRules): Claims
         const held = forEachClaim(claims, ({ key, token }) => done
           ? deliveries.complete(key, token, { statusCode, body }, replayWindow, exactly)
           : deliveries.release(key, token))
-        return isThenable(held) ? held.then(settled, failed) : settled(held)
+        return held instanceof Promise ? held.then(settled, failed) : settled(held)
       } catch (error) {
         failed(error)
       }

@@ -1,10 +1,10 @@
 import type { FastifyRequest } from 'fastify'
 import { randomBytes } from 'node:crypto'
-import { contextOf } from '../context.js'
 import { checkFreshness, rawHeaderValues, reject, type Freshness, type Rejection, type Verified } from './fields.js'
 import type { KeyLookup } from './keys.js'
 import { createMacKey, findKey, type MacAlgorithm, type MacKey } from './hmac.js'
-import type { NamedKey } from './secrets.js'
+import type { CompiledScheme } from './scheme.js'
+import type { NamedKey, SecretEncoding } from './secrets.js'
 
 /** A MAC presented by a sender: parsed strictly, but not verified. */
 export interface ParsedSignature {
@@ -60,8 +60,10 @@ export type Presented = { readonly ok: true } | Rejection
 
 /** Authenticates a delivery. Throws, or returns a promise that rejects, if the clock throws. */
 export interface Authenticate {
-  (request: FastifyRequest, body: Buffer | undefined): Authentication | Promise<Authentication | NoSecret>
-  /** Checks the headers before the body arrives. The result is kept in the context of the delivery. */
+  (
+    request: FastifyRequest, body: Buffer | undefined, presented?: Presented
+  ): Authentication | Promise<Authentication | NoSecret>
+  /** Checks the headers before the body arrives. The result is passed on as `presented`. */
   readonly readHeaders?: (request: FastifyRequest) => Presented
 }
 
@@ -82,9 +84,19 @@ export function withSuffix (body: Uint8Array, suffix: string | undefined): Uint8
   return suffix === undefined || suffix === '' ? body : Buffer.concat([body, Buffer.from(suffix, 'latin1')])
 }
 
-interface Steps {
+/** The reader of signatures that no scheme can describe. */
+export interface SignatureReader {
   readonly algorithm: MacAlgorithm
+  readonly key: SecretEncoding
+  /** Names of the headers that it needs. */
+  readonly headers: readonly string[]
   readonly read: (request: FastifyRequest) => ParsedSignature | Rejection
+}
+
+interface Steps {
+  readonly signature: CompiledScheme | SignatureReader
+  /** Public path and query that must be signed, for a scheme with `{endpoint}`. */
+  readonly endpoint?: string | undefined
   readonly keysFor: KeyLookup<[request: FastifyRequest, keyId: string | undefined]>
   readonly freshness: Freshness
   /** Checks a second proof made with the same key, once the first one is verified. */
@@ -96,22 +108,23 @@ interface Steps {
  * whether or not there is a key for the sender.
  */
 export function createAuthenticate (
-  { algorithm, read, keysFor, freshness, confirm }: Steps
+  { signature, endpoint, keysFor, freshness, confirm }: Steps
 ): Authenticate {
-  const noKeys = [createMacKey(algorithm, randomBytes(32))]
+  const noKeys = [createMacKey(signature.algorithm, randomBytes(32))]
+  const read = readerOf(signature)
 
   function authenticate (
-    request: FastifyRequest, body: Buffer | undefined
+    request: FastifyRequest, body: Buffer | undefined, early?: Presented
   ): Authentication | Promise<Authentication | NoSecret> {
     if (body === undefined) return reject('no_body')
-    const presented = (contextOf(request)?.presented as ParsedSignature | Rejection | undefined) ?? read(request)
+    const presented = (early as ParsedSignature | Rejection | undefined) ?? read(request, endpoint)
     if (!presented.ok) return preciseRejection(presented, request)
     const keys = keysFor(request, presented.keyId)
     if (!(keys instanceof Promise)) return decide(request, body, presented, keys)
     return keys.then((found) => decide(request, body, presented, found), (cause: unknown) => ({ ok: null, cause }))
   }
   const readHeaders = (request: FastifyRequest): Presented => {
-    const presented = read(request)
+    const presented = read(request, endpoint)
     return presented.ok ? presented : preciseRejection(presented, request)
   }
   return Object.assign(authenticate, { readHeaders })
@@ -152,4 +165,17 @@ function preciseRejection (rejection: Rejection, { raw }: FastifyRequest): Rejec
   const { header } = rejection
   if (header === undefined) return rejection
   return rawHeaderValues(raw.rawHeaders, header).length > 1 ? reject('duplicate_header', header) : rejection
+}
+
+/** Makes the reader of a request's headers. A list could be extended unnoticed by a header that is sent twice. */
+function readerOf (
+  signature: CompiledScheme | SignatureReader
+): (request: FastifyRequest, endpoint: string | undefined) => ParsedSignature | Rejection {
+  if (!('lists' in signature)) return signature.read
+  const { lists, read } = signature
+  if (lists.length === 0) return ({ headers }, endpoint) => read(headers, endpoint)
+  return ({ headers, raw: { rawHeaders } }, endpoint) => {
+    const repeated = lists.find((name) => rawHeaderValues(rawHeaders, name).length > 1)
+    return repeated === undefined ? read(headers, endpoint) : reject('duplicate_header', repeated)
+  }
 }

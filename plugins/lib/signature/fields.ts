@@ -160,8 +160,9 @@ export function replayWindow ({ tolerance, futureTolerance }: Freshness): number
 /** Reads a clock in milliseconds. Returns NaN if the result is not a number. */
 export function readClock (now: () => unknown): number {
   const time = now()
+  if (typeof time === 'number') return time
   if (isThenable(time)) toPromise(time).catch(() => {})
-  return typeof time === 'number' ? time : Number.NaN
+  return Number.NaN
 }
 
 /**
