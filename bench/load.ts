@@ -1,6 +1,7 @@
 import { fork, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { makeBatch, type Batch, type Traffic } from './deliveries.js'
 import type { ServerSettings, Usage } from './servers.js'
@@ -13,6 +14,7 @@ import { ordered, quantile } from './statistics.js'
 const CONNECTIONS = 32
 const SERVER_CORE = 0
 const LOAD_CORE = 1
+const BUILT = fileURLToPath(new URL('..', import.meta.url))
 
 /** Whoever calls it, and all it starts, stays on the core that is not the servers'. */
 export function pinLoad (): void {
@@ -20,7 +22,13 @@ export function pinLoad (): void {
   if (status !== 0) throw new Error('two cores and taskset (util-linux) are needed')
 }
 
-export interface Entrant { readonly name: string, readonly server: ServerSettings, readonly traffic: Traffic }
+export interface Entrant {
+  readonly name: string
+  readonly server: ServerSettings
+  readonly traffic: Traffic
+  /** The folder of another compiled copy of all this, `.built` of another clone, whose server it is. */
+  readonly built?: string
+}
 
 /** An entrant whose server runs. */
 export interface Lane {
@@ -34,7 +42,7 @@ export interface Lane {
 
 /** Resolves once the server listens. It is pinned to the servers' core, unless it is to run where there is room. */
 export async function start (entrant: Entrant, cores = String(SERVER_CORE), ...flags: string[]): Promise<Lane> {
-  const child = fork(fileURLToPath(new URL('./servers.js', import.meta.url)), [JSON.stringify(entrant.server)], {
+  const child = fork(path.join(entrant.built ?? BUILT, 'bench/servers.js'), [JSON.stringify(entrant.server)], {
     execPath: 'taskset', execArgv: ['-c', cores, process.execPath, ...flags], env: { ...process.env, NODE_ENV: 'production' }
   })
   const exit = once(child, 'exit')

@@ -6,12 +6,14 @@ import { median, spread, tableOf } from './statistics.js'
 
 // Two servers on one core, loaded at the same time from the other core, in lock step: what does a delivery cost each?
 // `npm run bench -- [rounds = 5] [only pairs with this in their title]`. Each round starts both servers anew. Bodies
-// have 330 bytes: growth.ts has larger ones.
+// have 330 bytes: growth.ts has larger ones. A third argument, the folder `.built` of another clone where
+// `npm run bench:compile` ran, has Aghanim's plugin there and here for the pairs: does a change pay?
 
 const ROUNDS = Number(process.argv[2] ?? 5)
 const ONLY = process.argv[3] ?? ''
+const OTHER = process.argv[4]
 if (!(Number.isSafeInteger(ROUNDS) && ROUNDS > 0)) {
-  console.error('usage: npm run bench -- [rounds = 5] [only pairs with this in their title]')
+  console.error('usage: npm run bench -- [rounds = 5] [only pairs with this in their title] [.built of another clone]')
   process.exit(2)
 }
 
@@ -70,6 +72,11 @@ const PAIRS: readonly (readonly [Entrant, Entrant])[] = [
   [entrant('raw-body', 'aghanim', { forged: true }), forged]
 ]
 
+/** The same server of another clone beside ours. */
+const across = (built: string, ours: Entrant): [Entrant, Entrant] =>
+  [{ ...ours, name: `${ours.name}, the other clone`, built }, ours]
+const asked = OTHER === undefined ? PAIRS : [across(OTHER, plain), across(OTHER, keyed)]
+
 interface Round { readonly together: readonly Figures[], readonly alone: readonly Figures[] }
 
 async function run (pair: readonly [Entrant, Entrant], round: number): Promise<Round> {
@@ -87,7 +94,7 @@ async function run (pair: readonly [Entrant, Entrant], round: number): Promise<R
 
 const head = ['a / b', 'CPU a, µs', 'CPU b, µs', 'a / b', 'alone: a a second', 'b', 'p50, p99 of a, ms', 'of b']
 const rows: string[][] = []
-for (const pair of PAIRS) {
+for (const pair of asked) {
   const title = `${pair[0].name} / ${pair[1].name}`
   if (!title.includes(ONLY)) continue
   const rounds: Round[] = []
