@@ -104,8 +104,8 @@ const coded = (statusCode: number, code: string, message: string) =>
 
 const REFUSALS = {
   token_required: coded(400, 'TOKEN_REQUIRED', `A token of at most ${MAX_TOKEN_BYTES} bytes is required`),
-  not_human: coded(403, 'NOT_HUMAN', 'The token does not show that this comes from a human'),
-  unavailable: coded(503, 'UNAVAILABLE', 'Tokens cannot be verified at the moment')
+  not_human: coded(403, 'NOT_HUMAN', 'The token does not prove that the sender is human'),
+  unavailable: coded(503, 'UNAVAILABLE', 'Token verification is unavailable')
 }
 
 async function humandetect (app: FastifyInstance, options: HumanDetectOptions): Promise<void> {

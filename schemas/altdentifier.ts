@@ -5,24 +5,24 @@ import {
 
 const Snowflake = Type.String({
   pattern: '^[0-9]{1,20}$',
-  description: 'A Discord id; a string, since a JSON number has lost digits by the time it is read'
+  description: 'Discord id, as a string because a JSON number would lose precision'
 })
 
 export const MemberSchema = Type.Object({
   id: Snowflake,
-  username: optional(Type.String({ description: 'As the document names it' })),
-  name: optional(Type.String({ description: "As the provider's sample names it" })),
-  discriminator: optional(Type.String({ description: 'Four digits, or 0' }))
+  username: optional(Type.String({ description: 'Name of the member, as documented' })),
+  name: optional(Type.String({ description: "Name of the member, as in the provider's sample" })),
+  discriminator: optional(Type.String({ description: 'Discord discriminator: four digits, or 0' }))
 }, { description: 'A Discord member' })
 export type Member = Static<typeof MemberSchema>
 
 export const GuildSchema = Type.Object({
   id: Snowflake,
   name: optional(Type.String())
-}, { description: 'The Discord server in which the verification takes place' })
+}, { description: 'The Discord server where the verification takes place' })
 export type Guild = Static<typeof GuildSchema>
 
-const Method = optional(Type.String({ description: 'steam, captcha, bypass (a moderator skipped the check), ...' }))
+const Method = optional(Type.String({ description: 'steam, captcha, bypass (skipped by a moderator), ...' }))
 
 function event<Op extends number, Fields extends TProperties> (op: Op, description: string, fields: Fields) {
   return Type.Object({ OP: Type.Literal(op), member: MemberSchema, guild: GuildSchema, ...fields }, { description })
@@ -32,18 +32,18 @@ export const VerificationStartedSchema = event(0, 'Verification started', {})
 export const VerificationPassedSchema = event(1, 'Verification passed', { method: Method })
 export const VerificationFailedSchema = event(2, 'Verification failed', {
   method: Method,
-  reason: optional(Type.String({ description: 'Localised prose: show it, never branch on it' }))
+  reason: optional(Type.String({ description: 'Localised text for display only. Not suitable for comparisons' }))
 })
 export const VerificationIgnoredSchema = event(3, 'Verification ignored', {
-  action: optional(Type.String({ description: 'kick, ban, role, nothing, ...' })),
-  timeout_role: optional(Type.String({ description: 'Where the action is to give a role' }))
+  action: optional(Type.String({ description: 'Action taken: kick, ban, role, nothing, ...' })),
+  timeout_role: optional(Type.String({ description: 'Role to assign, if the action assigns one' }))
 })
 export const AccountIncorrectSchema = event(4, 'The member verified with another account', {
   incorrect_account: optional(Type.Union([
     Type.Object({ ...MemberSchema.properties, id: optional(Snowflake) }), Type.String()
-  ], { description: 'The account that was used: a member, or a text' }))
+  ], { description: 'The account that was used: a member or a string' }))
 })
-export const TestEventSchema = Type.Object({ OP: Type.Literal(5) }, { description: 'A test; all else is open' })
+export const TestEventSchema = Type.Object({ OP: Type.Literal(5) }, { description: 'A test event' })
 
 /** Schema of all known events, discriminated by `OP`. */
 export const AltDentifierEventSchema = Type.Union([
@@ -75,15 +75,15 @@ export const AltDentifierExamples = {
 
 const Digest = Type.String({
   pattern: '^[Mm][Dd]5=[0-9A-Fa-f]{32}$',
-  description: 'HMAC-MD5 of the body, in hex',
+  description: 'Hex-encoded HMAC-MD5 of the body',
   examples: ['MD5=6e5b25df0c4e748733471925ce5aa631']
 })
 const Signature = Type.String({
-  description: 'By draft-cavage-http-signatures-07 with `hmac-md5`; it covers `date` at least',
+  description: 'HTTP signature (draft-cavage-http-signatures-07) with `hmac-md5`, covering at least `date`',
   examples: ['keyId="hmac-key-1",algorithm="hmac-md5",headers="date",signature="upyPyAXcrQqAK/fyTGvzkQ=="']
 })
 const SignedDate = Type.String({
-  description: 'When it was signed; out of date it is refused',
+  description: 'Time of signing. Rejected if outside the tolerance',
   examples: ['Thu, 05 Sep 2024 15:00:50 GMT']
 })
 
@@ -98,9 +98,10 @@ export function altdentifierRouteSchema (signed: boolean): RouteSchema {
   return {
     tags: ['AltDentifier'],
     summary: 'A Discord member passed or failed verification',
-    description: 'Before the body is parsed, `Digest` must be the HMAC-MD5 of its bytes under the server\'s ' +
-      '"signature" or the OAuth client secret. (It is not the digest of RFC 3230.) The example is that of `started`, ' +
-      'written without spaces, under `demo-altdentifier-secret`.\n\nAn `OP` not described here is acknowledged too.',
+    description: '`Digest` must be the hex-encoded HMAC-MD5 of the bytes of the body, keyed with the "signature" of ' +
+      'the server or the OAuth client secret (this is not the digest of RFC 3230). It is verified before the body is ' +
+      'parsed. The example is for `started` as compact JSON, with the secret `demo-altdentifier-secret`.\n\n' +
+      'Events with an undocumented `OP` are acknowledged as well.',
     consumes: ['application/json'],
     headers: Type.Object(signed ? { Digest, Signature, Date: SignedDate } : { Digest }),
     body: withExamples(AltDentifierEventSchema, AltDentifierExamples),

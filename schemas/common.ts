@@ -24,21 +24,21 @@ export function withExamples<T extends TSchema> (schema: T, examples: Readonly<R
 
 /** Schema of errors, in the format of Fastify's own errors. */
 export const ErrorSchema = Type.Object({
-  statusCode: Type.Integer({ description: 'The HTTP status' }),
-  code: Type.Optional(Type.String({ description: 'What happened, for programs' })),
-  error: Type.String({ description: 'The name of the HTTP status' }),
-  message: Type.String({ description: 'What happened, for people' })
+  statusCode: Type.Integer({ description: 'HTTP status code' }),
+  code: Type.Optional(Type.String({ description: 'Machine-readable error code' })),
+  error: Type.String({ description: 'Name of the HTTP status' }),
+  message: Type.String({ description: 'Human-readable error message' })
 }, { description: 'An error' })
 export type ErrorReply = Static<typeof ErrorSchema>
 
 /** Schema of a denial, the response of a handler that refuses a delivery. */
 export const DenialSchema = Type.Object({
   status: Type.Literal('error'),
-  code: Type.String({ description: 'not_found, banned, ...' }),
+  code: Type.String({ description: 'Reason for the denial: not_found, banned, ...' }),
   message: Type.String()
-}, { description: 'The handler refused' })
+}, { description: 'The handler denied the delivery' })
 
-const REFUSED = { status: 'error', code: 'refused', message: 'Not here' }
+const REFUSED = { status: 'error', code: 'refused', message: 'Not allowed' }
 
 /** Schema of any 4xx response: a denial with any status, or an error of the route itself. */
 export const RefusalSchema = Type.Union([DenialSchema, ErrorSchema])
@@ -48,16 +48,16 @@ type Messages = Readonly<Record<string, string>>
 
 /** Error statuses, with their names and their meanings on a receiving route. */
 const STATUSES: Readonly<Record<number, readonly [name: string, meaning: string]>> = {
-  400: ['Bad Request', 'No JSON object in UTF-8, or not what is sent here'],
+  400: ['Bad Request', 'The body is not a JSON object in UTF-8, or does not match the schema'],
   401: ['Unauthorized', 'The API key is missing or wrong'],
-  403: ['Forbidden', 'Not authentic: a header is missing, repeated, malformed or out of date, or no secret of this ' +
-    'server made the signature. One and the same answer for all of these'],
+  403: ['Forbidden', 'Not authentic: a header is missing, repeated, malformed or outside the tolerance, or the ' +
+    'signature matches no secret of this server. The response is the same for all of these reasons'],
   408: ['Request Timeout', 'The body did not arrive in time. The connection is closed'],
-  413: ['Payload Too Large', 'The body is too long. The connection is closed'],
+  413: ['Payload Too Large', 'The body is too large. The connection is closed'],
   415: ['Unsupported Media Type', 'Not `application/json` in UTF-8, or compressed. The connection is closed'],
-  422: ['Unprocessable Entity', 'The id of this delivery came before, with other content'],
-  500: ['Internal Server Error', 'This server failed: it may be sent again'],
-  503: ['Service Unavailable', 'Not now: to be sent again later']
+  422: ['Unprocessable Entity', 'The delivery id was already used for different content'],
+  500: ['Internal Server Error', 'Internal error. The delivery can be retried'],
+  503: ['Service Unavailable', 'Temporarily unavailable. Retry later']
 }
 
 /** Error messages of any receiving route, by status and code. */
@@ -73,20 +73,20 @@ export const RouteErrors = {
 /** Error messages of routes for signed deliveries that are handled once, by status and code. */
 export const WebhookErrors = {
   ...RouteErrors,
-  400: { ...RouteErrors[400], FST_VERIFICATION_NOT_SERIALIZABLE: 'The event is nested too deep to be kept' },
+  400: { ...RouteErrors[400], FST_VERIFICATION_NOT_SERIALIZABLE: 'The event is nested too deeply to be stored' },
   403: { FST_VERIFICATION_FORBIDDEN: 'The delivery is not authentic' },
   500: { ...RouteErrors[500], FST_VERIFICATION_FAILED: 'The delivery could not be verified' },
   503: {
     ...RouteErrors[503],
-    FST_VERIFICATION_IN_PROGRESS: 'This delivery is being handled',
-    FST_VERIFICATION_STORE_UNAVAILABLE: 'Deliveries cannot be taken at the moment',
-    FST_VERIFICATION_SECRET_UNAVAILABLE: 'The secret cannot be had at the moment',
-    FST_VERIFICATION_QUEUE_UNAVAILABLE: 'The queue cannot take this at the moment'
+    FST_VERIFICATION_IN_PROGRESS: 'This delivery is already being handled',
+    FST_VERIFICATION_STORE_UNAVAILABLE: 'The delivery store is unavailable',
+    FST_VERIFICATION_SECRET_UNAVAILABLE: 'The secret is unavailable',
+    FST_VERIFICATION_QUEUE_UNAVAILABLE: 'The queue is unavailable'
   }
 }
 
 export const InvalidReply = { FST_VERIFICATION_INVALID_REPLY: 'The handler returned an invalid reply' }
-export const IdReused = { FST_VERIFICATION_ID_REUSED: 'The id of this delivery was used for other content' }
+export const IdReused = { FST_VERIFICATION_ID_REUSED: 'The delivery id was already used for different content' }
 
 /** Creates the error message of an invalid payload. `problem` is an example of what validation reports. */
 export const invalidPayload = (problem: string) => ({ FST_VERIFICATION_INVALID_PAYLOAD: problem })
@@ -110,7 +110,7 @@ export function errorResponses<Status extends number> (
 
 /** Creates the schema of denials, for all 4xx statuses. */
 export function anyDenial (denials: Readonly<Record<string, unknown>> = { refused: REFUSED }): { '4xx': TSchema } {
-  return { '4xx': { ...withExamples(DenialSchema, denials), description: 'The handler refused' } }
+  return { '4xx': { ...withExamples(DenialSchema, denials), description: 'The handler denied the delivery' } }
 }
 
 /** Creates the schemas of a webhook's error responses: these errors, denials with any 4xx, and any other error. */
@@ -134,10 +134,10 @@ export function otherError (schema: TSchema = ErrorSchema): { default: TSchema }
 /** Pattern of the name of a key: visible ASCII without commas. */
 export const KEY_PATTERN = '^[\\x21-\\x2b\\x2d-\\x7e]+$'
 
-export const NoContentSchema = Type.Null({ description: 'Taken; nothing more is said' })
+export const NoContentSchema = Type.Null({ description: 'Accepted. The response has no body' })
 
 /** Adds the header `Idempotency-Replayed`, which marks a repeated response to a delivery that was handled before. */
 export function once<T extends TSchema> (schema: T): T {
-  const description = 'The delivery was handled before: this is its answer once more'
+  const description = 'Present if the delivery was already handled and this is the stored response'
   return { ...schema, headers: { 'Idempotency-Replayed': { type: 'string', enum: ['true'], description } } }
 }

@@ -5,19 +5,21 @@ import {
 } from './common.js'
 
 /** Schema of a token. Tokens are opaque; in the provider's examples they are about 300 characters of base64. */
-export const TokenSchema = Type.String({ minLength: 1, maxLength: 8192, description: 'Made by the SDK; opaque' })
+export const TokenSchema = Type.String({ minLength: 1, maxLength: 8192, description: 'Opaque token from the SDK' })
 
 /** Schema of a request to the Token Verification API. */
-export const TokenVerificationSchema = Type.Object({ token: TokenSchema }, { description: 'A token to verify' })
+export const TokenVerificationSchema = Type.Object({ token: TokenSchema }, { description: 'Request to verify a token' })
 
 /** Schema of a result of the Token Verification API. */
 export const HumanDetectResultSchema = Type.Object({
-  valid: Type.Boolean({ description: 'true: a human, false: a bot' }),
-  identifier: Type.String({ description: 'What the SDK was given: a user, a nonce, ...' }),
-  timestamp: Type.String({ description: "When the token was made, by the device's clock: 2020-09-22T14:52:11.104-0500" }),
-  checksum: Type.String({ minLength: 1, maxLength: 512, description: 'Sums up what the device captured; good for one use' }),
+  valid: Type.Boolean({ description: 'true for a human, false for a bot' }),
+  identifier: Type.String({ description: 'Identifier passed to the SDK: a user, a nonce, ...' }),
+  timestamp: Type.String({ description: 'Time of creation by the clock of the device: 2020-09-22T14:52:11.104-0500' }),
+  checksum: Type.String({
+    minLength: 1, maxLength: 512, description: 'Checksum of the data captured on the device. Single use'
+  }),
   version: Type.Literal(1)
-}, { description: 'What a token says' })
+}, { description: 'Content of a token' })
 export type HumanDetectResult = Static<typeof HumanDetectResultSchema>
 
 /** Schema of an error of the Token Verification API. */
@@ -38,8 +40,8 @@ export const UnknownTokenSchema = Type.Object({
 /** Schema of a request to the guard's own route: a token, and the identifier that it must be about. */
 export const HumanDetectRequestSchema = Type.Object({
   token: TokenSchema,
-  identifier: Type.String({ minLength: 1, description: 'What the SDK was given' })
-}, { description: 'A token to check' })
+  identifier: Type.String({ minLength: 1, description: 'Identifier passed to the SDK' })
+}, { description: 'A token and the identifier it must belong to' })
 export type HumanDetectRequest = Static<typeof HumanDetectRequestSchema>
 
 const token = 'token-generated-by-the-sdk'
@@ -58,10 +60,10 @@ export const HumanDetectExamples = {
 }
 
 const tokenRequired = { FST_HUMANDETECT_TOKEN_REQUIRED: 'A token of at most 8192 bytes is required' }
-const unavailable = { FST_HUMANDETECT_UNAVAILABLE: 'Tokens cannot be verified at the moment' }
+const unavailable = { FST_HUMANDETECT_UNAVAILABLE: 'Token verification is unavailable' }
 const notHuman = {
-  ...errorResponses({ 403: { FST_HUMANDETECT_NOT_HUMAN: 'The token does not show that this comes from a human' } })[403],
-  description: 'A bot; or the token is forged, stale, used before, or about someone else'
+  ...errorResponses({ 403: { FST_HUMANDETECT_NOT_HUMAN: 'The token does not prove that the sender is human' } })[403],
+  description: 'A bot, or the token is forged, expired, already used, or for another identifier'
 }
 
 /** Schemas of the errors that `requireHuman` may respond with, for the `schema.response` of a guarded route. */
@@ -80,13 +82,13 @@ const ownErrors = errorResponses({
 export function humandetectRouteSchema (reply: TSchema): RouteSchema {
   return {
     tags: ['HumanDetect'],
-    summary: 'A token from the SDK, to be verified',
-    description: 'The Token Verification API is asked what the token says. It must be genuine, from a human, about the ' +
-      '`identifier`, fresh, and not used before: of two requests with one token, one is let in.',
+    summary: 'Verify a token from the SDK',
+    description: 'Verifies the token with the Token Verification API. The token must be genuine, from a human, for ' +
+      'this `identifier`, recent and not used before: of two requests with the same token, only one succeeds.',
     consumes: ['application/json'],
     body: withExamples(HumanDetectRequestSchema, { check: HumanDetectExamples.check }),
     response: {
-      200: { description: 'A human', ...reply },
+      200: { description: 'Verified as human', ...reply },
       204: NoContentSchema,
       ...anyDenial(),
       ...ownErrors,
@@ -110,13 +112,14 @@ const apiErrors = errorResponses({
 export function humandetectApiRouteSchema (): RouteSchema {
   return {
     tags: ['HumanDetect'],
-    summary: 'Was this token made by a human?',
-    description: "Before the body is parsed, `X-API-Key` must be one of this server's keys.\n\n" +
-      'What a bot has made is answered 200 too, with `valid: false`. Fresh, used before, about whom: that is for the asker to check.',
+    summary: 'Verify whether a token was created by a human',
+    description: '`X-API-Key` must be one of the keys of this server. It is checked before the body is parsed.\n\n' +
+      'The response for a token of a bot is 200 as well, with `valid: false`. The caller must check the age of the ' +
+      'token, its identifier and whether it was used before.',
     consumes: ['application/json'],
     headers: Type.Object({
       'X-API-Key': Type.String({
-        pattern: KEY_PATTERN, description: 'The private key of a backend', examples: ['demo-humandetect-key']
+        pattern: KEY_PATTERN, description: 'Private key of a backend', examples: ['demo-humandetect-key']
       })
     }),
     body: withExamples(TokenVerificationSchema, { token: HumanDetectExamples.verify }),

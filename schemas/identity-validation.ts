@@ -5,8 +5,8 @@ import {
 } from './common.js'
 
 const notification = {
-  event_id: optional(Type.String({ description: 'The name of the event, not its id' })),
-  idempotency_key: optional(Type.String({ description: 'Unique to the notification; empty counts as absent' }))
+  event_id: optional(Type.String({ description: 'Name of the event, not its id' })),
+  idempotency_key: optional(Type.String({ description: 'Unique id of the notification. Empty counts as absent' }))
 }
 
 /**
@@ -16,15 +16,15 @@ const notification = {
 export const SessionNotificationSchema = Type.Object({
   ...notification,
   session: optional(Type.Object({
-    id: optional(Type.String({ description: 'The identity validation session' })),
+    id: optional(Type.String({ description: 'Id of the identity validation session' })),
     status: optional(Type.String({ description: 'VERIFIED, IN_PROGRESS, ...' }))
   }))
-}, { description: 'An identity validation session is being processed or completed' })
+}, { description: 'Status of an identity validation session' })
 export type SessionNotification = Static<typeof SessionNotificationSchema> & Record<string, unknown>
 
 /** Schema of a required-files notification. The provider publishes no sample of its body. */
 export const RequiredFilesNotificationSchema = Type.Object({ ...notification }, {
-  description: 'Files are required'
+  description: 'Request for files'
 })
 export type RequiredFilesNotification = Static<typeof RequiredFilesNotificationSchema> & Record<string, unknown>
 
@@ -50,13 +50,13 @@ type Kind = keyof typeof IdentityValidationExamples
 const ROUTES = {
   sessions: {
     schema: SessionNotificationSchema,
-    summary: 'A session is being processed or completed',
+    summary: 'Receive the status of a session',
     signature: 'hmac-sha256 a9tl88BVO0rqHd7cocppevBtuya1b/lqUkQ0ic0Sr4M=',
     endpoint: '/webhooks/identity-validation/sessions'
   },
   requiredFiles: {
     schema: RequiredFilesNotificationSchema,
-    summary: 'Files are required',
+    summary: 'Receive a request for files',
     signature: 'hmac-sha256 qwWFWJtPkKyTYMec/TAzn+Dz6K/TwELTCl/B7XTQpcg=',
     endpoint: '/webhooks/identity-validation/required-files'
   }
@@ -75,28 +75,29 @@ export function identityValidationRouteSchema (kind: Kind, schema: TSchema): Rou
   return {
     tags: ['Identity validation'],
     summary,
-    description: 'Before the body is parsed, `X-Signature` must be the HMAC-SHA256 of timestamp, endpoint and the ' +
-      "body's bytes, with nothing between them, in base64, under the secret of `X-Api-Key` decoded from base64; the " +
-      'endpoint must be the one this server was configured with, and the timestamp fresh. The example is that of the ' +
-      'first body, written without spaces, under `ZGVtby1pZGVudGl0eS1zZWNyZXQtMzItYnl0ZXMtISE=`.\n\n' +
-      'A notification is handled once, however often it comes.',
+    description: '`X-Signature` must be the base64-encoded HMAC-SHA256 of the timestamp, the endpoint and the bytes ' +
+      'of the body without separators, keyed with the base64-decoded secret of `X-Api-Key`. The endpoint must equal ' +
+      'the configured one, and the timestamp must be within the tolerance. All of this is verified before the body ' +
+      'is parsed. The example signature is for the first body as compact JSON, with the secret ' +
+      '`ZGVtby1pZGVudGl0eS1zZWNyZXQtMzItYnl0ZXMtISE=`.\n\n' +
+      'Retries of the same notification are handled only once.',
     consumes: ['application/json'],
     headers: Type.Object({
       'X-Api-Key': Type.String({
-        pattern: KEY_PATTERN, maxLength: 256, description: 'Which secret signed', examples: ['demo-api-key']
+        pattern: KEY_PATTERN, maxLength: 256, description: 'Id of the secret', examples: ['demo-api-key']
       }),
       'X-Signature': Type.String({
         pattern: '^hmac-sha256 [A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$',
-        description: 'HMAC-SHA256, in base64, of timestamp, endpoint and body',
+        description: 'Base64-encoded HMAC-SHA256 of the timestamp, the endpoint and the body',
         examples: [signature]
       }),
       'X-Timestamp': Type.String({
         pattern: '^[1-9][0-9]{9}$',
-        description: 'When it was signed, in Unix seconds; out of date it is refused',
+        description: 'Time of signing in Unix seconds. Rejected if outside the tolerance',
         examples: ['1725548450']
       }),
       'X-Endpoint': Type.String({
-        pattern: '^/', description: 'Path and query of the public address this was sent to', examples: [endpoint]
+        pattern: '^/', description: 'Path and query of the public URL of this route', examples: [endpoint]
       })
     }),
     body: schema === own ? withExamples(schema, IdentityValidationExamples[kind]) : schema,

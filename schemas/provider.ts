@@ -31,12 +31,15 @@ const errors = {
 export function providerRouteSchema (
   { name, summary, signature: { headers, algorithm, patterns = {} }, body, reply, contentTypes, refusal }: About
 ): RouteSchema {
-  const success = reply === undefined ? { 204: once(NoContentSchema) } : { 200: once({ description: 'Taken', ...reply }) }
+  const success = reply === undefined
+    ? { 204: once(NoContentSchema) }
+    : { 200: once({ description: 'Accepted', ...reply }) }
   return {
     tags: [name],
     summary,
-    description: `Before the body is parsed, its bytes must be signed with HMAC-${algorithm.toUpperCase()}, as ` +
-      `${headers.map((header) => `\`${header}\``).join(', ')} must say. A delivery is handled once, however often it comes.`,
+    description: `The bytes of the body must be signed with HMAC-${algorithm.toUpperCase()}, with the signature in ` +
+      `${headers.map((header) => `\`${header}\``).join(', ')}. The signature is verified before the ` +
+      'body is parsed. Retries of the same delivery are handled only once.',
     consumes: [...contentTypes],
     headers: Type.Object(Object.fromEntries(headers.map((header) => [
       header, Type.String(header in patterns ? { pattern: patterns[header]! } : { minLength: 1 })

@@ -9,7 +9,7 @@ export const InvalidOption = createError<[plugin: string, option: string, expect
 
 /** Error for an algorithm that the platform's crypto library lacks, such as MD5 under FIPS. */
 export const AlgorithmUnavailable = createError<[plugin: string, algorithm: string]>(
-  'FST_VERIFICATION_ALGORITHM_UNAVAILABLE', '%s: this platform has no HMAC with %s')
+  'FST_VERIFICATION_ALGORITHM_UNAVAILABLE', '%s: this platform does not support HMAC with %s')
 
 /** Error for a body that did not arrive within `bodyTimeout`. */
 export const BodyTimeout = createError<[]>(
@@ -68,29 +68,29 @@ export const NO_CONTENT: Answer = { statusCode: 204, outcome: 'accepted', reason
 
 const FORBIDDEN = rejected(403, 'mismatch', 'FORBIDDEN', 'The delivery is not authentic')
 export const INVALID_JSON = rejected(400, 'invalid_json', 'INVALID_JSON', 'The body is not a JSON object in UTF-8')
-export const UNREADABLE = rejected(400, 'invalid_json', 'INVALID_JSON', 'The body is not what its content type says')
-export const UNKNOWN_EVENT = rejected(400, 'unknown_event', 'UNKNOWN_EVENT', 'No handler takes this type of event')
+export const UNREADABLE = rejected(400, 'invalid_json', 'INVALID_JSON', 'The body does not match its content type')
+export const UNKNOWN_EVENT = rejected(400, 'unknown_event', 'UNKNOWN_EVENT', 'No handler for this type of event')
 export const ID_REUSED: Answer = {
-  ...rejected(422, 'id_reused', 'ID_REUSED', 'The id of this delivery was used for other content'), level: 'warn'
+  ...rejected(422, 'id_reused', 'ID_REUSED', 'The delivery id was already used for different content'), level: 'warn'
 }
 export const NOT_SERIALIZABLE =
-  rejected(400, 'not_serializable', 'NOT_SERIALIZABLE', 'The event is nested too deep to be kept')
-export const IN_PROGRESS = duplicate(503, 'in_progress', 'IN_PROGRESS', 'This delivery is being handled')
+  rejected(400, 'not_serializable', 'NOT_SERIALIZABLE', 'The event is nested too deeply to be stored')
+export const IN_PROGRESS = duplicate(503, 'in_progress', 'IN_PROGRESS', 'This delivery is already being handled')
 export const HANDLER_FAILED = failed(500, 'handler_failed', 'HANDLER_FAILED', 'The handler failed')
 export const INVALID_REPLY = failed(500, 'invalid_reply', 'INVALID_REPLY', 'The handler returned an invalid reply')
 export const TIMEOUT = failed(503, 'handler_timeout', 'TIMEOUT', 'The handler did not finish in time')
 export const STORE_UNAVAILABLE =
-  failed(503, 'store_unavailable', 'STORE_UNAVAILABLE', 'Deliveries cannot be taken at the moment')
+  failed(503, 'store_unavailable', 'STORE_UNAVAILABLE', 'The delivery store is unavailable')
 export const QUEUE_UNAVAILABLE =
-  failed(503, 'queue_unavailable', 'QUEUE_UNAVAILABLE', 'The queue cannot take this at the moment')
+  failed(503, 'queue_unavailable', 'QUEUE_UNAVAILABLE', 'The queue is unavailable')
 export const VERIFICATION_FAILED =
   failed(500, 'verification_failed', 'FAILED', 'The delivery could not be verified')
 export const BODY_CONSUMED: Answer = {
   ...failed(500, 'internal_error', 'BODY_CONSUMED', 'The body was read before the plugin could read it'),
-  details: { problem: 'a hook, middleware or platform has read the body, and left no Buffer in "rawBody" of the raw request' }
+  details: { problem: 'a hook or the platform read the body without setting "rawBody" of the raw request to a Buffer' }
 }
 export const SECRET_UNAVAILABLE =
-  failed(503, 'secret_unavailable', 'SECRET_UNAVAILABLE', 'The secret cannot be had at the moment')
+  failed(503, 'secret_unavailable', 'SECRET_UNAVAILABLE', 'The secret is unavailable')
 
 const forbiddenFor = new Map<RejectionReason, Answer>()
 

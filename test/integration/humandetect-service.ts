@@ -21,7 +21,7 @@ const GRACE = 500 // ms
 const LIMIT = 65_536 // bytes
 const CLOSED_PORT = 'http://127.0.0.1:1'
 const UNAVAILABLE = '{"statusCode":503,"code":"FST_HUMANDETECT_UNAVAILABLE","error":"Service Unavailable",' +
-  '"message":"Tokens cannot be verified at the moment"}'
+  '"message":"Token verification is unavailable"}'
 
 t.jobs = 4 // at a time: most of them wait
 const ALONE = { buffered: false } // for a test that has much to do, so that others would be late because of it

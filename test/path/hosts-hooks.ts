@@ -427,7 +427,7 @@ for (const [what, setup] of Object.entries(CONSUMERS)) {
       message: 'The body was read before the plugin could read it'
     })
     t.strictSame(reports.map(({ outcome, reason }) => [outcome, reason]), [['failed', 'internal_error']])
-    t.match(logged(lines), [{ level: 50, problem: /has read the body/ }])
+    t.match(logged(lines), [{ level: 50, problem: /read the body without setting "rawBody"/ }])
     t.match(seen, [{ code: 'FST_VERIFICATION_BODY_CONSUMED' }])
     t.strictSame(calls, [])
     t.equal(timers(), before)

@@ -201,7 +201,7 @@ t.test('without handleEvent another event type is unknown, once it is signed and
     statusCode: 400,
     code: 'FST_VERIFICATION_UNKNOWN_EVENT',
     error: 'Bad Request',
-    message: 'No handler takes this type of event'
+    message: 'No handler for this type of event'
   })
   t.equal((await deliver({ ...ITEM_ADD, event_id: 1 })).json().code, 'FST_VERIFICATION_INVALID_PAYLOAD')
 })

@@ -46,7 +46,7 @@ t.test('a form becomes an object of strings, with lists of those that are repeat
   for (const payload of ['a=%', 'a=%4', 'a=%zz', '%ff=1', 'a=\xff', '__proto__=1', '%5f_proto__=1', '\xef\xbb\xbfa=1', 'a=%C3']) {
     const reply = await deliver(payload, payload, FORM)
     t.equal(outcomeOf(reply), '400 INVALID_JSON')
-    t.equal(reply.json().message, 'The body is not what its content type says')
+    t.equal(reply.json().message, 'The body does not match its content type')
   }
   t.equal((await deliver('a=1', 'a=2', FORM)).statusCode, 403)
   t.equal(events.length, handled)
@@ -227,6 +227,6 @@ t.test('API pages show the content types and the refusal, in a valid document', 
   t.match(first.responses['401'].description, /^Not authentic/)
   t.match(JSON.stringify(first.responses['401']), /"ok":false/)
   t.notOk(second.responses['403'])
-  t.match(second.responses['400'].description, /No JSON object.*Not authentic/)
+  t.match(second.responses['400'].description, /not a JSON object.*Not authentic/)
   t.match(JSON.stringify(third.responses['403']), /"ok":false/)
 }))

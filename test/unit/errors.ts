@@ -119,29 +119,32 @@ t.test('the answers that are the same for everyone', async (t) => {
     [forbidden('mismatch'), 403, 'rejected', 'mismatch', 'FORBIDDEN', 'The delivery is not authentic'],
     [forbidden('stale'), 403, 'rejected', 'stale', 'FORBIDDEN', 'The delivery is not authentic'],
     [errors.INVALID_JSON, 400, 'rejected', 'invalid_json', 'INVALID_JSON', 'The body is not a JSON object in UTF-8'],
-    [errors.UNKNOWN_EVENT, 400, 'rejected', 'unknown_event', 'UNKNOWN_EVENT', 'No handler takes this type of event'],
+    [errors.UNKNOWN_EVENT, 400, 'rejected', 'unknown_event', 'UNKNOWN_EVENT', 'No handler for this type of event'],
     [invalidPayload(problem), 400, 'rejected', 'invalid_payload', 'INVALID_PAYLOAD', problem],
-    [errors.ID_REUSED, 422, 'rejected', 'id_reused', 'ID_REUSED', 'The id of this delivery was used for other content'],
+    [
+      errors.ID_REUSED, 422, 'rejected', 'id_reused', 'ID_REUSED',
+      'The delivery id was already used for different content'
+    ],
     [
       errors.NOT_SERIALIZABLE, 400, 'rejected', 'not_serializable', 'NOT_SERIALIZABLE',
-      'The event is nested too deep to be kept'
+      'The event is nested too deeply to be stored'
     ],
-    [errors.IN_PROGRESS, 503, 'duplicate', 'in_progress', 'IN_PROGRESS', 'This delivery is being handled'],
+    [errors.IN_PROGRESS, 503, 'duplicate', 'in_progress', 'IN_PROGRESS', 'This delivery is already being handled'],
     [errors.HANDLER_FAILED, 500, 'failed', 'handler_failed', 'HANDLER_FAILED', 'The handler failed'],
     [errors.INVALID_REPLY, 500, 'failed', 'invalid_reply', 'INVALID_REPLY', 'The handler returned an invalid reply'],
     [errors.TIMEOUT, 503, 'failed', 'handler_timeout', 'TIMEOUT', 'The handler did not finish in time'],
     [
       errors.STORE_UNAVAILABLE, 503, 'failed', 'store_unavailable', 'STORE_UNAVAILABLE',
-      'Deliveries cannot be taken at the moment'
+      'The delivery store is unavailable'
     ],
     [
       errors.QUEUE_UNAVAILABLE, 503, 'failed', 'queue_unavailable', 'QUEUE_UNAVAILABLE',
-      'The queue cannot take this at the moment'
+      'The queue is unavailable'
     ],
     [errors.VERIFICATION_FAILED, 500, 'failed', 'verification_failed', 'FAILED', 'The delivery could not be verified'],
     [
       errors.SECRET_UNAVAILABLE, 503, 'failed', 'secret_unavailable', 'SECRET_UNAVAILABLE',
-      'The secret cannot be had at the moment'
+      'The secret is unavailable'
     ]
   ]
   for (const [answer, statusCode, outcome, reason, code, message] of answers) {
@@ -165,7 +168,7 @@ t.test('errors carry a code of their own and a status', async (t) => {
     }],
     [new errors.InvalidOption('%s', '%d%j', '%o'), { message: '%s: option "%d%j" %o' }],
     [new errors.AlgorithmUnavailable('aPlugin', 'md5'), {
-      code: 'FST_VERIFICATION_ALGORITHM_UNAVAILABLE', message: 'aPlugin: this platform has no HMAC with md5'
+      code: 'FST_VERIFICATION_ALGORITHM_UNAVAILABLE', message: 'aPlugin: this platform does not support HMAC with md5'
     }],
     [new errors.BodyTimeout(), {
       code: 'FST_VERIFICATION_BODY_TIMEOUT', statusCode: 408, message: 'The body did not arrive in time'
