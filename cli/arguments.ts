@@ -19,7 +19,9 @@ export function readArguments<const T extends Options> (
 /** Returns the given name if it is one of `names`. Throws a `UsageError` otherwise. */
 export function oneOf<Name extends string> (what: string, names: readonly Name[], given: string): Name {
   const found = names.find((name) => name === given)
-  if (found === undefined) throw new UsageError(`unknown ${what} ${JSON.stringify(given)}: one of ${names.join(', ')}`)
+  if (found === undefined) {
+    throw new UsageError(`unknown ${what} ${JSON.stringify(given)}: expected one of ${names.join(', ')}`)
+  }
   return found
 }
 

@@ -27,7 +27,7 @@ const MAX_BYTES = 2 ** 24
 export function readCurl (text: string): Captured {
   const lines = text.split(/\r?\n/).filter((line) => line.startsWith('>')).map((line) => line.slice(2))
   const begin = lines.findLastIndex((line) => REQUEST_LINE.test(line))
-  if (begin === -1) throw new UsageError('--curl: no line like "> POST /path HTTP/1.1" is in it')
+  if (begin === -1) throw new UsageError('--curl: found no line like "> POST /path HTTP/1.1"')
   const data = dataOf(text)
   return { ...readHead(lines.slice(begin), '--curl'), body: data === undefined ? undefined : Buffer.from(data) }
 }
@@ -58,7 +58,7 @@ function readHead (lines: readonly string[], option: string): Omit<Captured, 'bo
   for (const line of lines.slice(target === undefined ? 0 : 1)) {
     if (line.trim() === '') continue
     const [, name, text = ''] = FIELD.exec(line) ?? []
-    if (name === undefined) throw new UsageError(`${option}: a line is no header; "Name: value" is expected`)
+    if (name === undefined) throw new UsageError(`${option}: invalid header line: expected "Name: value"`)
     const value = text.replaceAll(AROUND, '')
     const before = headers.get(name.toLowerCase())
     headers.set(name.toLowerCase(), before === undefined ? value : `${before}, ${value}`)
@@ -71,7 +71,7 @@ function fromJson (text: string): Record<string, string> {
     return Object.fromEntries(Object.entries(JSON.parse(text) as object)
       .map(([name, value]) => [name.toLowerCase(), [value].flat().join(', ')]))
   } catch {
-    throw new UsageError('--headers: it begins like JSON, but is none')
+    throw new UsageError('--headers: invalid JSON')
   }
 }
 
@@ -86,5 +86,5 @@ export function readBytes (option: string, name: string): Buffer {
     throw new UsageError(`--${option}: cannot read ${JSON.stringify(name)} (${(error as NodeJS.ErrnoException).code})`)
   }
   if (bytes.length <= MAX_BYTES) return bytes
-  throw new UsageError(`--${option}: ${JSON.stringify(name)} is longer than 16 MiB: cut the request out of it`)
+  throw new UsageError(`--${option}: ${JSON.stringify(name)} is larger than 16 MiB: extract the request first`)
 }

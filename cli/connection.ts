@@ -49,15 +49,15 @@ export function connect (url: URL, connections: number, signal: AbortSignal): Co
 }
 
 const CAUSES = new Map([
-  ['ECONNREFUSED', 'nobody listens there'],
-  ['ECONNRESET', 'the connection broke'],
-  ['UND_ERR_SOCKET', 'the connection broke'],
-  ['ENOTFOUND', 'there is no such host'],
+  ['ECONNREFUSED', 'connection refused'],
+  ['ECONNRESET', 'connection closed unexpectedly'],
+  ['UND_ERR_SOCKET', 'connection closed unexpectedly'],
+  ['ENOTFOUND', 'host not found'],
   ['UND_ERR_CONNECT_TIMEOUT', `no connection within ${CONNECT_MS / 1000} s`],
-  ['UND_ERR_HEADERS_TIMEOUT', `no answer within ${ANSWER_MS / 1000} s`],
-  ['UND_ERR_BODY_TIMEOUT', `the answer stopped for ${ANSWER_MS / 1000} s`],
-  ['UND_ERR_RES_EXCEEDED_MAX_SIZE', 'the answer is longer than 1 MiB'],
-  ['ERR_SSL_WRONG_VERSION_NUMBER', 'it does not speak TLS']
+  ['UND_ERR_HEADERS_TIMEOUT', `no response within ${ANSWER_MS / 1000} s`],
+  ['UND_ERR_BODY_TIMEOUT', `response stalled for ${ANSWER_MS / 1000} s`],
+  ['UND_ERR_RES_EXCEEDED_MAX_SIZE', 'the response is larger than 1 MiB'],
+  ['ERR_SSL_WRONG_VERSION_NUMBER', 'the server does not support TLS']
 ])
 // Certificate error codes of OpenSSL and Node.
 const CERTIFICATE = /CERT|SELF_SIGNED|UNABLE_TO|INVALID_CA/
@@ -66,7 +66,7 @@ const CERTIFICATE = /CERT|SELF_SIGNED|UNABLE_TO|INVALID_CA/
 export function describeFailure ({ code, message }: { code?: unknown, message: string }): string {
   if (typeof code !== 'string') return message.split('\n')[0]!
   const cause = CERTIFICATE.test(code)
-    ? 'its certificate is not trusted; NODE_EXTRA_CA_CERTS can name an authority that is'
+    ? 'the certificate is not trusted; NODE_EXTRA_CA_CERTS can add a trusted authority'
     : CAUSES.get(code) ?? message.split('\n')[0]!
   return `${cause} (${code})`
 }

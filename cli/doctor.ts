@@ -18,21 +18,21 @@ import { SENDERS } from './senders.js'
 
 export const DOCTOR_HELP = `usage: fastify-verification doctor <provider> [options]
 
-Says why the signature of a request that was caught does not match, by trying what senders do by mistake. Shows no
-secret and no signature. The exit status is 0 if the signature is valid, 1 if it is not, 2 if the command makes no
-sense. Providers: altdentifier, aghanim, identity-validation.
+Explains why the signature of a captured request does not match, by trying common mistakes of senders. Prints no secrets
+and no signatures. Exit status: 0 if the signature is valid, 1 if it is not, 2 for invalid usage.
+Providers: altdentifier, aghanim, identity-validation.
 
-  --curl <file|->     what "curl -v" printed, or the standard input: the lines with "> ", and the command if its body
-                      is in it, in single quotes
-  --headers <file|->  the headers: in lines, as a JSON object, or a whole HTTP message with its body
+  --curl <file|->     output of "curl -v", or - for standard input: the lines with "> ". The body is read from the
+                      command, if the output includes it in single quotes
+  --headers <file|->  the headers as lines or as a JSON object, or a whole HTTP message with its body
   --body <file|->     the body, byte for byte
-  --secret <text>     the secret this side has. Others can see it in the list of processes and the shell keeps it:
-                      better set ALTDENTIFIER_SECRET, AGHANIM_SECRET or IDENTITY_API_SECRET. Default: the example
-                      server's demo secret
-  --api-key <text>    identity validation: whose secret it is; default: IDENTITY_API_KEY, or that of the request
+  --secret <text>     the secret of the receiver. Visible in the process list and the shell history: prefer
+                      ALTDENTIFIER_SECRET, AGHANIM_SECRET or IDENTITY_API_SECRET. Default: the demo secret of the
+                      example server
+  --api-key <text>    identity validation: the api-key of the secret; default: IDENTITY_API_KEY, or that of the request
   --endpoint <path>   identity validation: the public path and query; default: those of the request
-  --json              one JSON object
-  -h, --help          this
+  --json              print one JSON object
+  -h, --help          show this help
 `
 
 const OPTIONS = {
@@ -83,8 +83,8 @@ export const doctor: Command = async (argv, { stdout, env }) => {
     stdout.write(DOCTOR_HELP)
     return 0
   }
-  if (name === undefined || others.length > 0) throw new UsageError('exactly one provider is expected')
-  if (name.startsWith('humandetect')) throw new UsageError('HumanDetect signs nothing: its service checks its tokens')
+  if (name === undefined || others.length > 0) throw new UsageError('expected exactly one provider')
+  if (name.startsWith('humandetect')) throw new UsageError('HumanDetect has no signatures: its service verifies tokens')
   const provider = oneOf('provider', Object.keys(PATIENTS) as Name[], name)
   const captured = readCaptured(values)
   const { from, ...ours } = readOurs(provider, values, env, captured)
@@ -97,17 +97,17 @@ export const doctor: Command = async (argv, { stdout, env }) => {
 function inWords ({ valid, reason, diagnosis, notes }: Findings, from: string): string {
   const lines = valid
     ? [`The signature is valid, by ${from}.`]
-    : [`The delivery is not authentic (${reason}), by ${from}.`, `What would explain it: ${diagnosis}.`]
+    : [`The delivery is not authentic (${reason}), by ${from}.`, `Likely cause: ${diagnosis}.`]
   return [...lines, ...notes.map((note) => `Note: ${note}.`)].join('\n')
 }
 
 function readCaptured ({ curl, headers, body }: Values): Captured & { readonly body: Buffer } {
-  if ((curl === undefined) === (headers === undefined)) throw new UsageError('either --curl or --headers is expected')
+  if ((curl === undefined) === (headers === undefined)) throw new UsageError('expected either --curl or --headers')
   const captured = typeof curl === 'string'
     ? readCurl(readBytes('curl', curl).toString())
     : readMessage(readBytes('headers', headers as string))
   const bytes = typeof body === 'string' ? readBytes('body', body) : captured.body
-  if (bytes === undefined) throw new UsageError('the body is not in there: --body is expected')
+  if (bytes === undefined) throw new UsageError('the capture has no body: --body is required')
   return { ...captured, body: bytes }
 }
 
@@ -125,7 +125,7 @@ function readOurs (
   }
   const path = (endpoint as string | undefined) ?? target
   if (path === undefined || !PUBLIC_ENDPOINT.test(path)) {
-    throw new UsageError('--endpoint is expected: the public path, with its query if it has one')
+    throw new UsageError('--endpoint is required: the public path and query')
   }
   return {
     secret: given,
@@ -170,11 +170,11 @@ function judge (verify: () => VerifyResult, from: string): VerifyResult {
 
 function lengthNotes ({ 'content-length': length }: Captured['headers'], body: Buffer): string[] {
   if (length === undefined || Number(length) === body.length) return []
-  return [`Content-Length says ${JSON.stringify(length)}, but the body given has ${body.length} bytes`]
+  return [`Content-Length is ${JSON.stringify(length)}, but the given body has ${body.length} bytes`]
 }
 
 function ageNotes (time: number): string[] {
   const age = Math.floor(Date.now() / 1000) - time
-  if (age > 300) return [`its timestamp is ${age} seconds old by now; servers take 300 unless they are told otherwise`]
-  return age < -60 ? [`its timestamp is ${-age} seconds ahead; servers take 60 unless they are told otherwise`] : []
+  if (age > 300) return [`the timestamp is now ${age} seconds old; the default tolerance of a server is 300`]
+  return age < -60 ? [`the timestamp is ${-age} seconds in the future; the default tolerance of a server is 60`] : []
 }

@@ -6,7 +6,7 @@ import { changeOf } from './variants.js'
 
 const LIST_HELP = `usage: fastify-verification list [--json]
 
-Shows the providers that "send" knows, their events (the first is the default) and their variants.
+Lists the providers that "send" supports, their events (the first is the default) and their variants.
 `
 
 function entries () {
@@ -27,7 +27,7 @@ export const list: Command = async (argv, { stdout, env }) => {
   const { values, positionals } = readArguments(argv, {
     json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' }
   })
-  if (positionals.length > 0) throw new UsageError('no arguments are expected')
+  if (positionals.length > 0) throw new UsageError('expected no arguments')
   const paint = paintFor(stdout, env)
   if (values.help) {
     stdout.write(LIST_HELP)

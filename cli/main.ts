@@ -11,9 +11,9 @@ import { send } from './send.js'
 interface Entry { readonly run: Command, readonly about: string }
 
 const COMMANDS = new Map<string, Entry>([
-  ['send', { run: send, about: 'sign a delivery as a provider would, send it, and see that the answer is right' }],
-  ['doctor', { run: doctor, about: 'say why the signature of a request that was caught does not match' }],
-  ['list', { run: list, about: 'show the providers, events and variants that can be sent' }]
+  ['send', { run: send, about: 'sign and send a delivery as a provider would, and check the response' }],
+  ['doctor', { run: doctor, about: 'explain why the signature of a captured request does not match' }],
+  ['list', { run: list, about: 'list the providers, events and variants that can be sent' }]
 ])
 const NAMES = [...COMMANDS.keys()].join(', ')
 
@@ -21,7 +21,7 @@ const HELP = `usage: fastify-verification <command> [options]
 
 ${[...COMMANDS].map(([name, { about }]) => `  ${name.padEnd(8)}${about}`).join('\n')}
 
-  --help, --version; "fastify-verification <command> --help" tells more of one
+  --help, --version; "fastify-verification <command> --help" shows the help of a command
 `
 
 /** Runs one command and resolves to the exit status. */
@@ -36,7 +36,7 @@ export async function main ([name, ...rest]: readonly string[], io: Io): Promise
       return 0
     }
     const command = COMMANDS.get(name ?? '')
-    if (command === undefined) throw new UsageError(`a command is expected: ${NAMES}; --help tells more`)
+    if (command === undefined) throw new UsageError(`expected a command: ${NAMES}; see --help`)
     return await command.run(rest, io)
   } catch (error) {
     if (!(error instanceof UsageError)) throw error

@@ -48,7 +48,7 @@ export interface Order {
 export function readOrder (argv: readonly string[], env: Env): Order | undefined {
   const { values, positionals: [name, ...others] } = readArguments(argv, OPTIONS)
   if (values.help) return undefined
-  if (name === undefined || others.length > 0) throw new UsageError('exactly one provider is expected')
+  if (name === undefined || others.length > 0) throw new UsageError('expected exactly one provider')
   const provider = oneOf('provider', Object.keys(SENDERS) as Provider[], name)
   const { options } = SENDERS[provider]
   const foreign = OWN.find((option) => values[option] !== undefined && !options.includes(option))
@@ -61,7 +61,8 @@ export function readOrder (argv: readonly string[], env: Env): Order | undefined
   const variant = oneOf('variant', Object.keys(VARIANTS) as Variant[], values.variant)
   const reason = SENDERS[provider].without[variant]
   if (reason !== undefined) {
-    throw new UsageError(`${provider} has no variant "${variant}", since ${reason}: one of ${variantsOf(provider).join(', ')}`)
+    const others = variantsOf(provider).join(', ')
+    throw new UsageError(`${provider} has no variant "${variant}", since ${reason}: expected one of ${others}`)
   }
   const url = readUrl(values.url ?? ORIGIN + SENDERS[provider].path(event))
   return {
@@ -94,7 +95,7 @@ function prepare ({ provider, event, variant, url, values, env }: Wish): Pick<Or
   }
   const endpoint = values.endpoint ?? url.pathname + url.search
   if (options.includes('endpoint') && !PUBLIC_ENDPOINT.test(endpoint)) {
-    throw new UsageError('--endpoint must be a path, with its query if it has one')
+    throw new UsageError('--endpoint must be a path, with an optional query')
   }
   const body = values.body === undefined ? undefined : readBody(values.body)
   const identifier = options.includes('identifier') ? readIdentifier(values.identifier, body) : undefined
@@ -127,8 +128,8 @@ function prepare ({ provider, event, variant, url, values, env }: Wish): Pick<Or
 
 function readUrl (text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined
-  if (url === undefined || !/^https?:$/.test(url.protocol)) throw new UsageError('--url must be one of http: or https:')
-  if (url.username !== '' || url.password !== '') throw new UsageError('--url must not carry a name or password')
+  if (url === undefined || !/^https?:$/.test(url.protocol)) throw new UsageError('--url must be an http: or https: URL')
+  if (url.username !== '' || url.password !== '') throw new UsageError('--url must not contain a user name or password')
   return url
 }
 
@@ -153,6 +154,6 @@ function readIdentifier (given: string | undefined, body: Buffer | undefined): s
   const payload = parseJsonObject(body) as { identifier?: unknown } | undefined
   if (payload === undefined) throw new UsageError('--body must be a JSON object, to which the token is added')
   const identifier = given ?? payload.identifier
-  if (typeof identifier !== 'string') throw new UsageError('--identifier is needed, since the body has none')
+  if (typeof identifier !== 'string') throw new UsageError('--identifier is required, since the body has none')
   return identifier
 }

@@ -32,7 +32,7 @@ export function fullReport (order: Order, { stdout, stderr, env }: Io): Report {
   return {
     sent (result) {
       const { attempt, outcome } = result
-      const first = attempt === 1 ? requestText(paint, order, result) : '\nThe same once more:'
+      const first = attempt === 1 ? requestText(paint, order, result) : '\nThe same delivery again:'
       const rest = 'status' in outcome ? [replyText(paint, outcome), verdictText(paint, order, result)] : []
       stdout.write(`${[first, ...rest].join('\n\n')}\n`)
       if ('failure' in outcome) stderr.write(`${harmless(outcome.failure)}\n`)

@@ -46,8 +46,8 @@ export const SAMPLES = {
     test: altdentifier('OP 5: a test event', AltDentifierExamples.test)
   },
   aghanim: {
-    'player.verify': aghanim('may this player enter?', AghanimExamples['player.verify'], 'accepted'),
-    'item.add': aghanim('a player is to get items', AghanimExamples['item.add'], 'replayed'),
+    'player.verify': aghanim('verify a player', AghanimExamples['player.verify'], 'accepted'),
+    'item.add': aghanim('add items to a player', AghanimExamples['item.add'], 'replayed'),
     'order.paid': aghanim('an order was paid', AghanimExamples['order.paid'], 'replayed')
   },
   'identity-validation': {
@@ -59,15 +59,15 @@ export const SAMPLES = {
       again: 'replayed'
     },
     'required-files': {
-      about: 'files are required (the provider publishes no sample of it)',
+      about: 'files are required (the provider publishes no sample)',
       payload: (id) => ({ ...requiredFiles.notification, idempotency_key: `key-${id}` }),
       again: 'replayed'
     }
   },
   humandetect: {
-    human: { about: 'a token that shows a human', payload: () => ({ identifier: IDENTIFIER }), again: 'refused' },
+    human: { about: 'a valid token of a human', payload: () => ({ identifier: IDENTIFIER }), again: 'refused' },
     bot: {
-      about: 'a genuine token that shows a bot: to be refused',
+      about: 'a genuine token of a bot, which must be rejected',
       payload: () => ({ identifier: IDENTIFIER }),
       refused: true,
       again: 'refused'

@@ -9,24 +9,23 @@ import { expectationOf, isExpected } from './verdict.js'
 
 export const SEND_HELP = `usage: fastify-verification send <provider> [options]
 
-Signs a delivery as the provider would and sends it. The exit status is 0 if the answer was the expected one, 1 if it
-was not or there was none, 2 if the command makes no sense. "fastify-verification list" shows providers, events and
-variants.
+Signs a delivery as the provider would and sends it. Exit status: 0 if every response was as expected, 1 if one was not
+or was missing, 2 for invalid usage. "fastify-verification list" shows the providers, events and variants.
 
-  --url <url>         where to; default: the example server's route on http://127.0.0.1:3000
-  --event <name>      which event; default: the provider's first
+  --url <url>         destination; default: the route of the example server on http://127.0.0.1:3000
+  --event <name>      event to send; default: the first of the provider
   --variant <name>    valid (the default), tampered, expired, future, duplicate, wrong-key, wrong-endpoint, truncated
-  --body <text|@file> sent in place of the event's sample, byte for byte
-  --secret <text>     the provider's secret. Others can see it in the list of processes and the shell keeps it: better
-                      set ALTDENTIFIER_SECRET, AGHANIM_SECRET, IDENTITY_API_SECRET or HUMANDETECT_TOKEN_SECRET.
-                      Default: the example server's demo secret
-  --api-key <text>    identity validation: whose secret it is; default: IDENTITY_API_KEY, or the demo's
-  --endpoint <path>   identity validation: the public path and query; default: those of the url
-  --identifier <text> HumanDetect: whom the token is about
-  --times <n>         so many, each signed anew, ${AT_A_TIME} at a time, with a summary in place of requests and answers
-  --rate <n>          at most so many a second
-  --json              one JSON object a line: each delivery, then the summary
-  -h, --help          this
+  --body <text|@file> body to send instead of the sample of the event, byte for byte
+  --secret <text>     the secret of the provider. Visible in the process list and the shell history: prefer
+                      ALTDENTIFIER_SECRET, AGHANIM_SECRET, IDENTITY_API_SECRET or HUMANDETECT_TOKEN_SECRET.
+                      Default: the demo secret of the example server
+  --api-key <text>    identity validation: the api-key of the secret; default: IDENTITY_API_KEY, or the demo api-key
+  --endpoint <path>   identity validation: the public path and query; default: those of the URL
+  --identifier <text> HumanDetect: the identifier in the token
+  --times <n>         number of deliveries, each signed separately and sent ${AT_A_TIME} at a time; prints a summary
+  --rate <n>          maximum number of deliveries per second
+  --json              print one JSON object per line: each delivery, then the summary
+  -h, --help          show this help
 `
 
 export const send: Command = async (argv, io) => {

@@ -12,7 +12,7 @@ const MAX_CHARACTERS = 4000
 
 function indent (text: string): string {
   const more = text.length - MAX_CHARACTERS
-  const shown = more > 0 ? `${text.slice(0, MAX_CHARACTERS)}\n... and ${more} characters more` : text
+  const shown = more > 0 ? `${text.slice(0, MAX_CHARACTERS)}\n... and ${more} more characters` : text
   return harmless(shown).replace(/^/gm, '  ')
 }
 
@@ -40,19 +40,19 @@ export function replyText (paint: Paint, { status, headers, body, duration: time
 /** Formats the verdict on a response, with a hint if it was not the expected one. */
 export function verdictText (paint: Paint, order: Order, { expected, expectation, attempt, outcome }: Result): string {
   const { provider, event, variant, secretFrom } = order
-  const what = `${provider} ${event}, ${variant}${attempt === 2 ? ', the second time' : ''}`
+  const what = `${provider} ${event}, ${variant}${attempt === 2 ? ', second attempt' : ''}`
   if (expected) return `${paint('green', 'As expected')}: ${what}: ${WORDS[expectation]}`
-  const first = `${paint('red', 'Not as expected')}: ${what}: should be ${WORDS[expectation]}`
+  const first = `${paint('red', 'Not as expected')}: ${what}: expected ${WORDS[expectation]}`
   const refused = 'status' in outcome && outcome.status === 403
-  return refused ? `${first}\nThe receiver's log has the reason. Signed with ${secretFrom}.` : first
+  return refused ? `${first}\nSee the log of the receiver for the reason. Signed with ${secretFrom}.` : first
 }
 
 /** Formats the summary of many deliveries. */
 export function summaryText (paint: Paint, { latency, ...summary }: Summary): string {
   const { sent, expected, unexpected, seconds, perSecond } = summary
-  const answers = Object.entries(summary.answers).map(([status, count]) => `${count} x ${status === 'none' ? 'no answer' : status}`).join(', ')
+  const answers = Object.entries(summary.answers).map(([status, count]) => `${count} x ${status === 'none' ? 'no response' : status}`).join(', ')
   const rows: [string, string][] = [
-    ['sent', `${sent} in ${seconds.toFixed(2)} s, ${perSecond.toFixed(0)} a second`],
+    ['sent', `${sent} in ${seconds.toFixed(2)} s, ${perSecond.toFixed(0)} per second`],
     ['as expected', unexpected > 0 ? String(expected) : paint('green', String(expected))],
     ['not as expected', unexpected > 0 ? paint('red', String(unexpected)) : '0'],
     ['answers', answers || 'none']

@@ -20,14 +20,14 @@ function flipBit (signed: Buffer): Buffer {
 }
 
 export const VARIANTS = {
-  valid: { about: 'nothing is wrong' },
-  tampered: { about: 'one bit is changed after signing', alter: flipBit },
+  valid: { about: 'a valid delivery' },
+  tampered: { about: 'one bit changed after signing', alter: flipBit },
   expired: { about: 'signed eight days ago', shift: -EIGHT_DAYS },
   future: { about: 'signed eight days from now', shift: EIGHT_DAYS },
   duplicate: { about: 'sent twice', twice: true },
   'wrong-key': { about: 'signed with another secret', otherSecret: true },
   'wrong-endpoint': { about: 'signed for another endpoint', otherEndpoint: true },
-  truncated: { about: 'half of it is cut off after signing', alter: (signed) => signed.subarray(0, signed.length >> 1) }
+  truncated: { about: 'cut in half after signing', alter: (signed) => signed.subarray(0, signed.length >> 1) }
 } satisfies Record<string, Change>
 
 export type Variant = keyof typeof VARIANTS

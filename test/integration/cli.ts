@@ -103,7 +103,7 @@ t.test('where the example server receives is where things are sent by default', 
     }
   }
   t.match(await run(['send', 'aghanim', '--secret', 'x', '--help']), { status: 0, stdout: SEND_HELP })
-  t.match(SEND_HELP, "example server's route on http://127.0.0.1:3000")
+  t.match(SEND_HELP, 'route of the example server on http://127.0.0.1:3000')
 })
 
 t.test('an option goes before the environment', async (t) => {
@@ -148,45 +148,45 @@ t.test('a token is added to a body of its own, about whom it says', async (t) =>
 
 t.test('bad usage is one clear line, and exit status 2', async (t) => {
   const cases: [argv: string[], line: string | RegExp][] = [
-    [[], 'fastify-verification: a command is expected: send, doctor, list; --help tells more'],
-    [['sned'], 'fastify-verification: a command is expected: send, doctor, list; --help tells more'],
-    [['send'], 'fastify-verification send: exactly one provider is expected'],
-    [['send', 'aghanim', 'altdentifier'], 'fastify-verification send: exactly one provider is expected'],
-    [['send', 'stripe'], 'fastify-verification send: unknown provider "stripe": one of altdentifier, aghanim, identity-validation, humandetect'],
-    [['send', 'a\nb'], /: unknown provider "a\\nb": one of/],
+    [[], 'fastify-verification: expected a command: send, doctor, list; see --help'],
+    [['sned'], 'fastify-verification: expected a command: send, doctor, list; see --help'],
+    [['send'], 'fastify-verification send: expected exactly one provider'],
+    [['send', 'aghanim', 'altdentifier'], 'fastify-verification send: expected exactly one provider'],
+    [['send', 'stripe'], 'fastify-verification send: unknown provider "stripe": expected one of altdentifier, aghanim, identity-validation, humandetect'],
+    [['send', 'a\nb'], /: unknown provider "a\\nb": expected one of/],
     [['send', 'aghanim', '--sercet=canary'], "fastify-verification send: Unknown option '--sercet'"],
     [['send', 'aghanim', '--secret'], /send: Option '--secret <value>' argument missing/],
     [['send', 'aghanim', '--secret', '-canary'], /send: Option '--secret' argument is ambiguous/],
     [['send', 'aghanim', '--json=yes'], /send: Option '--json' does not take an argument/],
-    [['send', 'aghanim', '--event', 'passed'], 'fastify-verification send: unknown event of aghanim "passed": one of player.verify, item.add, order.paid'],
-    [['send', 'aghanim', '--variant', 'late'], /: unknown variant "late": one of valid, tampered, .*, truncated\n$/],
-    [['send', 'altdentifier', '--variant', 'expired'], 'fastify-verification send: altdentifier has no variant "expired", since it signs no time: one of valid, tampered, duplicate, wrong-key, truncated'],
+    [['send', 'aghanim', '--event', 'passed'], 'fastify-verification send: unknown event of aghanim "passed": expected one of player.verify, item.add, order.paid'],
+    [['send', 'aghanim', '--variant', 'late'], /: unknown variant "late": expected one of valid, tampered, .*, truncated\n$/],
+    [['send', 'altdentifier', '--variant', 'expired'], 'fastify-verification send: altdentifier has no variant "expired", since it signs no time: expected one of valid, tampered, duplicate, wrong-key, truncated'],
     [['send', 'altdentifier', '--variant', 'future'], /has no variant "future", since it signs no time/],
     [['send', 'aghanim', '--variant', 'wrong-endpoint'], /has no variant "wrong-endpoint", since it signs no endpoint/],
     [['send', 'humandetect', '--variant', 'wrong-endpoint'], /has no variant "wrong-endpoint", since it signs no endpoint/],
     [['send', 'aghanim', '--api-key', 'x'], 'fastify-verification send: --api-key is for identity-validation only'],
     [['send', 'aghanim', '--endpoint', '/x'], 'fastify-verification send: --endpoint is for identity-validation only'],
     [['send', 'aghanim', '--identifier', 'x'], 'fastify-verification send: --identifier is for humandetect only'],
-    [['send', 'aghanim', '--url', 'localhost:3000'], 'fastify-verification send: --url must be one of http: or https:'],
-    [['send', 'aghanim', '--url', 'nonsense'], 'fastify-verification send: --url must be one of http: or https:'],
-    [['send', 'aghanim', '--url', 'http://me:canary@127.0.0.1/'], 'fastify-verification send: --url must not carry a name or password'],
-    [['send', 'aghanim', '--url', 'http://me@127.0.0.1/'], 'fastify-verification send: --url must not carry a name or password'],
-    [['send', 'aghanim', '--url', 'http://:canary@127.0.0.1/'], 'fastify-verification send: --url must not carry a name or password'],
+    [['send', 'aghanim', '--url', 'localhost:3000'], 'fastify-verification send: --url must be an http: or https: URL'],
+    [['send', 'aghanim', '--url', 'nonsense'], 'fastify-verification send: --url must be an http: or https: URL'],
+    [['send', 'aghanim', '--url', 'http://me:canary@127.0.0.1/'], 'fastify-verification send: --url must not contain a user name or password'],
+    [['send', 'aghanim', '--url', 'http://me@127.0.0.1/'], 'fastify-verification send: --url must not contain a user name or password'],
+    [['send', 'aghanim', '--url', 'http://:canary@127.0.0.1/'], 'fastify-verification send: --url must not contain a user name or password'],
     [['send', 'aghanim', '--secret', ''], 'fastify-verification send: the secret (--secret) must not be empty'],
     [['send', 'identity-validation', '--secret', 'canary!'], 'fastify-verification send: the secret (--secret) must be canonical base64'],
     [['send', 'humandetect', '--secret', 'canary'], 'fastify-verification send: the secret (--secret) must be at least 24 bytes long'],
     [['send', 'humandetect', '--identifier', 'x'.repeat(6000)], 'fastify-verification send: --identifier is too long'],
-    [['send', 'humandetect', '--body', '{}'], 'fastify-verification send: --identifier is needed, since the body has none'],
+    [['send', 'humandetect', '--body', '{}'], 'fastify-verification send: --identifier is required, since the body has none'],
     [['send', 'humandetect', '--body', '[]'], 'fastify-verification send: --body must be a JSON object, to which the token is added'],
     [['send', 'identity-validation', '--api-key', 'a b'], 'fastify-verification send: the api-key must be visible ASCII without commas, up to 256 characters'],
-    [['send', 'identity-validation', '--endpoint', 'https://x/'], 'fastify-verification send: --endpoint must be a path, with its query if it has one'],
+    [['send', 'identity-validation', '--endpoint', 'https://x/'], 'fastify-verification send: --endpoint must be a path, with an optional query'],
     [['send', 'aghanim', '--body', ''], 'fastify-verification send: --body must not be empty'],
     [['send', 'aghanim', '--body', '@/no/such/file'], 'fastify-verification send: --body: cannot read "/no/such/file" (ENOENT)'],
     ...['0', '-1', '1.5', '1e3', 'many', '10000000'].flatMap((count): [string[], RegExp][] => [
       [['send', 'aghanim', `--times=${count}`], /send: --times must be a number from 1 to 9999999\n$/],
       [['send', 'aghanim', `--rate=${count}`], /send: --rate must be a number from 1 to 9999999\n$/]
     ]),
-    [['list', 'aghanim'], 'fastify-verification list: no arguments are expected'],
+    [['list', 'aghanim'], 'fastify-verification list: expected no arguments'],
     [['list', '--all'], "fastify-verification list: Unknown option '--all'"]
   ]
   const wrong: unknown[] = []
@@ -231,7 +231,7 @@ t.test('an answer that is not the expected one is told, with where to look, and 
   const url = urlOf('aghanim', 'player.verify')
   const wrong = await run(['send', 'aghanim', '--url', url, '--secret', 'another secret'])
   t.equal(wrong.status, 1)
-  t.match(wrong.stdout, /\n\n403 Forbidden in [\d.]+ ms\n {2}content-type: .*\n\n {2}\{"statusCode":403,.*\}\n\nNot as expected: aghanim player\.verify, valid: should be 2xx\nThe receiver's log has the reason\. Signed with --secret\.\n$/)
+  t.match(wrong.stdout, /\n\n403 Forbidden in [\d.]+ ms\n {2}content-type: .*\n\n {2}\{"statusCode":403,.*\}\n\nNot as expected: aghanim player\.verify, valid: expected 2xx\nSee the log of the receiver for the reason\. Signed with --secret\.\n$/)
   const demo = await run(['send', 'altdentifier', '--url', url])
   t.match(demo.stdout, 'Signed with the demo secret.')
   const env = await run(['send', 'altdentifier', '--url', url], { env: { ALTDENTIFIER_SECRET: 'another secret' } })
@@ -249,7 +249,7 @@ t.test('an answer that is not the expected one is told, with where to look, and 
   const unremembered = await receive(t, 200)
   const twice = await run(['send', 'identity-validation', '--url', unremembered, '--variant', 'duplicate'])
   t.equal(twice.status, 1)
-  t.match(twice.stdout, /^The same once more:\n\n200 OK in .*\n\nNot as expected: .*, the second time: should be 2xx with idempotency-replayed: true\n$/m)
+  t.match(twice.stdout, /^The same delivery again:\n\n200 OK in .*\n\nNot as expected: .*, second attempt: expected 2xx with idempotency-replayed: true\n$/m)
 })
 
 t.test('an answer cannot do anything to a terminal, whatever is in it, nor fill it', async (t) => {
@@ -262,7 +262,7 @@ t.test('an answer cannot do anything to a terminal, whatever is in it, nor fill 
   const json = (await run(['send', 'aghanim', '--url', url, '--json'])).stdout
   t.notMatch(json, /[^\P{Cc}\n]|\p{Cf}/u)
   t.equal(JSON.parse(json.split('\n')[0]!).body, body)
-  t.match(answer, /x\n {2}\.\.\. and 10\d\d characters more\n/)
+  t.match(answer, /x\n {2}\.\.\. and 10\d\d more characters\n/)
 })
 
 t.test('colours are for terminals whose user wants them', async (t) => {
@@ -286,7 +286,7 @@ t.test('many end with a summary, and each is another one', async (t) => {
   const many = ['send', 'aghanim', '--event', 'item.add', '--url', urlOf('aghanim', 'item.add'), '--times', '60']
   const { status, stdout, stderr } = await run(many)
   t.equal(status, 0)
-  t.match(stdout, /^aghanim item\.add, valid: 60 deliveries to http:.*\n\nsent {13}60 in [\d.]+ s, \d+ a second\nas expected {6}60\nnot as expected {2}0\nanswers {10}60 x 200\nlatency {10}p50 [\d.]+ ms, p95 [\d.]+ ms, p99 [\d.]+ ms, max [\d.]+ ms\n$/)
+  t.match(stdout, /^aghanim item\.add, valid: 60 deliveries to http:.*\n\nsent {13}60 in [\d.]+ s, \d+ per second\nas expected {6}60\nnot as expected {2}0\nanswers {10}60 x 200\nlatency {10}p50 [\d.]+ ms, p95 [\d.]+ ms, p99 [\d.]+ ms, max [\d.]+ ms\n$/)
   t.equal(stderr, '', 'no bar where there is no terminal')
   t.equal(new Set(lines.map(({ msg }) => msg).filter((msg) => msg.startsWith('Aghanim: item.add'))).size, 60)
 
@@ -325,9 +325,9 @@ t.test('of many, the first unexpected answer and each failure are shown once', a
   t.equal(status, 1)
   t.equal(text.match(/^404 Not Found in/gm)?.length, 1)
   t.equal(text.match(/^Not as expected/gm)?.length, 1)
-  t.match(text, /^answers {10}10 x 200, 10 x 404, 10 x no answer$/m)
+  t.match(text, /^answers {10}10 x 200, 10 x 404, 10 x no response$/m)
   t.match(text, /^not as expected {2}20$/m)
-  t.equal(stderr.match(/the connection broke \((?:UND_ERR_SOCKET|ECONNRESET)\)\n/g)?.length, 1)
+  t.equal(stderr.match(/connection closed unexpectedly \((?:UND_ERR_SOCKET|ECONNRESET)\)\n/g)?.length, 1)
   const none = await receive(t, 500)
   t.match((await run(['send', 'aghanim', '--url', none, '--times', '3', '--json'])).stdout, /"answers":\{"500":3\}/)
 })
@@ -403,21 +403,21 @@ t.test('a connection that fails is one line', async (t) => {
   const nowhere = 'http://127.0.0.1:1/'
   const refused = await run(['send', 'aghanim', '--url', nowhere])
   t.equal(refused.status, 1)
-  t.equal(refused.stderr, 'http://127.0.0.1:1: nobody listens there (ECONNREFUSED)\n')
+  t.equal(refused.stderr, 'http://127.0.0.1:1: connection refused (ECONNREFUSED)\n')
   const many = await run(['send', 'aghanim', '--url', nowhere, '--times', '20', '--variant', 'duplicate'])
   t.equal(many.stderr, refused.stderr)
-  t.match(many.stdout, /^answers {10}20 x no answer\n$/m)
+  t.match(many.stdout, /^answers {10}20 x no response\n$/m)
   t.notMatch(many.stdout, 'latency')
   t.match(linesOf((await run(['send', 'aghanim', '--url', nowhere, '--json'])).stdout), [
-    { type: 'delivery', failure: 'http://127.0.0.1:1: nobody listens there (ECONNREFUSED)', expected: false },
+    { type: 'delivery', failure: 'http://127.0.0.1:1: connection refused (ECONNREFUSED)', expected: false },
     { type: 'summary', sent: 1, unexpected: 1, answers: { none: 1 } }
   ])
   const plain = await receive(t, 200)
   const tls = await run(['send', 'aghanim', '--url', plain.replace('http:', 'https:')])
-  t.match(tls.stderr, /^https:.*: it does not speak TLS \(ERR_SSL_WRONG_VERSION_NUMBER\)\n$/)
+  t.match(tls.stderr, /^https:.*: the server does not support TLS \(ERR_SSL_WRONG_VERSION_NUMBER\)\n$/)
   const endless = await receive(t, 200, {}, 'x'.repeat(1_048_577))
   const long = await run(['send', 'aghanim', '--url', endless])
-  t.match(long.stderr, /^http:.*: the answer is longer than 1 MiB \(UND_ERR_RES_EXCEEDED_MAX_SIZE\)\n$/)
+  t.match(long.stderr, /^http:.*: the response is larger than 1 MiB \(UND_ERR_RES_EXCEEDED_MAX_SIZE\)\n$/)
 })
 
 const RUN_ELSEWHERE = 'docs/signature-doctor.md' // by the suite about the doctor

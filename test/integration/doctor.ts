@@ -45,7 +45,7 @@ const signed = signAghanim({ secret: SECRET, body: BODY, timestamp: NOW })
 const SIGNATURE = 'x-aghanim-signature'
 const base64 = { ...signed, [SIGNATURE]: Buffer.from(signed[SIGNATURE], 'hex').toString('base64') }
 const invalid = (reason: string, diagnosis: string, from = 'AGHANIM_SECRET') =>
-  `The delivery is not authentic (${reason}), by ${from}.\nWhat would explain it: ${diagnosis}.\n`
+  `The delivery is not authentic (${reason}), by ${from}.\nLikely cause: ${diagnosis}.\n`
 
 /** The clock of the command line, while a test runs. */
 function stopClock (test: Pick<typeof t, 'intercept'>, seconds: number) {
@@ -106,7 +106,7 @@ t.test('what curl -v has printed: of several requests the last, with or without 
   t.match(await examine(['aghanim', '--curl', `${dir}/http2`, '--body', `${dir}/body`]), {
     status: 1, stdout: invalid('malformed_header', say('base64ForHex'))
   })
-  t.match(await examine(['aghanim', '--curl', `${dir}/file`]), { status: 2, stderr: /the body is not in there/ })
+  t.match(await examine(['aghanim', '--curl', `${dir}/file`]), { status: 2, stderr: /the capture has no body/ })
 })
 
 t.test('a real curl, by the standard input of a real process', async (t) => {
@@ -186,13 +186,13 @@ t.test('what is odd but decides nothing is told beside it', async (t) => {
     t.equal(status, 0)
     return stdout.split('\n').slice(1, -1)
   }
-  const length = `Note: Content-Length says "${BODY.length + 1}", but the body given has ${BODY.length} bytes.`
+  const length = `Note: Content-Length is "${BODY.length + 1}", but the given body has ${BODY.length} bytes.`
   t.strictSame(await told(NOW, 'all'), [length])
   t.strictSame(await told(NOW), [])
   t.strictSame(await told(NOW + 300), [])
-  t.strictSame(await told(NOW + 301), ['Note: its timestamp is 301 seconds old by now; servers take 300 unless they are told otherwise.'])
+  t.strictSame(await told(NOW + 301), ['Note: the timestamp is now 301 seconds old; the default tolerance of a server is 300.'])
   t.strictSame(await told(NOW - 60), [])
-  t.strictSame(await told(NOW - 61), ['Note: its timestamp is 61 seconds ahead; servers take 60 unless they are told otherwise.'])
+  t.strictSame(await told(NOW - 61), ['Note: the timestamp is 61 seconds in the future; the default tolerance of a server is 60.'])
 })
 
 t.test('a command that makes no sense is answered in one line, with exit status 2', async (t) => {
@@ -202,23 +202,23 @@ t.test('a command that makes no sense is answered in one line, with exit status 
   const headers = ['--headers', `${dir}/lines`]
   const all = [...headers, '--body', `${dir}/body`]
   const cases: [args: string[], message: string | RegExp, env?: Record<string, string>][] = [
-    [[], 'exactly one provider is expected'],
-    [['aghanim', 'altdentifier'], 'exactly one provider is expected'],
-    [['humandetect'], 'HumanDetect signs nothing: its service checks its tokens'],
-    [['stripe'], 'unknown provider "stripe": one of altdentifier, aghanim, identity-validation'],
+    [[], 'expected exactly one provider'],
+    [['aghanim', 'altdentifier'], 'expected exactly one provider'],
+    [['humandetect'], 'HumanDetect has no signatures: its service verifies tokens'],
+    [['stripe'], 'unknown provider "stripe": expected one of altdentifier, aghanim, identity-validation'],
     [['aghanim', '--colour'], /^Unknown option '--colour'/],
-    [['aghanim'], 'either --curl or --headers is expected'],
-    [['aghanim', ...headers, '--curl', `${dir}/lines`], 'either --curl or --headers is expected'],
-    [['aghanim', ...headers], 'the body is not in there: --body is expected'],
+    [['aghanim'], 'expected either --curl or --headers'],
+    [['aghanim', ...headers, '--curl', `${dir}/lines`], 'expected either --curl or --headers'],
+    [['aghanim', ...headers], 'the capture has no body: --body is required'],
     [['aghanim', ...headers, '--body', '/no/such/file'], '--body: cannot read "/no/such/file" (ENOENT)'],
-    [['aghanim', '--headers', `${dir}/json`], '--headers: it begins like JSON, but is none'],
-    [['aghanim', '--headers', `${dir}/junk`], '--headers: a line is no header; "Name: value" is expected'],
-    [['aghanim', '--curl', `${dir}/nothing`], '--curl: no line like "> POST /path HTTP/1.1" is in it'],
+    [['aghanim', '--headers', `${dir}/json`], '--headers: invalid JSON'],
+    [['aghanim', '--headers', `${dir}/junk`], '--headers: invalid header line: expected "Name: value"'],
+    [['aghanim', '--curl', `${dir}/nothing`], '--curl: found no line like "> POST /path HTTP/1.1"'],
     [['aghanim', ...all, '--endpoint', '/x'], '--endpoint is for identity-validation only'],
     [['aghanim', ...all, '--api-key', 'x'], '--api-key is for identity-validation only'],
-    [['identity-validation', ...all], '--endpoint is expected: the public path, with its query if it has one'],
+    [['identity-validation', ...all], '--endpoint is required: the public path and query'],
     [['identity-validation', ...all, '--endpoint', 'https://x.example/'],
-      '--endpoint is expected: the public path, with its query if it has one'],
+      '--endpoint is required: the public path and query'],
     [['aghanim', ...all, '--secret', 'short'], 'the secret (--secret) must be at least 24 bytes long'],
     [['aghanim', ...all], 'the secret (AGHANIM_SECRET) must not end with a line break, as the content of a file does: trim it', { AGHANIM_SECRET: `${SECRET}\n` }]
   ]
@@ -230,7 +230,7 @@ t.test('a command that makes no sense is answered in one line, with exit status 
     t.match(stderr.slice('fastify-verification doctor: '.length, -1), message)
   }
   t.match(await examine(['aghanim', '--headers', `${dir}/empty`, '--body', `${dir}/body`]), {
-    status: 1, stdout: `What would explain it: ${say('missing', SIGNATURE)}`
+    status: 1, stdout: `Likely cause: ${say('missing', SIGNATURE)}`
   })
 })
 
@@ -249,13 +249,13 @@ t.test('large captures', async (t) => {
   })
   const since = cpuTime()
   t.match(await examine(['aghanim', '--curl', `${dir}/curl`]), { status: 0, stdout: 'The signature is valid' })
-  t.match(await examine(['aghanim', '--curl', `${dir}/open`]), { status: 2, stderr: 'the body is not in there' })
+  t.match(await examine(['aghanim', '--curl', `${dir}/open`]), { status: 2, stderr: 'the capture has no body' })
   t.match(await examine(['aghanim', '--headers', `${dir}/spaces`, '--body', `${dir}/body`]), { status: 0 })
   for (const args of [['--curl', `${dir}/huge`], ['--headers', `${dir}/huge`], ['--headers', `${dir}/spaces`, '--body', `${dir}/huge`]]) {
     const { status, stderr } = await examine(['aghanim', ...args])
-    t.strictSame([status, stderr.trim()], [2, `fastify-verification doctor: ${args.at(-2)}: ${JSON.stringify(`${dir}/huge`)} is longer than 16 MiB: cut the request out of it`])
+    t.strictSame([status, stderr.trim()], [2, `fastify-verification doctor: ${args.at(-2)}: ${JSON.stringify(`${dir}/huge`)} is larger than 16 MiB: extract the request first`])
   }
-  t.match(await examine(['aghanim', '--headers', `${dir}/limit`, '--body', `${dir}/body`]), { status: 2, stderr: 'a line is no header' })
+  t.match(await examine(['aghanim', '--headers', `${dir}/limit`, '--body', `${dir}/body`]), { status: 2, stderr: 'invalid header line' })
   t.ok(cpuTime() - since < 5000, `${cpuTime() - since} ms`)
 })
 

@@ -12,13 +12,13 @@ const reply = (status: number, duration = 1, headers = {}) => ({ status, headers
 
 t.test('what a connection failed of is said in words, with its code', async (t) => {
   const cases: [error: object, words: string][] = [
-    [{ code: 'ECONNREFUSED', message: '' }, 'nobody listens there (ECONNREFUSED)'],
-    [{ code: 'ECONNRESET', message: 'read ECONNRESET' }, 'the connection broke (ECONNRESET)'],
-    [{ code: 'UND_ERR_SOCKET', message: 'other side closed' }, 'the connection broke (UND_ERR_SOCKET)'],
-    [{ code: 'ENOTFOUND', message: 'getaddrinfo' }, 'there is no such host (ENOTFOUND)'],
+    [{ code: 'ECONNREFUSED', message: '' }, 'connection refused (ECONNREFUSED)'],
+    [{ code: 'ECONNRESET', message: 'read ECONNRESET' }, 'connection closed unexpectedly (ECONNRESET)'],
+    [{ code: 'UND_ERR_SOCKET', message: 'other side closed' }, 'connection closed unexpectedly (UND_ERR_SOCKET)'],
+    [{ code: 'ENOTFOUND', message: 'getaddrinfo' }, 'host not found (ENOTFOUND)'],
     [{ code: 'UND_ERR_CONNECT_TIMEOUT', message: '' }, 'no connection within 10 s (UND_ERR_CONNECT_TIMEOUT)'],
-    [{ code: 'UND_ERR_HEADERS_TIMEOUT', message: '' }, 'no answer within 30 s (UND_ERR_HEADERS_TIMEOUT)'],
-    [{ code: 'UND_ERR_BODY_TIMEOUT', message: '' }, 'the answer stopped for 30 s (UND_ERR_BODY_TIMEOUT)'],
+    [{ code: 'UND_ERR_HEADERS_TIMEOUT', message: '' }, 'no response within 30 s (UND_ERR_HEADERS_TIMEOUT)'],
+    [{ code: 'UND_ERR_BODY_TIMEOUT', message: '' }, 'response stalled for 30 s (UND_ERR_BODY_TIMEOUT)'],
     [{ code: 'EHOSTUNREACH', message: 'connect EHOSTUNREACH\nand more' }, 'connect EHOSTUNREACH (EHOSTUNREACH)'],
     [{ message: 'no code\nat all' }, 'no code']
   ]
@@ -26,7 +26,7 @@ t.test('what a connection failed of is said in words, with its code', async (t) 
     'DEPTH_ZERO_SELF_SIGNED_CERT', 'SELF_SIGNED_CERT_IN_CHAIN', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'CERT_HAS_EXPIRED',
     'ERR_TLS_CERT_ALTNAME_INVALID', 'INVALID_CA'
   ]) {
-    const words = `its certificate is not trusted; NODE_EXTRA_CA_CERTS can name an authority that is (${code})`
+    const words = `the certificate is not trusted; NODE_EXTRA_CA_CERTS can add a trusted authority (${code})`
     cases.push([{ code, message: 'long' }, words])
   }
   for (const [error, words] of cases) t.equal(describeFailure(error as Error), words)
