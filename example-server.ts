@@ -26,10 +26,10 @@ import { GuardErrorResponses } from './schemas/humandetect.js'
 const API = {
   openapi: '3.1.0',
   info: {
-    title: 'The example server of fastify-verification',
+    title: 'fastify-verification example server',
     version: '1.0.0',
-    description: 'Deliveries are signed, which this page cannot do: what it sends to a webhook is refused. To sign up, ' +
-      'ask `/humandetect/demo-token` for a token first.'
+    description: 'This page cannot sign deliveries, so webhooks reject its requests. To sign up, get a token from ' +
+      '`/humandetect/demo-token` first.'
   },
   tags: ['AltDentifier', 'Aghanim', 'Identity validation', 'HumanDetect', 'Example'].map((name) => ({ name }))
 }
@@ -55,10 +55,10 @@ export function readEnv (env: Env) {
 
   const missing = Object.entries(DEMO).filter(([name, value]) => !env[name] || env[name] === value)
   const names = missing.map(([name]) => name).join(', ')
-  if (missing.length > 0 && env['NODE_ENV'] === 'production') throw new Error(`production needs ${names}`)
+  if (missing.length > 0 && env['NODE_ENV'] === 'production') throw new Error(`in production, set ${names}`)
   if (missing.length > 0 && !LOOPBACK.has(host)) throw new Error(`to serve on ${host}, set ${names}`)
 
-  if (env['QUEUE'] && !env['REDIS_URL']) throw new Error('QUEUE needs REDIS_URL')
+  if (env['QUEUE'] && !env['REDIS_URL']) throw new Error('QUEUE requires REDIS_URL')
 
   const given = (name: keyof typeof DEMO): string => env[name] || DEMO[name]
   /** Lists the current secret first. Metrics show by this index which secret signs deliveries. */
@@ -89,11 +89,11 @@ export function readEnv (env: Env) {
 
 const SignupSchema = Type.Object({
   email: Type.String({ minLength: 3 }),
-  token: Type.Optional(Type.Unknown({ description: 'Checked by the guard; a string here would be coerced first' }))
+  token: Type.Optional(Type.Unknown({ description: 'Token from the SDK. Any type, since Fastify would coerce it to a string' }))
 }, { examples: [{ email: 'ada@example.com', token: 'from /humandetect/demo-token' }] })
 const DemoTokenSchema = Type.Object({
-  identifier: Type.String({ minLength: 1, maxLength: 320, description: 'Whom it is about' }),
-  human: Type.Optional(Type.Boolean({ description: 'false: the token of a bot' }))
+  identifier: Type.String({ minLength: 1, maxLength: 320, description: 'Identifier for the token' }),
+  human: Type.Optional(Type.Boolean({ description: 'false for the token of a bot' }))
 }, { examples: [{ identifier: 'ada@example.com', human: true }] })
 const StatusSchema = (status: string, description: string) =>
   Type.Object({ status: Type.Literal(status) }, { description })
@@ -172,9 +172,9 @@ async function assemble (app: FastifyInstance, env: Env): Promise<void> {
     app.post<{ Body: Static<typeof DemoTokenSchema> }>('/humandetect/demo-token', {
       schema: {
         tags: ['Example'],
-        summary: 'A token for trying things out',
+        summary: 'Create a demo token',
         body: DemoTokenSchema,
-        response: { 200: Type.Object({ token: Type.String() }, { description: 'Good for one use' }) }
+        response: { 200: Type.Object({ token: Type.String() }, { description: 'A single-use token' }) }
       }
     }, ({ body: { identifier, human = true } }) => ({ token: issueToken({ secret: tokenSecret, identifier, human }) }))
   }
@@ -184,14 +184,14 @@ async function assemble (app: FastifyInstance, env: Env): Promise<void> {
     deliveries,
     baseUrl: humandetectUrl ?? await serveTokens(app, tokenService),
     allowHttp: true,
-    handleResult: (_result, request) => request.log.info('HumanDetect: a human was verified')
+    handleResult: (_result, request) => request.log.info('HumanDetect: verified a human')
   })
   app.post<{ Body: Static<typeof SignupSchema> }>('/signup', {
     schema: {
       tags: ['Example'],
-      summary: 'Sign up, for humans only',
+      summary: 'Sign up (humans only)',
       body: SignupSchema,
-      response: { 201: StatusSchema('created', 'A human has signed up'), ...GuardErrorResponses }
+      response: { 201: StatusSchema('created', 'Signed up'), ...GuardErrorResponses }
     },
     preHandler: app.humandetect.requireHuman({ identifier: ({ body }) => body.email })
   }, async (request, reply) => {
@@ -201,13 +201,13 @@ async function assemble (app: FastifyInstance, env: Env): Promise<void> {
   })
 
   app.get('/health', {
-    schema: { tags: ['Example'], summary: 'Whether it runs', response: { 200: StatusSchema('ok', 'It runs') } }
+    schema: { tags: ['Example'], summary: 'Liveness check', response: { 200: StatusSchema('ok', 'The server is running') } }
   }, () => ({ status: 'ok' }))
   app.get('/ready', {
     schema: {
       tags: ['Example'],
-      summary: 'Whether it could handle a delivery now: asked once, before the next server is restarted',
-      response: { 200: StatusSchema('ok', 'It could'), 503: StatusSchema('waiting', 'Redis cannot be reached') }
+      summary: 'Readiness check',
+      response: { 200: StatusSchema('ok', 'The server can handle deliveries'), 503: StatusSchema('waiting', 'Redis is unreachable') }
     }
   }, (_request, reply) => {
     if (redis === undefined || redis.status === 'ready') return { status: 'ok' as const }
@@ -222,7 +222,7 @@ function serveMetrics (app: FastifyInstance): void {
   const registry = new Registry()
   app.addHook('onClose', collectMetrics({ registry }))
   app.get('/metrics', {
-    schema: { tags: ['Example'], summary: 'What became of deliveries, for Prometheus' }
+    schema: { tags: ['Example'], summary: 'Metrics for Prometheus' }
   }, async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()))
 }
 
@@ -275,8 +275,8 @@ export function limitShutdown (app: FastifyInstance, grace = 20_000): void {
 
 /** Lists the pages for a browser, as lines for a terminal. */
 function pages (address: string, isPrivate: boolean): string[] {
-  const deliveries = `What comes in, and why it is refused: ${address}/deliveries`
-  return [...isPrivate ? [deliveries] : [], `API pages: ${address}/docs`, `Metrics: ${address}/metrics`]
+  const deliveries = `Deliveries: ${address}/deliveries`
+  return [...isPrivate ? [deliveries] : [], `API docs: ${address}/docs`, `Metrics: ${address}/metrics`]
 }
 
 /** Runs the server until a signal ends it. If it cannot start, prints the reason in one line. */

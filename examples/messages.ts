@@ -28,7 +28,7 @@ export function tellMember (event: AltDentifierEvent): string {
 }
 
 export function tellPlayer ({ trigger, event_data: asked }: PlayerVerifyEvent, player: Player | null): string {
-  return line`Aghanim: ${trigger ?? 'someone'} asks for player ${asked.player_id}: ${player?.name ?? 'denied'}`
+  return line`Aghanim: player ${asked.player_id} requested by ${trigger ?? 'an unknown trigger'}: ${player?.name ?? 'denied'}`
 }
 export const tellItem = (event: AghanimEvent): string => line`Aghanim: ${event.event_type} ${event.event_id}`
 export const tellSession = ({ session }: SessionNotification): string =>

@@ -23,7 +23,7 @@ export async function main (
 ): Promise<void> {
   const url = env['REDIS_URL']
   if (!url) {
-    console.error('the worker needs REDIS_URL')
+    console.error('the worker requires REDIS_URL')
     process.exitCode = 1
     return
   }

@@ -61,7 +61,7 @@ async function send (text, some) {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ provider, kind })
-    }).then(({ ok, status }) => ok ? '' : `the server answered ${status}`, () => 'the server cannot be reached')
+    }).then(({ ok, status }) => ok ? '' : `the server responded with ${status}`, () => 'the server is unreachable')
     if (failure !== '') {
       byId('sent').textContent = `Not sent: ${failure}.`
       return
@@ -95,8 +95,8 @@ function filter () {
   for (const [outcome, count] of counts) count.textContent = String(seen.get(outcome))
   byId('empty').hidden = seen.get(wanted) > 0
   byId('empty').textContent = wanted === 'all' || seen.get('all') === 0
-    ? 'Nothing yet. Send a test delivery with the buttons above, or point a provider at this server: it shows up here at once.'
-    : `Nothing of what came in was ${wanted}.`
+    ? 'No deliveries yet. Send a test delivery above, or point a provider at this server.'
+    : `No ${wanted} deliveries.`
 }
 
 outcomes.addEventListener('change', filter)
@@ -137,14 +137,14 @@ function createItem (delivery) {
   setExplanation(part('.explanation'), explanation)
 
   const facts = part('.facts')
-  addFact(facts, 'answer', `${status ?? 'passed on'}, after ${duration.toFixed(1)} ms`, false)
+  addFact(facts, 'response', `${status ?? 'passed on'}, after ${duration.toFixed(1)} ms`, false)
   addFact(facts, 'request', `${request.method} ${request.path}`)
   for (const [name, value] of request.headers) addFact(facts, name, value)
   addFact(facts, 'body', bytes > 0 ? `${bytes} bytes: ${request.body}` : request.body)
   if (path !== request.path) addFact(facts, 'route', path)
   if (delivery.ageSeconds !== undefined) addFact(facts, 'signed', tellAge(delivery.ageSeconds), false)
-  if (delivery.secretIndex !== undefined) addFact(facts, 'secret', `number ${delivery.secretIndex + 1} of those configured`, false)
-  if (delivery.delivery !== undefined) addFact(facts, 'known as', delivery.delivery)
+  if (delivery.secretIndex !== undefined) addFact(facts, 'secret', `number ${delivery.secretIndex + 1} in the configuration`, false)
+  if (delivery.delivery !== undefined) addFact(facts, 'delivery key', delivery.delivery)
   return item
 }
 
@@ -170,7 +170,7 @@ function connect () {
   source.addEventListener('delivery', ({ data }) => show([JSON.parse(data)]))
   source.addEventListener('error', () => { // any kind of error: a new connection starts from scratch
     source.close()
-    setConnection('The server is away. Trying again …', false)
+    setConnection('Disconnected. Reconnecting...', false)
     setTimeout(connect, RETRY)
   })
 }

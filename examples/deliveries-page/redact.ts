@@ -27,15 +27,15 @@ const HEADERS = new Map<string, RegExp | undefined>([
 const FORMS: readonly [form: string, pattern: RegExp][] = [
   ['digits', /^\d+$/],
   ['hex', /^[0-9a-f]+$/i],
-  ['MD5= and hex', /^md5=[0-9a-f]+$/i],
+  ['MD5= with hex', /^md5=[0-9a-f]+$/i],
   ['a path', /^\/[\w/.-]*$/],
   ['base64', /^[\w+/-]{16,}=*$/],
-  ['hmac-sha256 and base64', /^hmac-sha256 [\w+/-]{16,}=*$/]
+  ['hmac-sha256 with base64', /^hmac-sha256 [\w+/-]{16,}=*$/]
 ]
 
 /** Describes the form of a hidden value, which is enough to see, for example, hex where base64 is expected. */
 function formOf (value: string): string {
-  const [form] = FORMS.find(([, pattern]) => pattern.test(value)) ?? ['text']
+  const [form] = FORMS.find(([, pattern]) => pattern.test(value)) ?? ['other']
   return `hidden: ${value.length} characters, ${form}`
 }
 
@@ -70,7 +70,7 @@ const DEEPEST = 4
 /** Outlines a JSON value: known names, and the types of their values. */
 function outline (value: unknown, names: ReadonlySet<string>, depth = 0): string {
   if (value === null) return 'null'
-  if (typeof value !== 'object') return typeof value === 'string' ? 'text' : typeof value
+  if (typeof value !== 'object') return typeof value
   if (Array.isArray(value)) return `[ ${value.length} items ]`
   const fields = Object.entries(value)
   if (fields.length === 0) return '{}'
@@ -87,7 +87,7 @@ export function redactBody (body: unknown, names: ReadonlySet<string>): string {
   try {
     return outline(JSON.parse(body.toString()), names)
   } catch {
-    return 'no JSON'
+    return 'not JSON'
   }
 }
 

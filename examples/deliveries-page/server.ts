@@ -42,7 +42,7 @@ const SampleSchema = Type.Object({ provider: Type.String(), kind: Type.String() 
 function checkOrigin ({ method, headers }: FastifyRequest): void {
   const { host = '', origin } = headers
   const isOwn = OWN_HOST.test(host) && (origin === undefined ? method === 'GET' : origin === `http://${host}`)
-  if (!isOwn) throw httpErrors.forbidden('This page is for this machine only')
+  if (!isOwn) throw httpErrors.forbidden('This page is available on this machine only')
 }
 
 /**

@@ -40,7 +40,7 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
   t.test('what comes in is seen at once, the newest first, with its reason explained', { buffered: true }, async (t) => {
     const { report, origin } = await createPage(t)
     const { page, complaints } = await open(t, origin)
-    t.match(await page.locator('#empty').innerText(), /^Nothing yet/)
+    t.match(await page.locator('#empty').innerText(), /^No deliveries yet/)
     t.notOk(await page.locator('#deliveries').isVisible())
     for (const reason of Object.keys(REASONS)) await report({ reason })
     const seen = (await lines(page, Object.keys(REASONS).length)).reverse()
@@ -70,16 +70,16 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
       return Object.fromEntries(names!.map((name, at) => [name, values![at]]))
     }
     t.match(await facts(2), {
-      answer: 'passed on, after 12.3 ms',
+      response: 'passed on, after 12.3 ms',
       request: 'POST /sessions',
       'x-timestamp': '1790000000',
-      'x-api-key': 'hidden: 6 characters, text',
+      'x-api-key': 'hidden: 6 characters, other',
       body: '63 bytes: none',
-      secret: 'number 2 of those configured',
-      'known as': 'a-hash'
+      secret: 'number 2 in the configuration',
+      'delivery key': 'a-hash'
     })
     t.match(await shown(page).nth(2).innerText(), REASONS.handled)
-    t.match(await facts(1), { signed: '400 seconds ago', answer: '403, after 2.3 ms' })
+    t.match(await facts(1), { signed: '400 seconds ago', response: '403, after 2.3 ms' })
     t.match(await facts(0), { signed: '400 seconds ahead of this server’s clock', body: 'none' })
   })
 
@@ -110,7 +110,7 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
     await report()
     await lines(page, 1)
     await page.getByRole('radio', { name: 'failed' }).check()
-    t.equal(await page.locator('#empty').innerText(), 'Nothing of what came in was failed.')
+    t.equal(await page.locator('#empty').innerText(), 'No failed deliveries.')
     t.notOk(await page.locator('#deliveries').isVisible())
   })
 
@@ -170,10 +170,10 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
     const { page } = await open(t, origin)
     t.strictSame(await page.locator('#kinds button').allInnerTexts(), ['valid'])
     await page.getByRole('button', { name: 'valid' }).click()
-    await page.locator('#sent', { hasText: 'Not sent: the server answered 500.' }).waitFor()
+    await page.locator('#sent', { hasText: 'Not sent: the server responded with 500.' }).waitFor()
     await app.close()
     await page.getByRole('button', { name: 'valid' }).click()
-    await page.locator('#sent', { hasText: 'Not sent: the server cannot be reached.' }).waitFor()
+    await page.locator('#sent', { hasText: 'Not sent: the server is unreachable.' }).waitFor()
   })
 
   t.test('when the server comes back, so does the page', { buffered: true }, async (t) => {
@@ -183,7 +183,7 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
     await lines(page, 1)
     await page.getByRole('radio', { name: 'two' }).check()
     await first.app.close()
-    await page.locator('#connection', { hasText: 'The server is away. Trying again …' }).waitFor()
+    await page.locator('#connection', { hasText: 'Disconnected. Reconnecting...' }).waitFor()
     t.equal(await shown(page).count(), 1, 'what it has shown is still there')
     const second = await createPage(t, SAMPLES, Number(new URL(first.origin).port))
     await isLive(page)

@@ -56,7 +56,7 @@ t.test('a delivery is told at once, with what it means, and again to who comes l
     method: 'POST',
     path: '/sessions?…',
     headers: [['x-timestamp', '1790000000'], ['content-type', 'application/json']],
-    body: '{ session: { id: text } }'
+    body: '{ session: { id: string } }'
   })
   const later = await openStream(app)
   await until(() => later.events.length === 1)
@@ -110,27 +110,27 @@ t.test('every reason has a sentence that says something of its own', async (t) =
 t.test('of a header is shown what nobody need hide, and the form of the rest', async (t) => {
   const cases: [name: string, value: string, shown: string][] = [
     ['Content-Type', 'application/json; charset=utf-8', 'application/json; charset=utf-8'],
-    ['content-type', 'text/canary', 'hidden: 11 characters, text'],
+    ['content-type', 'text/canary', 'hidden: 11 characters, other'],
     ['content-length', '12', '12'],
     ['content-encoding', 'gzip', 'gzip'],
     ['transfer-encoding', 'chunked', 'chunked'],
     ['x-timestamp', '1790000000', '1790000000'],
     ['X-Timestamp', '1790000000000000', 'hidden: 16 characters, digits'],
-    ['x-aghanim-signature-timestamp', 'yesterday', 'hidden: 9 characters, text'],
+    ['x-aghanim-signature-timestamp', 'yesterday', 'hidden: 9 characters, other'],
     ['x-aghanim-signature', 'ab'.repeat(32), 'hidden: 64 characters, hex'],
-    ['digest', 'MD5=00ff', 'hidden: 8 characters, MD5= and hex'],
-    ['x-signature', `hmac-sha256 ${API_SECRET}`, 'hidden: 56 characters, hmac-sha256 and base64'],
+    ['digest', 'MD5=00ff', 'hidden: 8 characters, MD5= with hex'],
+    ['x-signature', `hmac-sha256 ${API_SECRET}`, 'hidden: 56 characters, hmac-sha256 with base64'],
     ['x-signature', API_SECRET, 'hidden: 44 characters, base64'],
     ['x-endpoint', '/webhooks/sessions', '/webhooks/sessions'],
     ['x-endpoint', '/sessions', 'hidden: 9 characters, a path'],
-    ['x-api-key', 'live key', 'hidden: 8 characters, text'],
-    ['signature', '', 'hidden: 0 characters, text']
+    ['x-api-key', 'live key', 'hidden: 8 characters, other'],
+    ['signature', '', 'hidden: 0 characters, other']
   ]
   t.strictSame(redactHeaders(cases.flatMap(([name, value]) => [name, value]), '/webhooks/sessions'), [
     ...cases.map(([name, , shown]) => [name.toLowerCase(), shown]), ['others', '0']
   ])
   t.strictSame(redactHeaders(['digest', 'a', 'Digest', 'é', 'cookie', 'canary', 'x-canary', '1'], '/'), [
-    ['digest', 'hidden: 1 characters, hex'], ['digest', 'hidden: 1 characters, text'], ['others', '2']
+    ['digest', 'hidden: 1 characters, hex'], ['digest', 'hidden: 1 characters, other'], ['others', '2']
   ])
 })
 
@@ -138,14 +138,14 @@ t.test('of a body is shown which known fields it has, and of which types', async
   const names = new Set(['a', 'b'])
   const cases: [body: unknown, shown: string][] = [
     [undefined, 'none'],
-    [Buffer.from('{"a":"canary","b":1}'), '{ a: text, b: number }'],
+    [Buffer.from('{"a":"canary","b":1}'), '{ a: string, b: number }'],
     [Buffer.from('{"a":null,"b":true,"canary":1}'), '{ a: null, b: boolean, 1 other fields }'],
     [Buffer.from('{"a":{"a":{"a":{"a":{"a":"canary"}}}}}'), '{ a: { a: { a: { a: { 1 other fields } } } } }'],
     [Buffer.from('{"a":["canary"],"b":{}}'), '{ a: [ 1 items ], b: {} }'],
     [Buffer.from('{"__proto__":1}'), '{ 1 other fields }'],
-    [Buffer.from('"canary"'), 'text'],
-    [Buffer.from('canary'), 'no JSON'],
-    [{ a: 'canary' }, '{ a: text }']
+    [Buffer.from('"canary"'), 'string'],
+    [Buffer.from('canary'), 'not JSON'],
+    [{ a: 'canary' }, '{ a: string }']
   ]
   for (const [body, shown] of cases) t.equal(redactBody(body, names), shown)
 })
@@ -263,7 +263,7 @@ t.test('nothing secret is told of a delivery, wherever it is', async (t) => {
   for (const request of everywhere) await report({ keyId: API_KEY }, request)
   await until(() => events.length === everywhere.length + 1)
   t.strictSame(scan(told()), [])
-  t.match(told(), /session: { id: text, status: \[ 1 items \], 1 other fields }/)
+  t.match(told(), /session: { id: string, status: \[ 1 items \], 1 other fields }/)
 })
 
 /** Of each provider: what its samples come to. */

@@ -31,8 +31,8 @@ delete process.env['NODE_ENV']
 t.test('it runs when it is the program', async (t) => {
   t.equal(process.exitCode, 1)
   process.exitCode = 0
-  t.match(told()[0]?.args[0], /^production needs/)
-  t.strictSame(workerTold.args(), [['the worker needs REDIS_URL']])
+  t.match(told()[0]?.args[0], /^in production, set/)
+  t.strictSame(workerTold.args(), [['the worker requires REDIS_URL']])
 })
 
 const SECRETS = {
@@ -79,8 +79,8 @@ t.test('each event is answered, and told in a readable line', async (t) => {
     ['/webhooks/altdentifier', { OP: 3, ...who, action: 'kick' }, 204, 'ignored verification, action kick'],
     ['/webhooks/altdentifier', { OP: 4, ...who, member: { id: '1' } }, 204, 'member (1) verified with another account'],
     ['/webhooks/altdentifier', { OP: 5 }, 204, 'test event'],
-    ['/webhooks/aghanim', VERIFY_EVENT, 200, 'hub.login asks for player 2D2R-OP3C: Beebee-Ate'],
-    ['/webhooks/aghanim', { ...VERIFY_EVENT, trigger: null, event_data: { player_id: '1' } }, 401, 'someone asks for player 1: denied'],
+    ['/webhooks/aghanim', VERIFY_EVENT, 200, 'player 2D2R-OP3C requested by hub.login: Beebee-Ate'],
+    ['/webhooks/aghanim', { ...VERIFY_EVENT, trigger: null, event_data: { player_id: '1' } }, 401, 'player 1 requested by an unknown trigger: denied'],
     ['/webhooks/aghanim', { event_id: 'whevt_1', event_type: 'item.add', event_data: {} }, 200, 'item.add whevt_1'],
     [`${endpoint}/sessions`, { session: { id: 'iss-1', status: 'VERIFIED' } }, 204, 'session iss-1 is VERIFIED'],
     [`${endpoint}/required-files`, {}, 204, 'files are required']
@@ -186,7 +186,7 @@ t.test('as a program, and beside a Redis', { jobs: 8 }, async (t) => {
     const { output, exit } = run(plainProgram('example-server'), { NODE_ENV: 'production', PORT: '0' })
     t.strictSame(await exit, [1, null])
     t.strictSame(output, [
-      'production needs ALTDENTIFIER_SECRET, AGHANIM_SECRET, IDENTITY_API_KEY, IDENTITY_API_SECRET, HUMANDETECT_API_KEY'
+      'in production, set ALTDENTIFIER_SECRET, AGHANIM_SECRET, IDENTITY_API_KEY, IDENTITY_API_SECRET, HUMANDETECT_API_KEY'
     ])
   })
 
@@ -208,7 +208,7 @@ t.test('as a program, and beside a Redis', { jobs: 8 }, async (t) => {
       t.notOk(lines.some(({ msg }) => msg.includes(line)))
     }
     t.equal((await post('/webhooks/aghanim', VERIFY_EVENT)).statusCode, 200)
-    t.ok(lines.some(({ msg }) => msg.includes('asks for player')), 'but for what is to be answered at once')
+    t.ok(lines.some(({ msg }) => msg.includes('requested by')), 'but for what is to be answered at once')
     await app.close()
   })
 
@@ -286,12 +286,12 @@ t.test('demo secrets are for a private machine only', async (t) => {
   t.equal(readEnv({}).madeUp.length, 5)
   t.strictSame(readEnv(SECRETS).madeUp, [])
   t.strictSame(readEnv({ ...SECRETS, AGHANIM_SECRET: undefined }).madeUp, ["export AGHANIM_SECRET='demo-aghanim-secret-of-32-bytes!'"])
-  t.throws(() => readEnv({ NODE_ENV: 'production' }), { message: /^production needs ALTDENTIFIER_SECRET, AGHANIM_SECRET/ })
-  t.throws(() => readEnv({ ...SECRETS, IDENTITY_API_KEY: '', NODE_ENV: 'production' }), { message: 'production needs IDENTITY_API_KEY' })
+  t.throws(() => readEnv({ NODE_ENV: 'production' }), { message: /^in production, set ALTDENTIFIER_SECRET, AGHANIM_SECRET/ })
+  t.throws(() => readEnv({ ...SECRETS, IDENTITY_API_KEY: '', NODE_ENV: 'production' }), { message: 'in production, set IDENTITY_API_KEY' })
   t.throws(() => readEnv({ HOST: '0.0.0.0' }), { message: /^to serve on 0\.0\.0\.0, set ALTDENTIFIER_SECRET/ })
   t.equal(readEnv({ ...SECRETS, NODE_ENV: 'production', HOST: '0.0.0.0' }).host, '0.0.0.0')
   t.throws(() => readEnv({ ...SECRETS, AGHANIM_SECRET: 'demo-aghanim-secret-of-32-bytes!', NODE_ENV: 'production' }), {
-    message: 'production needs AGHANIM_SECRET'
+    message: 'in production, set AGHANIM_SECRET'
   }, 'not even if given')
   t.equal(readEnv({ PORT: '8080' }).port, 8080)
   for (const PORT of ['x', '-1', '65536', '80.5']) t.throws(() => readEnv({ PORT }), { message: /^PORT/ })
@@ -344,8 +344,8 @@ t.test('main listens until a signal', async (t) => {
   const [address, ...rest] = printed.trim().slice('Listening on '.length).split(/\s*\n/)
   t.match(address, /^http:\/\/127\.0\.0\.1:\d+$/)
   t.strictSame(rest, [
-    `What comes in, and why it is refused: ${address}/deliveries`,
-    `API pages: ${address}/docs`,
+    `Deliveries: ${address}/deliveries`,
+    `API docs: ${address}/docs`,
     `Metrics: ${address}/metrics`,
     'Demo secrets in use:',
     "export AGHANIM_SECRET='demo-aghanim-secret-of-32-bytes!'"
@@ -365,7 +365,7 @@ t.test('in production main tells of no page that shows deliveries', async (t) =>
   print.restore()
   const [, address, , ...pages] = print().flatMap(({ args }) => args).join('\n').split('\n')
   const origin = address!.slice('Listening on '.length)
-  t.strictSame(pages, [`API pages: ${origin}/docs`, `Metrics: ${origin}/metrics`, ''])
+  t.strictSame(pages, [`API docs: ${origin}/docs`, `Metrics: ${origin}/metrics`, ''])
   signals.emit('SIGTERM')
   while (await fetch(`${origin}/health`).then(() => true, () => false));
 })
@@ -374,7 +374,7 @@ t.test('main tells what stands in its way, and starts by itself only as the prog
   const print = t.capture(console, 'error', () => {})
   await main({ NODE_ENV: 'production' })
   t.equal(process.exitCode, 1)
-  t.match(print()[0]?.args[0], /^production needs/)
+  t.match(print()[0]?.args[0], /^in production, set/)
   await main({ PORT: '0', HOST: '127.0.0.1', ...SECRETS, IDENTITY_API_SECRET: 'canary' })
   const [, second] = print.args()
   process.exitCode = 0
@@ -396,12 +396,12 @@ t.test('a start that fails holds on to nothing', { skip: noRedis }, async (t) =>
 })
 
 t.test('a queue needs a Redis, for the server as for the worker', async (t) => {
-  await t.rejects(build({ ...SECRETS, QUEUE: '1' }), { message: 'QUEUE needs REDIS_URL' })
+  await t.rejects(build({ ...SECRETS, QUEUE: '1' }), { message: 'QUEUE requires REDIS_URL' })
   const print = t.capture(console, 'error', () => {})
   await worker({})
   t.equal(process.exitCode, 1)
   process.exitCode = 0
-  t.strictSame(print.args(), [['the worker needs REDIS_URL']])
+  t.strictSame(print.args(), [['the worker requires REDIS_URL']])
 })
 
 t.test('the worker works until a signal ends it', { skip: noRedis }, async (t) => {
