@@ -1,5 +1,5 @@
 import { Pool } from 'undici/index.js' // imported by file name, since Bun replaces the bare name
-import type { Delivery } from './senders.js'
+import type { Delivery } from './providers.js'
 import { roundTo3 } from './tally.js'
 
 const CONNECT_MS = 10_000

@@ -1,27 +1,27 @@
 import { createSecretKey } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
-import { aghanimPlugin, verifyAghanim } from '../plugins/aghanim.js'
-import { altdentifierPlugin, verifyAltdentifier } from '../plugins/altdentifier.js'
-import { identityValidationPlugin, verifyIdentityValidation } from '../plugins/identity-validation.js'
 import { describeScheme } from '../plugins/lib/doctor/describe.js'
 import { diagnose } from '../plugins/lib/doctor/diagnose.js'
 import { NO_KNOWN_MISTAKE, say } from '../plugins/lib/doctor/mistakes.js'
-import type { Scheme } from '../plugins/lib/doctor/scheme.js'
 import { parseUnixSeconds, PUBLIC_ENDPOINT, type VerifyResult } from '../plugins/lib/signature/fields.js'
-import type { VerifyInput } from '../plugins/lib/signature/standalone.js'
+import type { CompiledScheme } from '../plugins/lib/signature/scheme.js'
+import { createVerifier, type SchemeVerifyInput } from '../plugins/lib/signature/standalone.js'
 import { secretBytes } from '../plugins/lib/signature/secrets.js'
 import { oneOf, readArguments } from './arguments.js'
 import { readBytes, readCurl, readMessage, type Captured } from './captured.js'
 import { harmless, jsonLine } from './harmless.js'
 import { UsageError, type Command, type Env } from './io.js'
-import { SENDERS } from './senders.js'
+import { loadProvider, PROVIDERS, type Provider } from './providers.js'
 
 export const DOCTOR_HELP = `usage: fastify-verification doctor <provider> [options]
+       fastify-verification doctor --provider <file> [options]
 
 Explains why the signature of a captured request does not match, by trying common mistakes of senders. Prints no secrets
 and no signatures. Exit status: 0 if the signature is valid, 1 if it is not, 2 for invalid usage.
-Providers: altdentifier, aghanim, identity-validation.
+Providers: aghanim, altdentifier, identity-validation.
 
+  --provider <file>   module that exports a provider of your own, made with createProvider from a scheme; if it exports
+                      several, add "#" and the name of one. Needs --secret or <NAME>_SECRET
   --curl <file|->     output of "curl -v", or - for standard input: the lines with "> ". The body is read from the
                       command, if the output includes it in single quotes
   --headers <file|->  the headers as lines or as a JSON object, or a whole HTTP message with its body
@@ -36,6 +36,7 @@ Providers: altdentifier, aghanim, identity-validation.
 `
 
 const OPTIONS = {
+  provider: { type: 'string' },
   curl: { type: 'string' },
   headers: { type: 'string' },
   body: { type: 'string' },
@@ -49,23 +50,7 @@ type Values = { readonly [Name in keyof typeof OPTIONS]?: string | boolean | und
 
 /** The receiver's configuration, with which a captured request is compared. */
 interface Ours { readonly secret: string, readonly apiKey: string | undefined, readonly endpoint: string | undefined }
-interface Patient { readonly scheme: Scheme, readonly verify: (input: VerifyInput, ours: Ours) => VerifyResult }
-
-const schemeOf = ({ definition }: typeof altdentifierPlugin | typeof aghanimPlugin | typeof identityValidationPlugin) =>
-  describeScheme(definition.scheme!)!
-
-const PATIENTS = {
-  altdentifier: {
-    scheme: schemeOf(altdentifierPlugin), verify: (input, { secret }) => verifyAltdentifier({ ...input, secret })
-  },
-  aghanim: { scheme: schemeOf(aghanimPlugin), verify: (input, { secret }) => verifyAghanim({ ...input, secret }) },
-  'identity-validation': {
-    scheme: schemeOf(identityValidationPlugin),
-    verify: (input, { secret, apiKey = '', endpoint }) =>
-      verifyIdentityValidation({ ...input, apiKeys: { [apiKey]: secret }, endpoint: endpoint! })
-  }
-} as const satisfies Record<string, Patient>
-type Name = keyof typeof PATIENTS
+const NOT_SEARCHABLE = 'mistakes are searched only in signatures of a timestamp, an endpoint and the body, outside a list'
 
 interface Findings {
   readonly valid: boolean
@@ -78,20 +63,32 @@ interface Findings {
 
 /** Explains why a captured request is not authentic. */
 export const doctor: Command = async (argv, { stdout, env }) => {
-  const { values, positionals: [name, ...others] } = readArguments(argv, OPTIONS)
+  const { values, positionals } = readArguments(argv, OPTIONS)
   if (values.help) {
     stdout.write(DOCTOR_HELP)
     return 0
   }
-  if (name === undefined || others.length > 0) throw new UsageError('expected exactly one provider')
-  if (name.startsWith('humandetect')) throw new UsageError('HumanDetect has no signatures: its service verifies tokens')
-  const provider = oneOf('provider', Object.keys(PATIENTS) as Name[], name)
+  const provider = await findProvider(values.provider, positionals)
   const captured = readCaptured(values)
   const { from, ...ours } = readOurs(provider, values, env, captured)
-  const findings = examine(PATIENTS[provider], captured, ours, from)
-  const told = values.json ? jsonLine({ provider, secret: from, ...findings }) : harmless(inWords(findings, from))
-  stdout.write(`${told}\n`)
+  const findings = examine(provider, captured, ours, from)
+  const report = values.json
+    ? jsonLine({ provider: provider.name, secret: from, ...findings })
+    : harmless(inWords(findings, from))
+  stdout.write(`${report}\n`)
   return findings.valid ? 0 : 1
+}
+
+type Examined = Provider & { readonly scheme: CompiledScheme }
+
+async function findProvider (file: string | undefined, [name, ...others]: readonly string[]): Promise<Examined> {
+  if (file === undefined ? name === undefined || others.length > 0 : name !== undefined) {
+    throw new UsageError('expected exactly one provider')
+  }
+  if (file !== undefined) return await loadProvider(file) as Examined
+  if (name!.startsWith('humandetect')) throw new UsageError('HumanDetect has no signatures: its service verifies tokens')
+  const names = Object.values(PROVIDERS).filter(({ scheme }) => scheme !== undefined).map(({ name }) => name)
+  return PROVIDERS[oneOf('provider', names, name!)] as Examined
 }
 
 function inWords ({ valid, reason, diagnosis, notes }: Findings, from: string): string {
@@ -112,40 +109,51 @@ function readCaptured ({ curl, headers, body }: Values): Captured & { readonly b
 }
 
 function readOurs (
-  provider: Name, { secret, endpoint, 'api-key': apiKey }: Values, env: Env, { headers, target }: Captured
+  provider: Examined, { secret, endpoint, 'api-key': apiKey }: Values, env: Env, { headers, target }: Captured
 ): Ours & { readonly from: string } {
-  const { secretName, demoSecret } = SENDERS[provider]
+  const { secretName, apiKeyName, demoSecret, options, scheme } = provider
+  const own = env[secretName] || demoSecret
   const [given, from] = typeof secret === 'string'
     ? [secret, '--secret']
-    : [env[secretName] || demoSecret, env[secretName] ? secretName : 'the demo secret']
-  if (provider !== 'identity-validation') {
-    const [option] = Object.entries({ endpoint, 'api-key': apiKey }).find(([, value]) => value !== undefined) ?? []
-    if (option !== undefined) throw new UsageError(`--${option} is for identity-validation only`)
-    return { secret: given, from, apiKey: undefined, endpoint: undefined }
+    : [own, env[secretName] ? secretName : 'the demo secret']
+  if (given === undefined) throw new UsageError(`--secret or ${secretName} is required`)
+  for (const option of ['endpoint', 'api-key'] as const) {
+    if (!options.includes(option) && { endpoint, 'api-key': apiKey }[option] !== undefined) {
+      const owners = Object.values(PROVIDERS).filter(({ options }) => options.includes(option)).map(({ name }) => name)
+      throw new UsageError(`--${option} is for ${owners.join(', ')} only`)
+    }
   }
+  const keyIdHeader = scheme.headerOf.get('keyId')
+  const ours = {
+    secret: given,
+    from,
+    apiKey: keyIdHeader === undefined
+      ? undefined
+      : (apiKey as string | undefined) ?? (env[apiKeyName] || headers[keyIdHeader])
+  }
+  if (!options.includes('endpoint')) return { ...ours, endpoint: undefined }
   const path = (endpoint as string | undefined) ?? target
   if (path === undefined || !PUBLIC_ENDPOINT.test(path)) {
     throw new UsageError('--endpoint is required: the public path and query')
   }
-  return {
-    secret: given,
-    from,
-    apiKey: (apiKey as string | undefined) ?? (env['IDENTITY_API_KEY'] || headers['x-api-key']),
-    endpoint: path
-  }
+  return { ...ours, endpoint: path }
 }
 
 function examine (
-  { scheme, verify }: Patient, { headers, body, target }: Captured & { readonly body: Buffer }, ours: Ours, from: string
+  { name, scheme: compiled }: Examined, { headers, body, target }: Captured & { readonly body: Buffer }, ours: Ours,
+  from: string
 ): Findings {
-  const time = parseUnixSeconds(headers[scheme.timestamp ?? ''] ?? '')
+  const { secret, apiKey, endpoint } = ours
+  const time = parseUnixSeconds(headers[compiled.headerOf.get('timestamp') ?? ''] ?? '')
   const notes = [...lengthNotes(headers, body), ...(time === undefined ? [] : ageNotes(time))]
   const now = () => time! * 1000 // the time of sending, since the capture may be old; not called without one
-  const result = judge(() => verify({ headers, body, now }, ours), from)
+  const verify = createVerifier(name, compiled)
+  const result = judge(() => verify({ headers, body, now, endpoint, ...secretsOf(compiled, ours) }), from)
   if (result.ok) return { valid: true, notes }
 
-  const key = createSecretKey(secretBytes(ours.secret, { plugin: '', option: '', encoding: scheme.secret }))
-  const { apiKey, endpoint } = ours
+  const scheme = describeScheme(compiled)
+  if (scheme === undefined) return { valid: false, reason: result.reason, diagnosis: NOT_SEARCHABLE, notes }
+  const key = createSecretKey(secretBytes(secret, { plugin: '', option: '', encoding: compiled.key }))
   const foreign = apiKey !== undefined && headers[scheme.keyId!] !== undefined && headers[scheme.keyId!] !== apiKey
   const diagnosis = diagnose(scheme, {
     headers: headers as IncomingHttpHeaders,
@@ -157,6 +165,10 @@ function examine (
     others: foreign ? [{ key, mistake: say('otherApiKey', apiKey) }] : []
   })
   return { valid: false, reason: result.reason, diagnosis: diagnosis ?? NO_KNOWN_MISTAKE, notes }
+}
+
+function secretsOf ({ parts }: CompiledScheme, { secret, apiKey = '' }: Ours): Partial<SchemeVerifyInput> {
+  return parts.has('keyId') ? { secrets: { [apiKey]: secret } } : { secret }
 }
 
 /** Verifies, and turns the error of an invalid secret into a `UsageError`. Its message never contains the secret. */

@@ -1,7 +1,6 @@
 import { readArguments } from './arguments.js'
 import { paintFor, UsageError, type Command } from './io.js'
-import { samplesOf, SAMPLES, type Provider } from './samples.js'
-import { SENDERS, variantsOf } from './senders.js'
+import { PROVIDERS, variantsOf } from './providers.js'
 import { changeOf } from './variants.js'
 
 const LIST_HELP = `usage: fastify-verification list [--json]
@@ -10,12 +9,10 @@ Lists the providers that "send" supports, their events (the first is the default
 `
 
 function entries () {
-  return (Object.keys(SAMPLES) as Provider[]).map((provider) => ({
-    provider,
-    secret: SENDERS[provider].secretName,
-    events: Object.entries(samplesOf(provider)).map(([name, { about }]) => ({
-      name, about, path: SENDERS[provider].path(name)
-    })),
+  return Object.values(PROVIDERS).map((provider) => ({
+    provider: provider.name,
+    secret: provider.secretName,
+    events: Object.entries(provider.events).map(([name, { about }]) => ({ name, about, path: provider.path(name) })),
     variants: variantsOf(provider).map((name) => ({ name, about: changeOf(name).about }))
   }))
 }

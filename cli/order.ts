@@ -4,14 +4,15 @@ import { PUBLIC_ENDPOINT } from '../plugins/lib/signature/fields.js'
 import { parseJsonObject } from '../plugins/lib/body.js'
 import { KEY_ID } from '../plugins/lib/signature/keys.js'
 import { oneOf, readArguments, readCount } from './arguments.js'
-import { DEMO } from './demo.js'
 import { UsageError, type Env } from './io.js'
-import { IDENTIFIER, samplesOf, type Provider, type Sample } from './samples.js'
-import { SENDERS, variantsOf, type Delivery, type SenderOption } from './senders.js'
+import {
+  IDENTIFIER, PROVIDERS, variantsOf, type Delivery, type Provider, type ProviderOption, type Sample
+} from './providers.js'
 import { changeOf, VARIANTS, type Variant } from './variants.js'
 
 const ORIGIN = 'http://127.0.0.1:3000' // where `npm start` listens
 const OPTIONS = {
+  provider: { type: 'string' },
   url: { type: 'string' },
   secret: { type: 'string' },
   'api-key': { type: 'string' },
@@ -25,11 +26,11 @@ const OPTIONS = {
   json: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false }
 } as const
-const OWN = ['api-key', 'endpoint', 'identifier'] as const satisfies readonly SenderOption[]
+const OWN = ['api-key', 'endpoint', 'identifier'] as const satisfies readonly ProviderOption[]
 
 /** Instructions for `send`: what to send, how often, and how to report it. */
 export interface Order {
-  readonly provider: Provider
+  readonly provider: string
   readonly event: string
   readonly variant: Variant
   readonly sample: Sample
@@ -38,58 +39,78 @@ export interface Order {
   /** Maximum number of deliveries per second; undefined for no limit. */
   readonly rate: number | undefined
   readonly json: boolean
+  /** Status of the response to a delivery that is not authentic. */
+  readonly refusalStatus: number
   /** Description of the source of the secret. */
   readonly secretFrom: string
   /** Creates a new delivery, signed now. */
   readonly make: () => Delivery
 }
 
-/** Parses the command line. Returns undefined for `--help`. Throws a `UsageError` if it is invalid. */
-export function readOrder (argv: readonly string[], env: Env): Order | undefined {
-  const { values, positionals: [name, ...others] } = readArguments(argv, OPTIONS)
-  if (values.help) return undefined
-  if (name === undefined || others.length > 0) throw new UsageError('expected exactly one provider')
-  const provider = oneOf('provider', Object.keys(SENDERS) as Provider[], name)
-  const { options } = SENDERS[provider]
+/** Parses the arguments of `send`. */
+export const readSendArguments = (argv: readonly string[]) => readArguments(argv, OPTIONS)
+
+/** Reads the command line. `own` is the provider of `--provider`. Throws a `UsageError` if it is invalid. */
+export function readOrder (
+  { values, positionals: [name, ...others] }: ReturnType<typeof readSendArguments>, env: Env, own?: Provider
+): Order {
+  if (own === undefined ? name === undefined || others.length > 0 : name !== undefined) {
+    throw new UsageError('expected exactly one provider')
+  }
+  const provider = own ?? PROVIDERS[oneOf('provider', Object.keys(PROVIDERS), name!)]!
+  const { events, options, without, refusalStatus } = provider
   const foreign = OWN.find((option) => values[option] !== undefined && !options.includes(option))
   if (foreign !== undefined) {
-    const owners = Object.entries(SENDERS).filter(([, { options }]) => options.includes(foreign)).map(([name]) => name)
+    const owners = Object.values(PROVIDERS).filter(({ options }) => options.includes(foreign)).map(({ name }) => name)
     throw new UsageError(`--${foreign} is for ${owners.join(', ')} only`)
   }
-  const samples = samplesOf(provider)
-  const event = oneOf(`event of ${provider}`, Object.keys(samples), values.event ?? Object.keys(samples)[0]!)
+  const names = Object.keys(events)
+  if (names.length === 0 && values.body === undefined) {
+    throw new UsageError('--body is required, since the provider has no sample events')
+  }
+  const event = names.length === 0 ? 'event' : oneOf(`event of ${provider.name}`, names, values.event ?? names[0]!)
   const variant = oneOf('variant', Object.keys(VARIANTS) as Variant[], values.variant)
-  const reason = SENDERS[provider].without[variant]
+  const reason = without[variant]
   if (reason !== undefined) {
     const others = variantsOf(provider).join(', ')
-    throw new UsageError(`${provider} has no variant "${variant}", since ${reason}: expected one of ${others}`)
+    throw new UsageError(`${provider.name} has no variant "${variant}", since ${reason}: expected one of ${others}`)
   }
-  const url = readUrl(values.url ?? ORIGIN + SENDERS[provider].path(event))
+  const url = readUrl(values.url ?? ORIGIN + provider.path(event))
+  const sample = events[event] ?? UNKNOWN_EVENT
   return {
-    provider,
+    provider: provider.name,
     event,
     variant,
-    sample: samples[event]!,
+    sample,
     url,
     times: readCount('--times', values.times) ?? 1,
     rate: readCount('--rate', values.rate),
     json: values.json,
-    ...prepare({ provider, event, variant, url, values, env })
+    refusalStatus,
+    ...prepare({ provider, event, sample, variant, url, values, env })
   }
 }
 
-interface Wish extends Pick<Order, 'provider' | 'event' | 'variant' | 'url'> {
+/** The event of a provider without samples. Its body is always given. */
+const UNKNOWN_EVENT: Sample = { about: 'an event', body: () => ({}), again: 'replayed' }
+
+interface Wish extends Pick<Order, 'event' | 'sample' | 'variant' | 'url'> {
+  readonly provider: Provider
   readonly values: { readonly [K in 'secret' | 'api-key' | 'endpoint' | 'identifier' | 'body']?: string | undefined }
   readonly env: Env
 }
 
 /** Prepares the creation of deliveries. Creates one at once, so that invalid options throw a `UsageError` here. */
-function prepare ({ provider, event, variant, url, values, env }: Wish): Pick<Order, 'make' | 'secretFrom'> {
-  const { secretName, demoSecret, options, make: assemble } = SENDERS[provider]
+function prepare (
+  { provider, event, sample, variant, url, values, env }: Wish
+): Pick<Order, 'make' | 'secretFrom'> {
+  const { secretName, apiKeyName, demoSecret, demoApiKey, options, make: assemble } = provider
   const { alter = (signed) => signed, shift = 0, otherSecret, otherEndpoint } = changeOf(variant)
   const given = values.secret ?? (env[secretName] || undefined)
+  const secret = given ?? demoSecret
+  if (secret === undefined) throw new UsageError(`--secret or ${secretName} is required`)
   const secretFrom = values.secret !== undefined ? '--secret' : given !== undefined ? secretName : 'the demo secret'
-  const apiKey = values['api-key'] ?? (env['IDENTITY_API_KEY'] || DEMO.IDENTITY_API_KEY)
+  const apiKey = values['api-key'] ?? (env[apiKeyName] || demoApiKey)
   if (options.includes('api-key') && !KEY_ID.test(apiKey)) {
     throw new UsageError('the api-key must be visible ASCII without commas, up to 256 characters')
   }
@@ -99,15 +120,15 @@ function prepare ({ provider, event, variant, url, values, env }: Wish): Pick<Or
   }
   const body = values.body === undefined ? undefined : readBody(values.body)
   const identifier = options.includes('identifier') ? readIdentifier(values.identifier, body) : undefined
-  const { payload } = samplesOf(provider)[event]!
 
-  function make (secret = given ?? demoSecret): Delivery {
+  function make (key = secret!): Delivery {
     const now = Math.floor(Date.now() / 1000)
     const id = randomBytes(8).readBigUInt64BE().toString()
     return assemble({
-      body: body ?? Buffer.from(JSON.stringify({ ...payload(id, now), identifier })),
-      secret,
+      body: body ?? Buffer.from(JSON.stringify({ ...sample.body(id, now), identifier })),
+      secret: key,
       timestamp: now + shift,
+      id: `msg_${id}`,
       alter,
       endpoint: otherEndpoint ? `${endpoint}-elsewhere` : endpoint,
       apiKey,

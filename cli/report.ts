@@ -5,7 +5,7 @@ import { createProgress } from './progress.js'
 import type { Summary } from './tally.js'
 import { replyText, requestText, summaryText, verdictText } from './text.js'
 import { changeOf } from './variants.js'
-import { WORDS, type Result } from './verdict.js'
+import { wordsFor, type Result } from './verdict.js'
 
 /** Reports each delivery when its outcome is known, and a summary at the end. */
 export interface Report {
@@ -14,13 +14,14 @@ export interface Report {
 }
 
 /** Creates a report with one JSON object per line. */
-export function jsonReport ({ provider, event, variant, url }: Order, { stdout }: Io): Report {
+export function jsonReport (order: Order, { stdout }: Io): Report {
+  const { provider, event, variant, url } = order
   const print = (line: object): void => { stdout.write(`${jsonLine(line)}\n`) }
   return {
     sent ({ number, attempt, delivery: { headers, body }, outcome, expectation, expected }) {
       const request = { method: 'POST', url: url.href, headers, body: body.toString() }
       const about = { type: 'delivery', number, attempt, provider, event, variant }
-      print({ ...about, request, ...outcome, expectation: WORDS[expectation], expected })
+      print({ ...about, request, ...outcome, expectation: wordsFor(order, expectation), expected })
     },
     end: (summary) => print({ type: 'summary', ...summary })
   }

@@ -1,6 +1,7 @@
 import { connect } from './connection.js'
 import type { Command } from './io.js'
-import { readOrder } from './order.js'
+import { readOrder, readSendArguments } from './order.js'
+import { loadProvider } from './providers.js'
 import { AT_A_TIME, repeat } from './repeat.js'
 import { fullReport, jsonReport, shortReport } from './report.js'
 import { createTally } from './tally.js'
@@ -8,10 +9,13 @@ import { changeOf } from './variants.js'
 import { expectationOf, isExpected } from './verdict.js'
 
 export const SEND_HELP = `usage: fastify-verification send <provider> [options]
+       fastify-verification send --provider <file> [options]
 
 Signs a delivery as the provider would and sends it. Exit status: 0 if every response was as expected, 1 if one was not
 or was missing, 2 for invalid usage. "fastify-verification list" shows the providers, events and variants.
 
+  --provider <file>   module that exports a provider of your own, made with createProvider from a scheme; if it exports
+                      several, add "#" and the name of one. Needs --body, and --secret or <NAME>_SECRET
   --url <url>         destination; default: the route of the example server on http://127.0.0.1:3000
   --event <name>      event to send; default: the first of the provider
   --variant <name>    valid (the default), tampered, expired, future, duplicate, wrong-key, wrong-endpoint, truncated
@@ -29,11 +33,13 @@ or was missing, 2 for invalid usage. "fastify-verification list" shows the provi
 `
 
 export const send: Command = async (argv, io) => {
-  const order = readOrder(argv, io.env)
-  if (order === undefined) {
+  const given = readSendArguments(argv)
+  const { help, provider } = given.values
+  if (help) {
     io.stdout.write(SEND_HELP)
     return 0
   }
+  const order = readOrder(given, io.env, provider === undefined ? undefined : await loadProvider(provider))
   const { times, json, url, variant, make } = order
   const report = (json ? jsonReport : times > 1 ? shortReport : fullReport)(order, io)
   const connection = connect(url, Math.min(times, AT_A_TIME), io.signal)
@@ -46,7 +52,8 @@ export const send: Command = async (argv, io) => {
       const outcome = await connection.send(delivery)
       if (outcome === undefined) return
       const expectation = expectationOf(order, attempt)
-      const result = { number, attempt, delivery, outcome, expectation, expected: isExpected(expectation, outcome) }
+      const expected = isExpected(order, expectation, outcome)
+      const result = { number, attempt, delivery, outcome, expectation, expected }
       tally.count(result)
       report.sent(result)
       if ('failure' in outcome) return

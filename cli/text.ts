@@ -4,7 +4,7 @@ import { harmless } from './harmless.js'
 import type { Paint } from './io.js'
 import type { Order } from './order.js'
 import type { Summary } from './tally.js'
-import { WORDS, type Result } from './verdict.js'
+import { wordsFor, type Result } from './verdict.js'
 
 /** Response headers that matter to a sender or its user. All others are omitted. */
 const TOLD_HEADERS = ['content-type', 'retry-after', 'idempotency-replayed', 'location', 'www-authenticate']
@@ -41,9 +41,9 @@ export function replyText (paint: Paint, { status, headers, body, duration: time
 export function verdictText (paint: Paint, order: Order, { expected, expectation, attempt, outcome }: Result): string {
   const { provider, event, variant, secretFrom } = order
   const what = `${provider} ${event}, ${variant}${attempt === 2 ? ', second attempt' : ''}`
-  if (expected) return `${paint('green', 'As expected')}: ${what}: ${WORDS[expectation]}`
-  const first = `${paint('red', 'Not as expected')}: ${what}: expected ${WORDS[expectation]}`
-  const refused = 'status' in outcome && outcome.status === 403
+  if (expected) return `${paint('green', 'As expected')}: ${what}: ${wordsFor(order, expectation)}`
+  const first = `${paint('red', 'Not as expected')}: ${what}: expected ${wordsFor(order, expectation)}`
+  const refused = 'status' in outcome && outcome.status === order.refusalStatus
   return refused ? `${first}\nSee the log of the receiver for the reason. Signed with ${secretFrom}.` : first
 }
 

@@ -1,15 +1,15 @@
 import type { Outcome } from './connection.js'
 import type { Order } from './order.js'
-import type { Delivery } from './senders.js'
+import type { Delivery } from './providers.js'
 import { changeOf } from './variants.js'
 
 /** The expected response to a delivery. */
 export type Expectation = 'accepted' | 'replayed' | 'refused'
 
-export const WORDS: Readonly<Record<Expectation, string>> = {
-  accepted: '2xx',
-  replayed: '2xx with idempotency-replayed: true',
-  refused: '403'
+/** Describes an expectation of an order. */
+export function wordsFor ({ refusalStatus }: Pick<Order, 'refusalStatus'>, expectation: Expectation): string {
+  if (expectation === 'refused') return String(refusalStatus)
+  return expectation === 'accepted' ? '2xx' : '2xx with idempotency-replayed: true'
 }
 
 /** A delivery that was sent, with its outcome. */
@@ -30,9 +30,11 @@ export function expectationOf ({ variant, sample }: Pick<Order, 'variant' | 'sam
   return attempt === 1 ? 'accepted' : sample.again
 }
 
-export function isExpected (expectation: Expectation, outcome: Outcome): boolean {
+export function isExpected (
+  { refusalStatus }: Pick<Order, 'refusalStatus'>, expectation: Expectation, outcome: Outcome
+): boolean {
   if ('failure' in outcome) return false
   const { status, headers } = outcome
-  if (expectation === 'refused') return status === 403
+  if (expectation === 'refused') return status === refusalStatus
   return status >= 200 && status < 300 && (expectation === 'accepted' || headers['idempotency-replayed'] === 'true')
 }

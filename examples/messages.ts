@@ -39,6 +39,6 @@ export function tellDelivery (delivery: KnownDelivery): string {
   switch (delivery.provider) {
     case 'altdentifier': return tellMember(delivery.event)
     case 'aghanim': return tellItem(delivery.event)
-    case 'identity-validation': return delivery.kind === 'sessions' ? tellSession(delivery.event) : FILES_REQUIRED
+    default: return delivery.kind === 'sessions' ? tellSession(delivery.event) : FILES_REQUIRED
   }
 }

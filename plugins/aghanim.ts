@@ -1,6 +1,6 @@
 import type { TSchema } from '@sinclair/typebox'
 import {
-  AghanimEventSchema, aghanimRouteSchema, PlayerSchema, PlayerVerifyDataSchema, playerVerifyEvent,
+  AghanimEventSchema, AghanimExamples, aghanimRouteSchema, PlayerSchema, PlayerVerifyDataSchema, playerVerifyEvent,
   type AghanimEvent, type Player, type PlayerVerifyData, type PlayerVerifyEvent
 } from '../schemas/aghanim.js'
 import type { Callback, SchemaCallback, VerifiedRequest } from './lib/callback.js'
@@ -16,7 +16,7 @@ import { compileScheme } from './lib/signature/scheme.js'
 import type { Secret } from './lib/signature/secrets.js'
 import { createSigner, createVerifier, type SignInput, type VerifyInput } from './lib/signature/standalone.js'
 import { compileCheck, compileOptionCheck } from './lib/validation.js'
-import { defineWebhook, type WebhookPlugin } from './lib/webhook.js'
+import { defineWebhook, type SampleEvent, type WebhookPlugin } from './lib/webhook.js'
 
 /** A schema whose values have all fields of the default schema, and possibly more. */
 type PlayerVerifyDataLike = TSchema & { static: PlayerVerifyData }
@@ -89,6 +89,13 @@ export const signAghanim: (
 ) => Record<'content-type' | 'x-aghanim-signature' | 'x-aghanim-signature-timestamp', string> =
   /* @__PURE__ */ createSigner('signAghanim', scheme)
 
+function sample (about: string, example: AghanimEvent, once: boolean): SampleEvent {
+  const body = (id: string, seconds: number): AghanimEvent => ({
+    ...example, event_time: seconds, event_id: `whevt_${id}`, request_id: `request-${id}`, transaction_id: `whtx_${id}`
+  })
+  return { about, body, once }
+}
+
 const ACKNOWLEDGED: Answer = { ...NO_CONTENT, statusCode: 200, body: JSON.stringify({ status: 'ok' }) }
 const readDenial = /* @__PURE__ */ createDenialReader({ code: 'not_found', message: 'Player verification failed' })
 
@@ -101,6 +108,11 @@ export const aghanimPlugin: WebhookPlugin<AghanimOptions> = /* @__PURE__ */ defi
   secretOption: 'secret',
   options: { verifyPlayer: required(callback), handleEvent: callback, eventData: schema, path },
   handlers: ['verifyPlayer', 'handleEvent'],
+  events: {
+    'player.verify': sample('verify a player', AghanimExamples['player.verify'], false),
+    'item.add': sample('add items to a player', AghanimExamples['item.add'], true),
+    'order.paid': sample('an order was paid', AghanimExamples['order.paid'], true)
+  },
   routes ({ options, handlers: { verifyPlayer, handleEvent } }) {
     const { eventData = PlayerVerifyDataSchema } = options
     const checkVerify = compileOptionCheck('aghanimPlugin', 'eventData', playerVerifyEvent(eventData))
@@ -119,6 +131,7 @@ export const aghanimPlugin: WebhookPlugin<AghanimOptions> = /* @__PURE__ */ defi
         return problem ?? (isVerify || handleEvent ? undefined : UNKNOWN_EVENT)
       },
       kindOf: ({ event_type: type }) => type,
+      subjectOf: ({ event_data: { player_id: id } }) => typeof id === 'string' ? id : undefined,
       identify,
       replyContext: (event) => ({
         isVerify: isPlayerVerify(event), playerId: (event.event_data as PlayerVerifyData | undefined)?.player_id

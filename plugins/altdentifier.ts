@@ -1,5 +1,6 @@
 import {
-  ALTDENTIFIER_KINDS, AltDentifierEventSchema, altdentifierRouteSchema, OpSchema, type AltDentifierEvent
+  ALTDENTIFIER_KINDS, AltDentifierEventSchema, AltDentifierExamples, altdentifierRouteSchema, OpSchema,
+  type AltDentifierEvent
 } from '../schemas/altdentifier.js'
 import type { Callback, VerifiedRequest } from './lib/callback.js'
 import { readDenial } from './lib/deny.js'
@@ -13,7 +14,7 @@ import { compileScheme } from './lib/signature/scheme.js'
 import type { Secret } from './lib/signature/secrets.js'
 import { createSigner, createVerifier, type SignInput, type VerifyInput } from './lib/signature/standalone.js'
 import { compileCheck } from './lib/validation.js'
-import { defineWebhook, type WebhookPlugin } from './lib/webhook.js'
+import { defineWebhook, type SampleEvent, type WebhookPlugin } from './lib/webhook.js'
 
 export interface AltDentifierOptions extends WebhookOptions {
   /** The server's "signature" or the OAuth client secret. A list while one replaces another, or a resolver function. */
@@ -52,6 +53,12 @@ export const verifyAltdentifier: (input: VerifyInput & { secret: Secret }) => Ve
 export const signAltdentifier: (input: SignInput) => Record<'content-type' | 'digest', string> =
   /* @__PURE__ */ createSigner('signAltdentifier', scheme)
 
+/** A sample of which a second copy cannot be recognized, unless the receiver has set `dedupe`. */
+function sample (about: string, example: AltDentifierEvent): SampleEvent {
+  const body = (id: string) => ({ ...example, member: { ...AltDentifierExamples.passed.member, id } })
+  return { about, body, once: false }
+}
+
 export const altdentifierPlugin: WebhookPlugin<AltDentifierOptions> = /* @__PURE__ */ defineWebhook<
   AltDentifierOptions, AltDentifierEvent, number
 >({
@@ -67,6 +74,14 @@ export const altdentifierPlugin: WebhookPlugin<AltDentifierOptions> = /* @__PURE
     path
   },
   handlers: ['handleEvent'],
+  events: {
+    passed: sample('OP 1: a member passed verification', AltDentifierExamples.passed),
+    started: sample('OP 0: a member started verification', AltDentifierExamples.started),
+    failed: sample('OP 2: a member failed verification', AltDentifierExamples.failed),
+    ignored: sample('OP 3: a member ignored verification', AltDentifierExamples.ignored),
+    'wrong-account': sample('OP 4: a member used another account', AltDentifierExamples['wrong-account']),
+    test: sample('OP 5: a test event', AltDentifierExamples.test)
+  },
   routes ({ options: { httpSignature, keyId, dedupe, path = '/altdentifier' }, settings, handlers: { handleEvent } }) {
     const isSigned = httpSignature === 'require'
     const checkOp = compileCheck(OpSchema)
@@ -82,6 +97,7 @@ export const altdentifierPlugin: WebhookPlugin<AltDentifierOptions> = /* @__PURE
         : undefined,
       check: (payload) => checkOp(payload) ?? checks.get((payload as AltDentifierEvent).OP)?.(payload),
       kindOf: ({ OP }) => ALTDENTIFIER_KINDS[OP],
+      subjectOf: (event) => event.OP === 5 ? undefined : event.member?.id,
       ...(dedupe !== undefined && {
         identify: (_event, mac) => ({ id: ['mac', mac.toString('hex')] }), copiesFor: dedupe * 1000
       }),

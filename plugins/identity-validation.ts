@@ -1,6 +1,6 @@
 import type { Static, TSchema } from '@sinclair/typebox'
 import {
-  identityValidationRouteSchema, RequiredFilesNotificationSchema, SessionNotificationSchema,
+  IdentityValidationExamples, identityValidationRouteSchema, RequiredFilesNotificationSchema, SessionNotificationSchema,
   type RequiredFilesNotification, type SessionNotification
 } from '../schemas/identity-validation.js'
 import type { SchemaCallback, VerifiedRequest } from './lib/callback.js'
@@ -93,6 +93,7 @@ export function signIdentityValidation (
 }
 
 const PLUGIN = 'identityValidationPlugin'
+const { sessions: { verified }, requiredFiles: { notification } } = IdentityValidationExamples
 const ROUTES = [
   { kind: 'sessions', handler: 'handleSession', path: '/identity-validation/sessions', schema: SessionNotificationSchema },
   {
@@ -123,6 +124,20 @@ export const identityValidationPlugin: WebhookPlugin<IdentityValidationOptions> 
       handleRequiredFiles: callback
     },
     handlers: ['handleSession', 'handleRequiredFiles'],
+    events: {
+      session: {
+        about: 'a session is being processed or completed',
+        path: ROUTES[0].path,
+        body: (id) => ({ ...verified, session: { ...verified.session, id: `iss-${id}` }, idempotency_key: `key-${id}` }),
+        once: true
+      },
+      'required-files': {
+        about: 'files are required (the provider publishes no sample)',
+        path: ROUTES[1].path,
+        body: (id) => ({ ...notification, idempotency_key: `key-${id}` }),
+        once: true
+      }
+    },
     bodyLimit: 262_144,
     routes ({ options: { paths, endpoints, schemas }, prefix, handlers }) {
       const routes = ROUTES.map((route) => {
@@ -149,6 +164,7 @@ export const identityValidationPlugin: WebhookPlugin<IdentityValidationOptions> 
           schema: identityValidationRouteSchema(kind, body),
           check,
           kindOf: () => kind,
+          subjectOf: ({ session }) => typeof session?.id === 'string' ? session.id : undefined,
           identify,
           handle,
           denial: readDenial,

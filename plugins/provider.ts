@@ -169,6 +169,7 @@ export function createProvider (definition: AnyDefinition): VerificationPlugin<n
     handlers: ['handleEvent'],
     contentTypes,
     rephrase: refusal && rephraseOf(refusal),
+    refusalStatus: refusal?.statusCode,
     routes ({ options, prefix, handlers: { handleEvent } }) {
       const url = options.path ?? `/${name}`
       const endpoint = hasEndpoint ? options.endpoint ?? plainPath(prefix, url) : undefined

@@ -1,9 +1,8 @@
 import type { InjectOptions } from 'fastify'
 import { DEMO } from '../../cli/demo.js'
 import type { Env } from '../../cli/io.js'
-import { readOrder } from '../../cli/order.js'
-import { samplesOf, type Provider } from '../../cli/samples.js'
-import { SENDERS, variantsOf } from '../../cli/senders.js'
+import { readOrder, readSendArguments } from '../../cli/order.js'
+import { PROVIDERS, variantsOf, type Provider } from '../../cli/providers.js'
 import { changeOf } from '../../cli/variants.js'
 
 /** A test delivery for the server. */
@@ -15,7 +14,7 @@ export interface Sample {
   readonly requests: () => InjectOptions[]
 }
 
-type Kind = readonly [provider: Provider, kind: string, options: readonly string[], change?: Partial<InjectOptions>]
+type Kind = readonly [provider: string, kind: string, options: readonly string[], change?: Partial<InjectOptions>]
 
 /** Samples beyond the variants of `send`. */
 const MORE: readonly Kind[] = [
@@ -25,30 +24,30 @@ const MORE: readonly Kind[] = [
     '--body', '{"event_type":"player.verify","event_data":{"player_id":"1"},"event_id":"whevt_1"}'
   ]],
   ['aghanim', 'invalid payload', ['--body', '{"event_type":"player.verify"}']],
-  ['identity-validation', 'not JSON', ['--body', 'session=1']],
+  ['altdentifier', 'not JSON', ['--body', 'OP=1']],
   ['humandetect', 'bot', ['--event', 'bot']]
 ]
 
 /** Returns the options for an event whose copies the plugin recognises, if the provider has such an event. */
-function repeatable (provider: Provider): string[] {
-  const event = Object.entries(samplesOf(provider)).find(([, { again }]) => again === 'replayed')?.[0]
+function repeatable ({ events }: Provider): string[] {
+  const event = Object.entries(events).find(([, { again }]) => again === 'replayed')?.[0]
   return event === undefined ? [] : ['--event', event]
 }
 
 /** Creates the request that the command `send` would send to the example server. */
-function order (env: Env, provider: Provider, options: readonly string[]): InjectOptions & { payload: Buffer } {
-  const { url, make } = readOrder([provider, ...options], env)!
+function order (env: Env, provider: string, options: readonly string[]): InjectOptions & { payload: Buffer } {
+  const { url, make } = readOrder(readSendArguments([provider, ...options]), env)
   const { headers, body } = make()
   return { method: 'POST', url: url.pathname, headers, payload: body }
 }
 
 /** Creates one sample of each kind, for a server with the secrets of this environment. */
 export function createSamples (env: Env): Sample[] {
-  const providers = Object.keys(SENDERS) as Provider[]
-  const webhooks = providers.flatMap((provider) => {
-    const variants = variantsOf(provider).map((variant): Sample => {
+  const webhooks = Object.values(PROVIDERS).flatMap((one) => {
+    const provider = one.name
+    const variants = variantsOf(one).map((variant): Sample => {
       const twice = changeOf(variant).twice === true
-      const options = ['--variant', variant, ...twice ? repeatable(provider) : []]
+      const options = ['--variant', variant, ...twice ? repeatable(one) : []]
       return { provider, kind: variant, requests: () => Array(twice ? 2 : 1).fill(order(env, provider, options)) }
     })
     const more = MORE.filter(([of]) => of === provider).map(([, kind, options, change]): Sample =>

@@ -14,6 +14,8 @@ export interface Route {
   readonly path: string
   /** Returns the kind of an event, in one word. */
   readonly kindOf: (event: unknown) => string
+  /** Returns the id of the person that an event is about, if it is known. */
+  readonly subjectOf: (event: unknown) => string | undefined
   /** True if a delivery that looks the same after the replay window is another delivery. */
   readonly exactly: boolean
 }

@@ -38,6 +38,8 @@ export interface WebhookRoute<Event, Context = unknown> {
   readonly check: (payload: object) => string | Answer | undefined
   /** Returns the kind of an event, in one word. Default `event`. */
   readonly kindOf?: ((event: Event) => string) | undefined
+  /** Returns the id of the person that an event is about, if it is known. Default: it is not. */
+  readonly subjectOf?: ((event: Event) => string | undefined) | undefined
   /** Asks another service, as the last check, whether to admit the event. If not, resolves to the response. */
   readonly admit?: ((event: Event, request: FastifyRequest) => Promise<Answer | undefined>) | undefined
   /**
@@ -131,10 +133,14 @@ export function createPipeline (
   scope.addContentTypeParser(contentType, receive)
 
   return <Event, Context>(route: WebhookRoute<Event, Context>): void => {
-    const { kindOf = () => 'event', parse = parseJsonObject, unreadable = INVALID_JSON, copiesFor } = route
+    const { kindOf = () => 'event', subjectOf = () => undefined, parse = parseJsonObject, unreadable = INVALID_JSON, copiesFor } = route
     const path = scope.prefix + route.url
     const about: Route = {
-      provider, path, kindOf: (event) => kindOf(event as Event), exactly: copiesFor !== undefined
+      provider,
+      path,
+      kindOf: (event) => kindOf(event as Event),
+      subjectOf: (event) => subjectOf(event as Event),
+      exactly: copiesFor !== undefined
     }
     const claims = settings.once && createClaims(provider, {
       ...settings.once, ...(copiesFor !== undefined && { replayWindow: copiesFor, exactly: true })

@@ -44,16 +44,42 @@ export interface WebhookDefinition<Options extends WebhookOptions, Event, Contex
   readonly contentTypes?: readonly string[] | undefined
   /** Changes responses into the format that the provider expects. Default: unchanged. */
   readonly rephrase?: Rephrase | undefined
+  /** Status of the response to a delivery that is not authentic. Default 403. */
+  readonly refusalStatus?: number | undefined
+  /** Sample events by name. The first one is the default. Default: none. */
+  readonly events?: Readonly<Record<string, SampleEvent>> | undefined
   /** Makes the routes for the options of one registration, whose path begins with `prefix`. */
   readonly routes: (
     registration: { options: Options, prefix: string, settings: Settings, handlers: Handlers<Options> }
   ) => readonly SignedRoute<Event, Context>[]
 }
 
-/** A plugin that carries the description of its provider, for the command line, the deliveries page and tests. */
-export type WebhookPlugin<Options> = VerificationPlugin<Options> & {
-  readonly definition: { readonly name: string, readonly secretOption: string, readonly scheme?: CompiledScheme }
+/** An event that a simulated sender can send, for the command line, the deliveries page and tests. */
+export interface SampleEvent {
+  readonly about: string
+  /** Default path of the route that receives it. Default: a slash and the name of the provider. */
+  readonly path?: string
+  /** Makes a body, different for each `id` (1 to 20 digits). `seconds` is the time of the event in Unix seconds. */
+  readonly body: (id: string, seconds: number) => object
+  /** True if the plugin recognizes a second copy of the delivery with its default options. */
+  readonly once: boolean
 }
+
+/** The description of a provider. */
+export interface ProviderInfo {
+  readonly name: string
+  /** Name of the option that holds the secrets. */
+  readonly secretOption: string
+  /** Undefined for a provider whose signature no scheme describes. */
+  readonly scheme?: CompiledScheme
+  /** Status of the response to a delivery that is not authentic. */
+  readonly refusalStatus: number
+  /** Sample events by name. The first one is the default. */
+  readonly events: Readonly<Record<string, SampleEvent>>
+}
+
+/** A plugin that carries the description of its provider, for the command line, the deliveries page and tests. */
+export type WebhookPlugin<Options> = VerificationPlugin<Options> & { readonly definition: ProviderInfo }
 
 /** Makes the plugin of a provider: option checks, keys, the path of a delivery, and one or more routes. */
 export function defineWebhook<Options extends WebhookOptions, Event, Context = unknown> (
@@ -94,7 +120,13 @@ export function defineWebhook<Options extends WebhookOptions, Event, Context = u
   }
 
   return Object.assign(createPlugin(webhook, name), {
-    definition: { name, secretOption, ...('parts' in signature && { scheme: signature }) }
+    definition: {
+      name,
+      secretOption,
+      ...('parts' in signature && { scheme: signature }),
+      refusalStatus: definition.refusalStatus ?? 403,
+      events: definition.events ?? {}
+    }
   })
 }
 

@@ -55,13 +55,13 @@ export function enqueue<Delivery = KnownDelivery> (
     orderBy: callback
   })
   const queues = [...listOf(queue)]
-  const { timeout = 1000, orderBy = subjectOf } = options
+  const { timeout = 1000, orderBy } = options
   const inTime = createTimeLimit(timeout)
   let abandoned = 0
 
-  async function add (name: string, data: QueuedDelivery, jobOptions: JobsOptions): Promise<void> {
+  async function add ({ name, data, jobOptions, subject }: Job): Promise<void> {
     if (abandoned >= MAX_ABANDONED) throw new TimedOut(timeout)
-    const target = queues.length === 1 ? queues[0]! : queues[slotOf(data)]!
+    const target = queues.length === 1 ? queues[0]! : queues[slotOf(data, subject)]!
     const added = toPromise(target.add(name, data, { ...DEFAULTS, ...target.defaultJobOptions, ...jobOptions }))
     try {
       await inTime(added)
@@ -75,18 +75,19 @@ export function enqueue<Delivery = KnownDelivery> (
     }
   }
 
-  function slotOf (data: QueuedDelivery): number {
+  function slotOf (data: QueuedDelivery, subject: string | undefined): number {
     const { provider, id } = data
-    const text = JSON.stringify([provider, orderBy(data as Delivery & KnownDelivery) ?? id])
+    const key = orderBy === undefined ? subject : orderBy(data as Delivery & KnownDelivery)
+    const text = JSON.stringify([provider, key ?? id])
     return hash('sha256', text, 'buffer').readUInt32BE() % queues.length
   }
 
   return async (event, request) => {
-    const { name, data, jobOptions } = jobOf(event, request)
+    const job = jobOf(event, request)
     try {
-      await add(name, data, jobOptions)
+      await add(job)
     } catch (error) {
-      assertSerializable(data)
+      assertSerializable(job.data)
       throw new QueueUnavailable(error)
     }
   }
@@ -104,11 +105,19 @@ function assertSerializable (data: QueuedDelivery): void {
   }
 }
 
-function jobOf (event: unknown, request: FastifyRequest) {
+interface Job {
+  readonly name: string
+  readonly data: QueuedDelivery
+  readonly jobOptions: JobsOptions
+  /** Id of the person that the delivery is about, if it is known. */
+  readonly subject: string | undefined
+}
+
+function jobOf (event: unknown, request: FastifyRequest): Job {
   const { route, key, signers, keyId, secretIndex } = contextOf(request) ?? {}
   const params = { ...request.params as Record<string, string> }
   if (route === undefined || signers === undefined) throw new TypeError('enqueue: this is no delivery with a signature')
-  const { provider, path, kindOf, exactly } = route
+  const { provider, path, kindOf, subjectOf, exactly } = route
   const { tenant, mac } = signers[0]!
   const copies = key ?? deliveryId(namespaceOf(provider, path, tenant), { id: ['mac', mac.toString('hex')] }).key
   const now = new Date()
@@ -129,18 +138,5 @@ function jobOf (event: unknown, request: FastifyRequest) {
     event
   }
   const jobOptions: JobsOptions = { jobId: id, ...(mayRecur && { deduplication: { id: copies, ttl: COPIES_TTL } }) }
-  return { name: `${provider} ${kind}`, data, jobOptions }
-}
-
-/** Returns the id of the member, player or session that a delivery is about, if known. */
-function subjectOf (delivery: KnownDelivery): string | undefined {
-  switch (delivery.provider) {
-    case 'altdentifier': return delivery.kind === 'test' ? undefined : delivery.event.member.id
-    case 'aghanim': return textIn(delivery.event.event_data['player_id'])
-    case 'identity-validation': return textIn((delivery.event as { session?: { id?: unknown } }).session?.id)
-  }
-}
-
-function textIn (value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined
+  return { name: `${provider} ${kind}`, data, jobOptions, subject: subjectOf(event) }
 }

@@ -1,19 +1,21 @@
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { writeFileSync } from 'node:fs'
+import Fastify from 'fastify'
+import { fileURLToPath } from 'node:url'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isDeepStrictEqual, stripVTControlCharacters } from 'node:util'
 import t from 'tap'
 import { SEND_HELP } from '../../cli/send.js'
-import { SAMPLES, samplesOf, type Provider } from '../../cli/samples.js'
-import { SENDERS, variantsOf } from '../../cli/senders.js'
+import { PROVIDERS, variantsOf } from '../../cli/providers.js'
 import { VARIANTS, type Variant } from '../../cli/variants.js'
 import { createScan } from '../support/canaries.js'
 import { commandsIn, linesOf, run, serveExample } from '../support/command-line.js'
 import { blocksOf, PAGES } from '../support/docs.js'
 import { read } from '../support/project.js'
-import type { Test } from '../support/host.js'
+import { portOf, type Test } from '../support/host.js'
+import { githubPlugin, keyedPlugin } from '../support/own-providers/several.js'
 
 const SECRETS = {
   ALTDENTIFIER_SECRET: 'canary of altdentifier',
@@ -24,8 +26,12 @@ const SECRETS = {
   HUMANDETECT_TOKEN_SECRET: 'canary of humandetect tokens'
 }
 const { IDENTITY_API_KEY: _open, ...hidden } = SECRETS
+const OWN_SECRET = 'canary of a provider of one\'s own'
+const fileOf = (name: string) => fileURLToPath(new URL(`../support/own-providers/${name}.js`, import.meta.url))
+const [GITHUB, STANDARD, SEVERAL, NO_PROVIDER] = ['github', 'standard-webhooks', 'several', 'mine'].map(fileOf) as
+  [string, string, string, string]
 const scan = createScan(Object.values(hidden))
-const PROVIDERS = Object.keys(SAMPLES) as Provider[]
+const NAMES = Object.keys(PROVIDERS)
 
 /** A server that answers as it likes. */
 async function serve (t: Test, listener: RequestListener): Promise<string> {
@@ -43,7 +49,7 @@ const receive = (t: Test, status: number, headers = {}, body = '') => serve(t, (
 })
 
 /** What the example server has to answer, told without what the command line itself expects. */
-function answersTo (provider: Provider, event: string, variant: Variant): [status: number, replayed: boolean][] {
+function answersTo (provider: string, event: string, variant: Variant): [status: number, replayed: boolean][] {
   const taken = provider === 'aghanim' ? 200 : 204
   if (event === 'bot') return variant === 'duplicate' ? [[403, false], [403, false]] : [[403, false]]
   if (variant === 'valid') return [[taken, false]]
@@ -56,9 +62,9 @@ t.test('every event of every provider, in every variant, is answered as it shoul
   const { urlOf, lines } = await serveExample(t, SECRETS)
   const wrong: unknown[] = []
   let runs = 0
-  for (const provider of PROVIDERS) {
-    for (const event of Object.keys(samplesOf(provider))) {
-      for (const variant of variantsOf(provider)) {
+  for (const provider of NAMES) {
+    for (const event of Object.keys(PROVIDERS[provider]!.events)) {
+      for (const variant of variantsOf(PROVIDERS[provider]!)) {
         const argv = ['send', provider, '--event', event, '--variant', variant, '--url', urlOf(provider, event)]
         const told = lines.length
         const { status, stdout, stderr } = await run([...argv, '--json'], { env: SECRETS })
@@ -88,8 +94,8 @@ t.test('every event of every provider, in every variant, is answered as it shoul
 
 t.test('without further options the demo secrets of the example server are the right ones', async (t) => {
   const { urlOf } = await serveExample(t)
-  for (const provider of PROVIDERS) {
-    const [event] = Object.keys(samplesOf(provider))
+  for (const provider of NAMES) {
+    const [event] = Object.keys(PROVIDERS[provider]!.events)
     t.equal((await run(['send', provider, '--url', urlOf(provider, event!)])).status, 0)
     t.equal((await run(['send', provider, '--url', urlOf(provider, event!)], { env: SECRETS })).status, 1)
   }
@@ -97,9 +103,9 @@ t.test('without further options the demo secrets of the example server are the r
 
 t.test('where the example server receives is where things are sent by default', async (t) => {
   const { app } = await serveExample(t)
-  for (const provider of PROVIDERS) {
-    for (const event of Object.keys(samplesOf(provider))) {
-      t.ok(app.hasRoute({ method: 'POST', url: SENDERS[provider].path(event) }), `${provider} ${event}`)
+  for (const provider of NAMES) {
+    for (const event of Object.keys(PROVIDERS[provider]!.events)) {
+      t.ok(app.hasRoute({ method: 'POST', url: PROVIDERS[provider]!.path(event) }), `${provider} ${event}`)
     }
   }
   t.match(await run(['send', 'aghanim', '--secret', 'x', '--help']), { status: 0, stdout: SEND_HELP })
@@ -152,7 +158,7 @@ t.test('bad usage is one clear line, and exit status 2', async (t) => {
     [['sned'], 'fastify-verification: expected a command: send, doctor, list; see --help'],
     [['send'], 'fastify-verification send: expected exactly one provider'],
     [['send', 'aghanim', 'altdentifier'], 'fastify-verification send: expected exactly one provider'],
-    [['send', 'stripe'], 'fastify-verification send: unknown provider "stripe": expected one of altdentifier, aghanim, identity-validation, humandetect'],
+    [['send', 'stripe'], 'fastify-verification send: unknown provider "stripe": expected one of aghanim, altdentifier, identity-validation, humandetect'],
     [['send', 'a\nb'], /: unknown provider "a\\nb": expected one of/],
     [['send', 'aghanim', '--sercet=canary'], "fastify-verification send: Unknown option '--sercet'"],
     [['send', 'aghanim', '--secret'], /send: Option '--secret <value>' argument missing/],
@@ -180,6 +186,14 @@ t.test('bad usage is one clear line, and exit status 2', async (t) => {
     [['send', 'humandetect', '--body', '[]'], 'fastify-verification send: --body must be a JSON object, to which the token is added'],
     [['send', 'identity-validation', '--api-key', 'a b'], 'fastify-verification send: the api-key must be visible ASCII without commas, up to 256 characters'],
     [['send', 'identity-validation', '--endpoint', 'https://x/'], 'fastify-verification send: --endpoint must be a path, with an optional query'],
+    [['send', '--provider', '/no/such/file.js'], 'fastify-verification send: --provider: cannot load "/no/such/file.js": ERR_MODULE_NOT_FOUND'],
+    [['send', 'aghanim', '--provider', GITHUB], 'fastify-verification send: expected exactly one provider'],
+    [['send', '--provider', NO_PROVIDER], 'fastify-verification send: --provider: the file exports no plugin of createProvider with a scheme'],
+    [['send', '--provider', SEVERAL], 'fastify-verification send: --provider: expected "#" and one of github, keyed after the file name'],
+    [['send', '--provider', `${SEVERAL}#stripe`], 'fastify-verification send: --provider: expected "#" and one of github, keyed after the file name'],
+    [['send', '--provider', GITHUB], 'fastify-verification send: --body is required, since the provider has no sample events'],
+    [['send', '--provider', GITHUB, '--body', '{}'], 'fastify-verification send: --secret or GITHUB_SECRET is required'],
+    [['send', '--provider', STANDARD, '--body', '{}', '--variant', 'wrong-key'], /no variant "wrong-key", since its secrets have a format of their own/],
     [['send', 'aghanim', '--body', ''], 'fastify-verification send: --body must not be empty'],
     [['send', 'aghanim', '--body', '@/no/such/file'], 'fastify-verification send: --body: cannot read "/no/such/file" (ENOENT)'],
     ...['0', '-1', '1.5', '1e3', 'many', '10000000'].flatMap((count): [string[], RegExp][] => [
@@ -201,6 +215,31 @@ t.test('bad usage is one clear line, and exit status 2', async (t) => {
   t.equal(stderr, 'fastify-verification send: the secret (IDENTITY_API_SECRET) must be canonical base64\n')
 })
 
+t.test('a provider of one\'s own is sent from the file that exports it', async (t) => {
+  const app = Fastify()
+  const handled: unknown[] = []
+  const handleEvent = (event: unknown): void => { handled.push(event) }
+  app.register(githubPlugin, { secret: OWN_SECRET, handleEvent })
+  app.register(keyedPlugin, { secrets: { k1: OWN_SECRET }, handleEvent })
+  t.teardown(() => app.close())
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const own = async (file: string, url: string, ...argv: string[]) => run(
+    ['send', '--provider', file, '--url', `http://127.0.0.1:${portOf(app)}${url}`, '--body', '{"action":"x"}', ...argv],
+    { env: { GITHUB_SECRET: OWN_SECRET, KEYED_SECRET: OWN_SECRET } })
+
+  for (const variant of ['valid', 'duplicate', 'tampered', 'wrong-key', 'truncated']) {
+    t.match(await own(GITHUB, '/github', '--variant', variant), { status: 0, stdout: `github event, ${variant}` }, variant)
+  }
+  t.match(await own(`${SEVERAL}#github`, '/github'), { status: 0 })
+  for (const variant of ['valid', 'expired', 'future', 'wrong-endpoint', 'duplicate']) {
+    t.match(await own(`${SEVERAL}#keyed`, '/keyed', '--api-key', 'k1', '--variant', variant), { status: 0 }, variant)
+  }
+  t.match(await own(`${SEVERAL}#keyed`, '/keyed', '--api-key', 'k2'), { status: 1, stdout: '401' })
+  t.match(await own(`${SEVERAL}#keyed`, '/keyed'), { status: 2, stderr: 'the api-key must be visible ASCII' })
+  t.ok(handled.length >= 2)
+  t.strictSame(handled, handled.map(() => ({ action: 'x' })))
+})
+
 t.test('what is no misuse, but a mistake of this program, is not hidden', async (t) => {
   const url = await receive(t, 200)
   const io = { stdout: { write () { throw new TypeError('broken') } }, stderr: { write () {} } }
@@ -217,7 +256,7 @@ t.test('help, version and list', async (t) => {
   t.match(help.stdout, /^usage: fastify-verification <command>.*\n {2}send .*\n {2}list /s)
   t.match((await run(['list', '-h'])).stdout, /^usage: fastify-verification list/)
   const listed = JSON.parse((await run(['list', '--json'])).stdout)
-  t.strictSame(listed.map(({ provider }: { provider: string }) => provider), PROVIDERS)
+  t.strictSame(listed.map(({ provider }: { provider: string }) => provider), NAMES)
   const { stdout } = await run(['list'])
   for (const { provider, secret, events, variants } of listed) {
     for (const { name, about } of [...events, ...variants]) t.match(stdout, `    ${name.padEnd(16)}${about}\n`)
@@ -302,8 +341,8 @@ t.test('many end with a summary, and each is another one', async (t) => {
 
 t.test('each provider sends many that are told apart, duplicates in pairs', async (t) => {
   const { urlOf } = await serveExample(t)
-  for (const provider of PROVIDERS) {
-    for (const [event, { again }] of Object.entries(samplesOf(provider))) {
+  for (const provider of NAMES) {
+    for (const [event, { again }] of Object.entries(PROVIDERS[provider]!.events)) {
       const argv = ['send', provider, '--event', event, '--url', urlOf(provider, event), '--times', '5']
       t.equal(new Set(linesOf((await run([...argv, '--json'])).stdout).map((line) => line['request']?.body)).size, 6, event)
       const { status, stdout } = await run([...argv, '--variant', 'duplicate'])
@@ -432,8 +471,9 @@ for (const page of PAGES.filter((page) => page !== RUN_ELSEWHERE)) {
     for (const command of commands) {
       const argv = command.map((argument) => argument.replace('http://127.0.0.1:3000', origin))
       if (argv[0] === 'send' && !argv.includes('--url')) {
-        const provider = argv[1] as Provider
-        const event = argv.includes('--event') ? argv[argv.indexOf('--event') + 1]! : Object.keys(samplesOf(provider))[0]!
+        const provider = argv[1]!
+        const events = Object.keys(PROVIDERS[provider]!.events)
+        const event = argv.includes('--event') ? argv[argv.indexOf('--event') + 1]! : events[0]!
         argv.push('--url', urlOf(provider, event))
       }
       const { status, stderr } = await run(argv)
@@ -445,11 +485,11 @@ for (const page of PAGES.filter((page) => page !== RUN_ELSEWHERE)) {
 
 t.test('docs/command-line.md names what there is', async (t) => {
   const text = read('docs/command-line.md')
-  for (const provider of PROVIDERS) {
+  for (const provider of NAMES) {
     const row = text.split('\n').find((line) => line.startsWith(`| \`${provider}\``))!
     const [, , events, secret] = row.split('|').map((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, name]) => name))
-    t.strictSame(events, Object.keys(samplesOf(provider)))
-    t.strictSame(secret, [SENDERS[provider].secretName])
+    t.strictSame(events, Object.keys(PROVIDERS[provider]!.events))
+    t.strictSame(secret, [PROVIDERS[provider]!.secretName])
   }
   const rows = text.slice(text.indexOf('| variant |'), text.indexOf('## For scripts')).split('\n')
   const variants = rows.flatMap((row) => [...(row.split('|')[1] ?? '').matchAll(/`([^`]+)`/g)].map(([, name]) => name!))

@@ -275,7 +275,8 @@ const COMES_TO: Record<string, Record<string, string>> = {
     'wrong-key': 'rejected mismatch 403',
     truncated: 'rejected mismatch 403',
     unsigned: 'rejected missing_header 403',
-    'unknown OP': 'accepted acknowledged 204'
+    'unknown OP': 'accepted acknowledged 204',
+    'not JSON': 'rejected invalid_json 400'
   },
   aghanim: {
     valid: 'accepted handled 200',
@@ -296,8 +297,7 @@ const COMES_TO: Record<string, Record<string, string>> = {
     duplicate: 'accepted handled 204, duplicate replayed 204',
     'wrong-key': 'rejected mismatch 403',
     'wrong-endpoint': 'rejected wrong_endpoint 403',
-    truncated: 'rejected mismatch 403',
-    'not JSON': 'rejected invalid_json 400'
+    truncated: 'rejected mismatch 403'
   },
   humandetect: {
     valid: 'accepted handled 204',

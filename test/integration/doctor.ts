@@ -2,6 +2,7 @@ import { execFile, spawn } from 'node:child_process'
 import { createHmac } from 'node:crypto'
 import { once } from 'node:events'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { signAghanim, signAltdentifier, signIdentityValidation } from '../../plugins/index.js'
@@ -10,6 +11,8 @@ import { DEMO } from '../../cli/demo.js'
 import { DOCTOR_HELP } from '../../cli/doctor.js'
 import { run, serveExample } from '../support/command-line.js'
 import { API_KEY, API_SECRET, NOW, SECRET, SESSIONS } from '../support/deliveries.js'
+import { githubPlugin, keyedPlugin } from '../support/own-providers/several.js'
+import { stripePlugin } from '../support/own-providers/stripe.js'
 import { bundle, PLAIN_NODE } from '../support/programs.js'
 import { read } from '../support/project.js'
 import { cpuTime } from '../support/waiting.js'
@@ -205,7 +208,7 @@ t.test('a command that makes no sense is answered in one line, with exit status 
     [[], 'expected exactly one provider'],
     [['aghanim', 'altdentifier'], 'expected exactly one provider'],
     [['humandetect'], 'HumanDetect has no signatures: its service verifies tokens'],
-    [['stripe'], 'unknown provider "stripe": expected one of altdentifier, aghanim, identity-validation'],
+    [['stripe'], 'unknown provider "stripe": expected one of aghanim, altdentifier, identity-validation'],
     [['aghanim', '--colour'], /^Unknown option '--colour'/],
     [['aghanim'], 'expected either --curl or --headers'],
     [['aghanim', ...headers, '--curl', `${dir}/lines`], 'expected either --curl or --headers'],
@@ -283,6 +286,33 @@ t.test('help', async (t) => {
   for (const option of ['--help', '-h']) {
     t.strictSame(await examine([option]), { status: 0, stdout: DOCTOR_HELP, stderr: '' })
   }
+})
+
+t.test('deliveries of a provider of one\'s own', async (t) => {
+  stopClock(t, NOW)
+  const fileOf = (name: string) => fileURLToPath(new URL(`../support/own-providers/${name}.js`, import.meta.url))
+  const env = { GITHUB_SECRET: SECRET, KEYED_SECRET: SECRET, STRIPE_SECRET: SECRET }
+  const values = { secret: SECRET, keyId: 'k1', endpoint: '/in', timestamp: NOW }
+  const dir = t.testdir({
+    body: BODY,
+    github: linesOf(githubPlugin.sign({ secret: SECRET, body: BODY })),
+    newline: linesOf(githubPlugin.sign({ secret: SECRET, body: `${BODY}\n` })),
+    keyed: linesOf(keyedPlugin.sign({ ...values, body: BODY })),
+    stripe: linesOf(stripePlugin.sign({ secret: SECRET, body: `${BODY}\n`, timestamp: NOW }))
+  })
+  const own = (file: string, headers: string, ...more: string[]) =>
+    examine(['--provider', file, '--headers', `${dir}/${headers}`, '--body', `${dir}/body`, ...more], env)
+  const [github, several, stripe] = [fileOf('github'), `${fileOf('several')}#keyed`, fileOf('stripe')]
+
+  t.match(await own(github, 'github'), { status: 0, stdout: 'The signature is valid, by GITHUB_SECRET.\n' })
+  t.match(await own(github, 'newline'), { status: 1, stdout: /Likely cause: the body that was signed .*line break/ })
+  t.match(await own(several, 'keyed', '--endpoint', '/in'), { status: 0 })
+  t.match(await own(several, 'keyed', '--endpoint', '/in', '--api-key', 'k2'), { status: 1, stdout: 'unknown_key' })
+  t.match(await own(stripe, 'stripe'), { status: 1, stdout: 'mistakes are searched only in signatures of' })
+  t.match(await examine(['--provider', github, 'aghanim'], env), { status: 2, stderr: 'expected exactly one provider' })
+  t.match(await examine(['--provider', github, '--headers', `${dir}/github`, '--body', `${dir}/body`], {}), {
+    status: 2, stderr: '--secret or GITHUB_SECRET is required'
+  })
 })
 
 t.test('the documentation: its command does what it shows, its tables are whole', async (t) => {

@@ -3,7 +3,7 @@ import { Pool } from 'undici'
 import {
   aghanimPlugin, identityValidationPlugin, memoryDeliveries, signAghanim, signIdentityValidation, type DeliveryStore
 } from '../../plugins/index.js'
-import { SENDERS } from '../../cli/senders.js'
+import { PROVIDERS } from '../../cli/providers.js'
 import { API_KEY, API_SECRET, PLAYER, SECRET, VERIFY_EVENT } from '../support/deliveries.js'
 import { blocksOf } from '../support/docs.js'
 import { read } from '../support/project.js'
@@ -178,7 +178,7 @@ t.test('only what receives deliveries can be reached from outside', { skip: noNg
     t.equal((await fetch(`${nginx.origin}/${path}`)).status, 404, path)
   }
   for (const provider of ['altdentifier', 'aghanim', 'identity-validation'] as const) {
-    t.match(SENDERS[provider].path('session'), /^\/webhooks\//)
+    t.match(PROVIDERS[provider]!.path('session'), /^\/webhooks\//)
   }
 })
 

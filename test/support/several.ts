@@ -8,8 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Pool } from 'undici'
 import { DEMO } from '../../cli/demo.js'
 import { repeat } from '../../cli/repeat.js'
-import { samplesOf, type Provider } from '../../cli/samples.js'
-import { SENDERS } from '../../cli/senders.js'
+import { PROVIDERS } from '../../cli/providers.js'
 import type { Test } from './host.js'
 import { startNginx } from './nginx.js'
 import { bundle, PLAIN_NODE } from './programs.js'
@@ -19,7 +18,7 @@ import { freePort, startRedis } from './redis.js'
 // Several example servers behind nginx, and somebody who sends to them. Shared by a suite and `npm run several`.
 
 export type Env = Readonly<Record<string, string>>
-type Secrets = Readonly<Partial<Record<Provider, string>>>
+type Secrets = Readonly<Partial<Record<string, string>>>
 
 /** An example server, whichever process it is. */
 export interface Server {
@@ -28,7 +27,7 @@ export interface Server {
   /** SIGTERM, as by whoever restarts it; resolves to its exit status. */
   stop: () => Promise<number | null>
   /** How many deliveries of a provider were signed with each secret, since it was started. */
-  matches: (provider: Provider) => Promise<number[]>
+  matches: (provider: string) => Promise<number[]>
 }
 
 /** `lines` is told what all servers have logged. */
@@ -103,7 +102,7 @@ const KINDS = [
 ] as const
 
 /** The answer to a delivery; 0 where there was none. */
-export interface Answer { readonly provider: Provider, readonly status: number, readonly milliseconds: number }
+export interface Answer { readonly provider: string, readonly status: number, readonly milliseconds: number }
 
 /** Sends until it is stopped, `rate` a second, each delivery once. */
 export function startLoad (origin: string, rate: number, secrets: Secrets = {}) {
@@ -113,12 +112,13 @@ export function startLoad (origin: string, rate: number, secrets: Secrets = {}) 
   let current = secrets
   const done = repeat({ times: Infinity, rate, signal: stopped.signal }, async (number) => {
     const [provider, event] = KINDS[number % KINDS.length]!
-    const { path, demoSecret, make } = SENDERS[provider]
+    const { path, demoSecret, make } = PROVIDERS[provider]!
     const timestamp = Math.floor(Date.now() / 1000)
     const { headers, body } = make({
-      secret: current[provider] ?? demoSecret,
-      body: Buffer.from(JSON.stringify(samplesOf(provider)[event]!.payload(String(number), timestamp))),
+      secret: current[provider] ?? demoSecret!,
+      body: Buffer.from(JSON.stringify(PROVIDERS[provider]!.events[event]!.body(String(number), timestamp))),
       timestamp,
+      id: String(number),
       endpoint: path(event),
       apiKey: DEMO.IDENTITY_API_KEY,
       alter: (signed) => signed,

@@ -2,8 +2,7 @@ import t from 'tap'
 import { describeFailure } from '../../cli/connection.js'
 import { harmless, jsonLine } from '../../cli/harmless.js'
 import { AT_A_TIME, repeat } from '../../cli/repeat.js'
-import { SAMPLES, samplesOf, type Provider } from '../../cli/samples.js'
-import { SENDERS, variantsOf } from '../../cli/senders.js'
+import { PROVIDERS, variantsOf } from '../../cli/providers.js'
 import { createTally } from '../../cli/tally.js'
 import { expectationOf, isExpected } from '../../cli/verdict.js'
 import { gateOf, until } from '../support/waiting.js'
@@ -77,9 +76,9 @@ t.test('work is done so many times, some at a time, and no more once it is to st
 })
 
 t.test('what is expected, and what is that', async (t) => {
-  for (const provider of Object.keys(SAMPLES) as Provider[]) {
-    for (const sample of Object.values(samplesOf(provider))) {
-      for (const variant of variantsOf(provider)) {
+  for (const provider of Object.keys(PROVIDERS)) {
+    for (const sample of Object.values(PROVIDERS[provider]!.events)) {
+      for (const variant of variantsOf(PROVIDERS[provider]!)) {
         const first = expectationOf({ variant, sample }, 1)
         const good = (variant === 'valid' || variant === 'duplicate') && !sample.refused
         t.equal(first, good ? 'accepted' : 'refused')
@@ -95,16 +94,16 @@ t.test('what is expected, and what is that', async (t) => {
     ['refused', reply(403), true], ['refused', reply(401), false], ['refused', reply(200), false],
     ['refused', { failure: 'gone' }, false]
   ] as const) {
-    t.equal(isExpected(expectation, outcome), expected)
+    t.equal(isExpected({ refusalStatus: 403 }, expectation, outcome), expected)
   }
 })
 
 t.test('samples differ by their id, and nothing else is random', async (t) => {
-  for (const provider of Object.keys(SAMPLES) as Provider[]) {
-    for (const { payload } of Object.values(samplesOf(provider))) {
-      t.strictSame(payload('1', 1_790_000_000), payload('1', 1_790_000_000))
-      if (provider !== 'humandetect') t.strictNotSame(payload('1', 1_790_000_000), payload('2', 1_790_000_000))
+  for (const provider of Object.keys(PROVIDERS)) {
+    for (const { body } of Object.values(PROVIDERS[provider]!.events)) {
+      t.strictSame(body('1', 1_790_000_000), body('1', 1_790_000_000))
+      if (provider !== 'humandetect') t.strictNotSame(body('1', 1_790_000_000), body('2', 1_790_000_000))
     }
-    t.match(SENDERS[provider].path('session'), /^\/\w/)
+    t.match(PROVIDERS[provider]!.path('session'), /^\/\w/)
   }
 })
