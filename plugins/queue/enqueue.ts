@@ -114,7 +114,7 @@ interface Job {
 }
 
 function jobOf (event: unknown, request: FastifyRequest): Job {
-  const { route, key, signers, keyId, secretIndex } = contextOf(request) ?? {}
+  const { route, key, signers, keyId, secretIndex, event: verified } = contextOf(request) ?? {}
   const params = { ...request.params as Record<string, string> }
   if (route === undefined || signers === undefined) throw new TypeError('enqueue: this is no delivery with a signature')
   const { provider, path, kindOf, subjectOf, exactly } = route
@@ -138,5 +138,5 @@ function jobOf (event: unknown, request: FastifyRequest): Job {
     event
   }
   const jobOptions: JobsOptions = { jobId: id, ...(mayRecur && { deduplication: { id: copies, ttl: COPIES_TTL } }) }
-  return { name: `${provider} ${kind}`, data, jobOptions, subject: subjectOf(event) }
+  return { name: `${provider} ${kind}`, data, jobOptions, subject: subjectOf(verified) }
 }

@@ -1,11 +1,11 @@
 import Fastify, { type FastifyBaseLogger } from 'fastify'
-import { setImmediate, setTimeout } from 'node:timers/promises'
+import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import * as errors from '../../plugins/lib/errors.js'
 import { describeError, type Answer } from '../../plugins/lib/errors.js'
 import { createPipeline, type WebhookRoute } from '../../plugins/lib/pipeline.js'
 import { isEnabled, safeLog } from '../../plugins/lib/telemetry.js'
-import { cpuTime } from '../support/waiting.js'
+import { cpuTime, gateOf } from '../support/waiting.js'
 
 /** In everything of an error that must stay out of the log. */
 const CANARY = 'canary'
@@ -189,7 +189,7 @@ const ROUTE: WebhookRoute<object> = {
 }
 
 /** Sends a delivery to a route and returns its status, its error code and what was logged of it. */
-async function run (route: Partial<WebhookRoute<object>>, handlerTimeout = 10_000, ended = Promise.resolve()) {
+async function run (route: Partial<WebhookRoute<object>>, handlerTimeout = 10_000, answered = () => {}) {
   const lines: Record<string, any>[] = []
   const app = Fastify({ logger: { level: 'warn', stream: { write: (line) => { lines.push(JSON.parse(line)) } } } })
   app.register(async (scope) => {
@@ -197,7 +197,7 @@ async function run (route: Partial<WebhookRoute<object>>, handlerTimeout = 10_00
       { ...ROUTE, ...route })
   })
   const { statusCode, body } = await app.inject({ method: 'POST', url: '/', payload: {} })
-  await ended
+  answered()
   await setImmediate()
   await app.close()
   return [statusCode, JSON.parse(body).code, ...lines.map(({ msg, reason, problems }) => ({ msg, reason, problems }))]
@@ -222,9 +222,10 @@ t.test('the problems of a result are logged', async (t) => {
 t.test('a handler that is too slow is logged twice: when its time is up, and when it ends', async (t) => {
   const timedOut = [503, 'FST_VERIFICATION_TIMEOUT', { msg: 'delivery failed', reason: 'handler_timeout' }]
   for (const [end, reason] of [[() => {}, 'handled'], [boom, 'handler_failed']] as const) {
-    const slow = setTimeout(20).then(end)
+    const gate = gateOf<void>()
+    const slow = gate.promise.then(end)
     const late = { msg: 'handler ended after its time-out', reason }
-    t.match(await run({ handle: () => slow }, 1, slow.catch(() => {})), [...timedOut, late])
+    t.match(await run({ handle: () => slow }, 1, () => gate.resolve()), [...timedOut, late])
   }
 })
 
