@@ -79,7 +79,7 @@ t.test('headers and body from files', async (t) => {
       `${say('repeated', SIGNATURE)}, and ${say('repeated', `${SIGNATURE}-timestamp`)}`],
     [['--headers', `${dir}/lines`, '--body', `${dir}/altered`], 'mismatch', 'no known mistake'],
     [['--headers', `${dir}/message`, '--body', `${dir}/tail`], 'mismatch',
-      say('body', 'the same without white space around it', BODY.length)]
+      say('body', 'the received body without surrounding white space', BODY.length)]
   ]
   for (const [args, reason, diagnosis] of cases) {
     t.strictSame(await examine(['aghanim', ...args]), { status: 1, stdout: invalid(reason, diagnosis), stderr: '' })

@@ -121,7 +121,7 @@ const PLANTED: readonly (readonly [mistake: string, delivery: Delivery])[] = [
     hmac(SECRET, RIGHT), `${NOW}`, BODY.replaceAll(/":/g, '": ').replaceAll(/,"/g, ', "'))],
   [say('body', 'compact JSON with "/" and non-ASCII characters escaped', BODY.indexOf('/')), digest(
     hmac(SECRET, BODY.replaceAll('/', '\\/').replace('ü', '\\u00fc'), 'md5'))],
-  [say('body', 'the same with a line break at its end', Buffer.byteLength(BODY)), aghanim(hmac(SECRET, `${RIGHT}\n`))]
+  [say('body', 'the received body with a trailing line break', Buffer.byteLength(BODY)), aghanim(hmac(SECRET, `${RIGHT}\n`))]
 ]
 
 t.test('each planted mistake is named in the log', async (t) => {
@@ -154,7 +154,7 @@ t.test('other forms of a long body are not tried, and its headers are looked at 
     const body = JSON.stringify({ padding: 'x'.repeat(length - '{"padding":""}'.length) })
     return aghanim(hmac(SECRET, `${NOW}.${body}`), `${NOW}`, `${body} `)
   }
-  t.equal(await diagnosisOf(app, lines, signedAs(8191)), say('body', 'the same without white space around it', 8191))
+  t.equal(await diagnosisOf(app, lines, signedAs(8191)), say('body', 'the received body without surrounding white space', 8191))
   t.equal(await diagnosisOf(app, lines, signedAs(8192)), 'no known mistake')
   const long = BODY.padEnd(60_000)
   t.equal(await diagnosisOf(app, lines, aghanim(hmac(SECRET, long), `${NOW}`, long)), say('noTimestamp'))
@@ -169,7 +169,7 @@ t.test('one delivery is searched at a time, and of the others it is said', async
     const said = lines.filter(({ msg }) => msg === 'delivery rejected').map(({ diagnosis }) => diagnosis)
     t.equal(said.length, 20)
     t.strictSame([...new Set(said)].sort(),
-      [mistake, 'not searched for, since another delivery was being searched'].sort())
+      [mistake, 'not diagnosed, since another delivery was being diagnosed'].sort())
   }
 })
 
@@ -260,7 +260,7 @@ t.test('secrets that a resolver finds are tried as well; where it fails, the ans
   t.equal(await diagnosisOf(app, lines, ['/aghanim', headers]), say('base64ForHex'))
   t.equal(calls, 1, 'the header is refused before the secret is asked for, but by the search')
   t.equal(await diagnosisOf(app, lines, ['/nobody', headers]), `${say('base64ForHex')}, and ${say('otherwise')}`)
-  t.equal(await diagnosisOf(app, lines, ['/broken', headers]), 'the search for a mistake failed')
+  t.equal(await diagnosisOf(app, lines, ['/broken', headers]), 'the diagnosis failed')
   t.equal((await app.inject(requestOf(['/broken', headers]))).payload, FORBIDDEN)
 })
 

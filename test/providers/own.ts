@@ -522,7 +522,7 @@ t.test('options that cannot work are refused at registration, under the name of 
     ['no handler', { handleEvent: undefined }, 'handleEvent', 'is required'],
     ['a handler that is none', { handleEvent: 'canary' }, 'handleEvent', 'must be a function'],
     ['a typo', { tolerence: 5 }, 'tolerence', 'is not known'],
-    ['diagnose without a scheme', { diagnose: true }, 'diagnose', 'needs a "scheme" that can be searched'],
+    ['diagnose without a scheme', { diagnose: true }, 'diagnose', 'requires a "scheme" that supports diagnosis'],
     ['diagnose that is no boolean', { diagnose: 'canary' }, 'diagnose', 'must be true or false'],
     ['a path that is none', { path: 'canary' }, 'path', 'must be a path that starts with "/", without a query'],
     ['a lease that is too short', { lease: 10 }, 'lease', 'must be longer than "handlerTimeout"'],

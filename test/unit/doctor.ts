@@ -229,7 +229,7 @@ t.test('what was signed in place of timestamp, full stop and body', async (t) =>
     [{ headers: signed(`${NOW}\n${BODY}`) }, say('separator', 'a line break', stop)],
     [{ headers: signed(`${NOW}:${BODY}`) }, say('separator', 'a colon', stop)],
     [{ headers: signed(`${NOW} ${BODY}`) }, say('separator', 'a space', stop)],
-    [{ headers: signed(`${NOW}|${BODY}`) }, say('separator', 'a bar', stop)],
+    [{ headers: signed(`${NOW}|${BODY}`) }, say('separator', 'a vertical bar', stop)],
     [{ headers: signed(`${NOW},${BODY}`) }, say('separator', 'a comma', stop)],
     [{ headers: signed(`${NOW}000.${BODY}`) }, say('signedMilliseconds', TIME)],
     [{ headers: signed(`${NOW + 1}.${BODY}`) }, say('signedOtherTime', TIME)],
@@ -383,31 +383,31 @@ t.test('JSON that other programs write, in place of the compact text that arrive
   const space = 'JSON with a space after each comma and colon'
   const cases: [signed: string, name: string, offset: number][] = [
     [spaced, space, 12],
-    [`${spaced}\n`, `${space}, and a line break at its end`, 12],
+    [`${spaced}\n`, `${space} and a trailing line break`, 12],
     [spaced.replace('ë', '\\u00eb'), `${space} with non-ASCII characters escaped`, 12],
     [COMPACT.replace('ë', '\\u00eb'), 'compact JSON with non-ASCII characters escaped', 36],
     [COMPACT.replace('/', '\\/'), 'compact JSON with "/" escaped', 14],
     [COMPACT.replace('/', '\\/').replace('ë', '\\u00eb'), 'compact JSON with "/" and non-ASCII characters escaped', 14],
     [COMPACT.replace('<', '\\u003c').replace('&', '\\u0026').replace('>', '\\u003e'), 'compact JSON with "<", ">" and "&" escaped', 62],
     [`${COMPACT.replace('<', '\\u003c').replace('&', '\\u0026').replace('>', '\\u003e')}\n`,
-      'compact JSON with "<", ">" and "&" escaped, and a line break at its end', 62],
+      'compact JSON with "<", ">" and "&" escaped and a trailing line break', 62],
     [COMPACT.replace('<', '\\u003c').replace('&', '\\u0026').replace('>', '\\u003e').replace('\'', '\\u0027').replace('=', '\\u003d'),
       'compact JSON with "<", ">", "&", "=" and "\'" escaped', 46],
     [COMPACT.replace('<', '\\u003C').replace('&', '\\u0026').replace('>', '\\u003E').replace('\'', '\\u0027').replace('+', '\\u002B')
       .replace('ë', '\\u00EB').replaceAll('\\"', '\\u0022'), 'compact JSON with non-ASCII characters and "<", ">", "&", "+", "\'" escaped', 36],
     [JSON.stringify(EVENT, null, 2), 'JSON indented by 2 spaces', 1],
-    [`${JSON.stringify(EVENT, null, 2)}\n`, 'JSON indented by 2 spaces, and a line break at its end', 1],
-    [JSON.stringify(EVENT, null, 2).replaceAll('\n', '\r\n'), 'JSON indented by 2 spaces, in lines that end with CRLF', 1],
+    [`${JSON.stringify(EVENT, null, 2)}\n`, 'JSON indented by 2 spaces and a trailing line break', 1],
+    [JSON.stringify(EVENT, null, 2).replaceAll('\n', '\r\n'), 'JSON indented by 2 spaces and CRLF line endings', 1],
     [JSON.stringify(EVENT, null, 4).replace('/', '\\/').replace('ë', '\\u00eb'), 'JSON indented by 4 spaces with "/" and non-ASCII characters escaped', 1],
-    [JSON.stringify(EVENT, null, '\t'), 'JSON indented by tabs', 1],
+    [JSON.stringify(EVENT, null, '\t'), 'JSON indented with tabs', 1],
     [sorted, 'compact JSON with sorted keys', 2],
     [JSON.stringify(JSON.parse(sorted), null, 2), 'JSON indented by 2 spaces with sorted keys', 1],
     ['{\'event_id\': \'e/1\', \'data\': {\'name\': \'Zoë \\"Z\\" O\'Neil\', \'rule\': \'a<b & c>d = 1+1\', \'n\': [1, 2.5], \'ok\': True, \'no\': None}}',
-      'what Python\'s str() makes of a dict', 1]
+      'the str() of a Python dict', 1]
   ]
   for (const [signed, name, offset] of cases) t.equal(explain(COMPACT, signed), said(name, offset), name)
   t.equal(explain(spaced, COMPACT), said('compact JSON', 12), 'and the other way round')
-  t.equal(explain('{"no":false}', '{\'no\': False}'), said('what Python\'s str() makes of a dict', 1))
+  t.equal(explain('{"no":false}', '{\'no\': False}'), said('the str() of a Python dict', 1))
 })
 
 t.test('bytes that were changed on the way, or before they were signed', async (t) => {
@@ -415,23 +415,23 @@ t.test('bytes that were changed on the way, or before they were signed', async (
   const decomposed = lines.normalize('NFD')
   const invalid = Buffer.from([...Buffer.from('{"a":"'), 0xff, ...Buffer.from('"}')])
   const cases: [arrived: string | Buffer, signed: string | Buffer, name: string, offset: number][] = [
-    [lines, `${lines}\n`, 'the same with a line break at its end', 13],
-    [lines, `${lines}\r\n`, 'the same with CRLF at its end', 13],
-    [`${lines}\n`, lines, 'the same without white space around it', 13],
-    [lines, lines.replaceAll('\n', '\r\n'), 'the same in lines that end with CRLF', 1],
-    [lines.replaceAll('\n', '\r\n'), lines, 'the same in lines that end with LF', 1],
-    [lines, lines.replaceAll('\n', ''), 'the same without line breaks', 1],
-    [lines, `\uFEFF${lines}`, 'the same with a byte order mark', 0],
-    ['\uFEFF{}', '{}', 'the same without its byte order mark', 0],
-    [lines, Buffer.from(lines, 'latin1'), 'the same in Latin-1', 8],
-    [lines, Buffer.from(lines, 'utf16le'), 'the same in UTF-16', 1],
-    [lines, Buffer.from(lines).toString('latin1'), 'the same, read as Latin-1 and written in UTF-8', 9],
-    [invalid, '{"a":"\uFFFD"}', 'the same with U+FFFD for what is no UTF-8', 6],
-    [decomposed, lines, 'the same in composed Unicode (NFC)', 8],
-    [lines, decomposed, 'the same in decomposed Unicode (NFD)', 8],
-    [lines, Buffer.from(lines).toString('base64'), 'the same in base64', 0],
-    [lines, JSON.stringify(lines), 'the same as a JSON string', 0],
-    [lines, '[object Object]', 'the text "[object Object]"', 0],
+    [lines, `${lines}\n`, 'the received body with a trailing line break', 13],
+    [lines, `${lines}\r\n`, 'the received body with a trailing CRLF', 13],
+    [`${lines}\n`, lines, 'the received body without surrounding white space', 13],
+    [lines, lines.replaceAll('\n', '\r\n'), 'the received body with CRLF line endings', 1],
+    [lines.replaceAll('\n', '\r\n'), lines, 'the received body with LF line endings', 1],
+    [lines, lines.replaceAll('\n', ''), 'the received body without line breaks', 1],
+    [lines, `\uFEFF${lines}`, 'the received body with a byte order mark', 0],
+    ['\uFEFF{}', '{}', 'the received body without its byte order mark', 0],
+    [lines, Buffer.from(lines, 'latin1'), 'the received body in Latin-1', 8],
+    [lines, Buffer.from(lines, 'utf16le'), 'the received body in UTF-16', 1],
+    [lines, Buffer.from(lines).toString('latin1'), 'the received body decoded as Latin-1 and encoded in UTF-8', 9],
+    [invalid, '{"a":"\uFFFD"}', 'the received body with U+FFFD for invalid UTF-8', 6],
+    [decomposed, lines, 'the received body in composed Unicode (NFC)', 8],
+    [lines, decomposed, 'the received body in decomposed Unicode (NFD)', 8],
+    [lines, Buffer.from(lines).toString('base64'), 'the received body in base64', 0],
+    [lines, JSON.stringify(lines), 'the received body as a JSON string', 0],
+    [lines, '[object Object]', 'the string "[object Object]"', 0],
     [lines, '{}', 'an empty object', 1]
   ]
   for (const [arrived, signed, name, offset] of cases) t.equal(explain(arrived, signed), said(name, offset), name)

@@ -20,7 +20,7 @@ const LAYOUTS = {
   spaced: ['JSON with a space after each comma and colon', (value: unknown) => spaced(JSON.stringify(value))],
   two: ['JSON indented by 2 spaces', (value: unknown) => JSON.stringify(value, null, 2)],
   four: ['JSON indented by 4 spaces', (value: unknown) => JSON.stringify(value, null, 4)],
-  tabs: ['JSON indented by tabs', (value: unknown) => JSON.stringify(value, null, '\t')]
+  tabs: ['JSON indented with tabs', (value: unknown) => JSON.stringify(value, null, '\t')]
 } as const
 
 const ESCAPES = {
@@ -35,8 +35,8 @@ const ESCAPES = {
 } as const
 
 const ENDS = {
-  lineBreak: [', and a line break at its end', (text: string) => `${text}\n`],
-  crlf: [', in lines that end with CRLF', (text: string) => text.replaceAll('\n', '\r\n')]
+  lineBreak: [' and a trailing line break', (text: string) => `${text}\n`],
+  crlf: [' and CRLF line endings', (text: string) => text.replaceAll('\n', '\r\n')]
 } as const
 
 type Form = readonly [layout: keyof typeof LAYOUTS, escape?: keyof typeof ESCAPES | undefined, end?: keyof typeof ENDS]
@@ -53,23 +53,23 @@ const FORMS: readonly Form[] = [
 
 /** Changes of the bytes themselves, whatever their content. */
 const CHANGES: readonly (readonly [name: string, change: (body: Buffer, text: string) => Buffer | string])[] = [
-  ['the same with U+FFFD for what is no UTF-8', (_body, text) => text],
-  ['the same without its byte order mark', (_body, text) => text.replace(/^\uFEFF/, '')],
-  ['the same with a line break at its end', (body) => Buffer.concat([body, Buffer.from('\n')])],
-  ['the same with CRLF at its end', (body) => Buffer.concat([body, Buffer.from('\r\n')])],
-  ['the same without white space around it', (_body, text) => text.trim()],
-  ['the same in lines that end with CRLF', (_body, text) => text.replace(/\r?\n/g, '\r\n')],
-  ['the same in lines that end with LF', (_body, text) => text.replaceAll('\r\n', '\n')],
-  ['the same without line breaks', (_body, text) => text.replace(/[\r\n]/g, '')],
-  ['the same with a byte order mark', (_body, text) => `\uFEFF${text}`],
-  ['the same in Latin-1', (_body, text) => Buffer.from(text, 'latin1')],
-  ['the same in UTF-16', (_body, text) => Buffer.from(text, 'utf16le')],
-  ['the same, read as Latin-1 and written in UTF-8', (body) => body.toString('latin1')],
-  ['the same in composed Unicode (NFC)', (_body, text) => text.normalize('NFC')],
-  ['the same in decomposed Unicode (NFD)', (_body, text) => text.normalize('NFD')],
-  ['the same in base64', (body) => body.toString('base64')],
-  ['the same as a JSON string', (_body, text) => JSON.stringify(text)],
-  ['the text "[object Object]"', () => '[object Object]'],
+  ['the received body with U+FFFD for invalid UTF-8', (_body, text) => text],
+  ['the received body without its byte order mark', (_body, text) => text.replace(/^\uFEFF/, '')],
+  ['the received body with a trailing line break', (body) => Buffer.concat([body, Buffer.from('\n')])],
+  ['the received body with a trailing CRLF', (body) => Buffer.concat([body, Buffer.from('\r\n')])],
+  ['the received body without surrounding white space', (_body, text) => text.trim()],
+  ['the received body with CRLF line endings', (_body, text) => text.replace(/\r?\n/g, '\r\n')],
+  ['the received body with LF line endings', (_body, text) => text.replaceAll('\r\n', '\n')],
+  ['the received body without line breaks', (_body, text) => text.replace(/[\r\n]/g, '')],
+  ['the received body with a byte order mark', (_body, text) => `\uFEFF${text}`],
+  ['the received body in Latin-1', (_body, text) => Buffer.from(text, 'latin1')],
+  ['the received body in UTF-16', (_body, text) => Buffer.from(text, 'utf16le')],
+  ['the received body decoded as Latin-1 and encoded in UTF-8', (body) => body.toString('latin1')],
+  ['the received body in composed Unicode (NFC)', (_body, text) => text.normalize('NFC')],
+  ['the received body in decomposed Unicode (NFD)', (_body, text) => text.normalize('NFD')],
+  ['the received body in base64', (body) => body.toString('base64')],
+  ['the received body as a JSON string', (_body, text) => JSON.stringify(text)],
+  ['the string "[object Object]"', () => '[object Object]'],
   ['an empty object', () => '{}']
 ]
 
@@ -98,7 +98,7 @@ function * forms (body: Buffer, text: string): Generator<[name: string, form: Bu
       yield [`${name}${sorting}${escapes}${ending}`, ended(escaped(write(content)))]
     }
   }
-  yield ['what Python\'s str() makes of a dict', pythonText(value)]
+  yield ['the str() of a Python dict', pythonText(value)]
 }
 
 /** Returns Python's `str()` of a dict. Inexact for strings that contain quotation marks. */

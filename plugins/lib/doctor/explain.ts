@@ -17,8 +17,8 @@ type KnownKeys = NonNullable<KeyLookup<[]>['known']>
 
 type Keys = KeyLookup<[request: FastifyRequest, keyId: string | undefined]>
 
-const NO_SEARCH = 'the search for a mistake failed'
-const NOT_SEARCHED = 'not searched for, since another delivery was being searched'
+const NO_SEARCH = 'the diagnosis failed'
+const NOT_SEARCHED = 'not diagnosed, since another delivery was being diagnosed'
 const MAX_OTHERS = 50
 /** Limits that keep a search under about 20 ms, whatever a stranger sends. */
 const LIMITS: SearchLimits = { body: 2 ** 13, messages: 2 ** 21 }
@@ -37,7 +37,7 @@ export function createExplain (
   scope: FastifyInstance, plugin: string, signature: object, keysFor: Keys, freshness: Freshness
 ): (path: string, endpoint: string | undefined) => Explain {
   const scheme = 'source' in signature ? describeScheme(signature as CompiledScheme) : undefined
-  if (scheme === undefined) throw new InvalidOption(plugin, 'diagnose', 'needs a "scheme" that can be searched')
+  if (scheme === undefined) throw new InvalidOption(plugin, 'diagnose', 'requires a "scheme" that supports diagnosis')
   const routes = servers.get(scope.server) ?? new Map<string, KnownKeys>()
   servers.set(scope.server, routes)
   return (path, endpoint) => {

@@ -23,7 +23,7 @@ const BODY = Symbol('body')
 type Part = string | typeof BODY | undefined
 
 const SEPARATORS: readonly (readonly [text: string, name: string])[] = [
-  ['', 'nothing'], ['.', 'a full stop'], ['\n', 'a line break'], [':', 'a colon'], [' ', 'a space'], ['|', 'a bar'],
+  ['', 'nothing'], ['.', 'a full stop'], ['\n', 'a line break'], [':', 'a colon'], [' ', 'a space'], ['|', 'a vertical bar'],
   [',', 'a comma']
 ]
 
