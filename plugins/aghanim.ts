@@ -120,7 +120,7 @@ export const aghanimPlugin: WebhookPlugin<AghanimOptions> = /* @__PURE__ */ defi
     const writePlayer = compileReply(PlayerSchema, (player: Player, playerId: unknown) =>
       typeof playerId !== 'string' || playerId === player.player_id
         ? undefined
-        : '/player_id: Expected the player that was asked for')
+        : '/player_id: Expected the requested player')
 
     return [{
       url: options.path ?? '/aghanim',

@@ -111,7 +111,7 @@ export function issueToken (claims: TokenClaims & { secret: string }): string {
   if (typeof secret !== 'string') throw new InvalidOption('issueToken', 'secret', 'must be a string')
   const [key] = issuerKeys(secret)
   if (typeof identifier !== 'string') throw new InvalidOption('issueToken', 'identifier', 'must be a string')
-  if (typeof human !== 'boolean') throw new InvalidOption('issueToken', 'human', 'must be true or false')
+  if (typeof human !== 'boolean') throw new InvalidOption('issueToken', 'human', 'must be a boolean')
   const text = timestamp instanceof Date ? isoText(timestamp) : timestamp
   if (typeof text !== 'string' || parseDateTime(text) === undefined) {
     throw new InvalidOption('issueToken', 'timestamp', 'must be a Date, or a date and time with an offset')

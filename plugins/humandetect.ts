@@ -136,7 +136,7 @@ async function humandetect (app: FastifyInstance, options: HumanDetectOptions): 
   const service = createJsonClient({ ...where, headers, timeout }, VERIFY_PATH)
   app.addHook('onClose', service.close)
   if (baseUrl === PUBLIC_SERVICE) {
-    safeLog(app.log, 'warn', { plugin: PLUGIN }, 'the public service may be retired: set "baseUrl"')
+    safeLog(app.log, 'warn', { plugin: PLUGIN }, 'the public service may have been shut down: set "baseUrl"')
   }
   const schemas = { schema: HumanDetectResultSchema, unknownToken: UnknownTokenSchema }
   const examine = createExaminer<HumanDetectResult>({

@@ -23,7 +23,7 @@ const collections = new WeakMap<Registry, Collection>()
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
 const registryRule: Rule = {
   accepts: (value) => typeof (value as Registry | undefined)?.registerMetric === 'function',
-  expects: 'must be a Registry of prom-client'
+  expects: 'must be a prom-client Registry'
 }
 
 /**
@@ -47,30 +47,30 @@ export function collectMetrics (options: MetricsOptions = {}): () => void {
   if (previous?.isWhole()) throw new InvalidOption('collectMetrics', 'registry', 'is in use')
   previous?.stop()
   const taken = Object.values(NAMES).find((name) => registry.getSingleMetric(name) !== undefined)
-  if (taken !== undefined) throw new InvalidOption('collectMetrics', 'registry', `has a metric named "${taken}" already`)
+  if (taken !== undefined) throw new InvalidOption('collectMetrics', 'registry', `already has a metric named "${taken}"`)
   const registers = [registry]
   const deliveries = new Counter({
     name: NAMES.deliveries,
-    help: 'Deliveries by what became of them, and why',
+    help: 'Number of deliveries by outcome and reason',
     labelNames: ['provider', 'outcome', 'reason'] as const,
     registers
   })
   const matches = new Counter({
     name: NAMES.matches,
-    help: 'Authentic deliveries by the index of the secret that matched',
+    help: 'Number of authentic deliveries by index of the matching secret',
     labelNames: ['provider', 'secret'] as const,
     registers
   })
   const duration = new Histogram({
     name: NAMES.duration,
-    help: 'From the arrival of a request to its answer',
+    help: 'Duration from the arrival of a request to the response',
     labelNames: ['provider', 'outcome'] as const,
     buckets: SECONDS,
     registers
   })
   const store = new Histogram({
     name: NAMES.store,
-    help: 'What the calls of delivery stores took',
+    help: 'Duration of the calls of delivery stores',
     labelNames: ['provider', 'verb', 'result'] as const,
     buckets: SECONDS,
     registers

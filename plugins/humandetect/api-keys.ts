@@ -21,9 +21,9 @@ export function checkApiKey (plugin: string, option: string, key: unknown): stri
 
 /** Creates a check that a header contains one of the keys. Always compares all keys, in constant time. */
 export function createKeyCheck (plugin: string, option: string, header: string, keys: unknown): Authenticate {
-  if (!Array.isArray(keys) || keys.length === 0) throw new InvalidOption(plugin, option, 'must be a list of keys')
+  if (!Array.isArray(keys) || keys.length === 0) throw new InvalidOption(plugin, option, 'must be an array of keys')
   const known = Array.from(keys, (key) => digest(checkApiKey(plugin, option, key))) // Array.from also visits holes
-  if (new Set(keys).size !== keys.length) throw new InvalidOption(plugin, option, 'must not repeat a key')
+  if (new Set(keys).size !== keys.length) throw new InvalidOption(plugin, option, 'must not contain the same key twice')
 
   const authenticate = ({ headers, raw }: FastifyRequest): Verified | Rejection => {
     const texts = readHeaders(headers, [header])

@@ -16,15 +16,15 @@ export interface BaseUrl {
 export function readBaseUrl (plugin: string, text: unknown, allowHttp: boolean): BaseUrl {
   const url = typeof text === 'string' && URL.canParse(text) ? new URL(text) : undefined
   if (url === undefined || (url.href !== text && url.href !== `${text}/`)) {
-    throw new InvalidOption(plugin, 'baseUrl', 'must be an absolute URL in its normal form')
+    throw new InvalidOption(plugin, 'baseUrl', 'must be a normalized absolute URL')
   }
   const { protocol, hostname, origin, pathname, href } = url
   if (/[@?#]/.test(href)) {
-    throw new InvalidOption(plugin, 'baseUrl', 'must have no credentials, query or fragment')
+    throw new InvalidOption(plugin, 'baseUrl', 'must not have credentials, a query or a fragment')
   }
   const local = protocol === 'http:' && allowHttp && LOOPBACK.test(hostname)
   if (protocol !== 'https:' && !local) {
-    throw new InvalidOption(plugin, 'baseUrl', 'must be https, or http on loopback with "allowHttp"')
+    throw new InvalidOption(plugin, 'baseUrl', 'must use https, or http on loopback with "allowHttp"')
   }
   return { origin, prefix: pathname.replace(/\/$/, '') }
 }

@@ -89,7 +89,7 @@ export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {
     if (!verdict.valid && onBot !== 'flag') return refuse('bot')
     if (!isSame(verdict.identifier, expected)) return refuse('other_identifier')
     const age = (timeOf(now) - time) / 1000
-    if (Number.isNaN(age)) return fail({ problem: 'the clock is broken' }, 'verification_failed')
+    if (Number.isNaN(age)) return fail({ problem: 'the clock returned an invalid time' }, 'verification_failed')
     if (age > maxAge) return refuse('stale')
     if (age < -skew) return refuse('future')
     // Claimed last, so that only a granted use counts. The claim lasts while the token is fresh and is never released.

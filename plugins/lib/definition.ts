@@ -28,13 +28,13 @@ const listOf = (accepts: (value: string) => boolean): Rule['accepts'] => (value)
 const COMMON: Rules = {
   name: required({
     accepts: (value) => typeof value === 'string' && NAME.test(value),
-    expects: 'must be of small letters, digits and hyphens'
+    expects: 'must consist of lowercase letters, digits and hyphens'
   }),
   summary: required(nonEmptyString),
   body: required(schema),
   contentTypes: {
     accepts: listOf((type) => type === FORM_TYPE || JSON_TYPES.test(type)),
-    expects: `must be a list of different media types: "${FORM_TYPE}", or of JSON in small letters`
+    expects: `must be an array of unique media types: "${FORM_TYPE}", or JSON types in lowercase`
   },
   refusal: anyValue,
   reply: schema,
@@ -44,7 +44,7 @@ const READER: Rules = {
   ...COMMON,
   headers: required({
     accepts: listOf((name) => HEADER.test(name)),
-    expects: 'must be a list of different header names in small letters'
+    expects: 'must be an array of unique lowercase header names'
   }),
   read: required(callback),
   algorithm: required(oneOf('md5', 'sha256')),
@@ -64,7 +64,7 @@ const BY_SCHEME: Rules = {
     headers: required({
       accepts: (value) => object.accepts(value) &&
         Object.entries(value as object).every(([name, template]) => HEADER.test(name) && isTemplate(template)),
-      expects: 'must have templates, or list(...), by header names in small letters'
+      expects: 'must map lowercase header names to templates or list(...)'
     }),
     signed: required(nonEmptyString),
     ignoreCase: boolean

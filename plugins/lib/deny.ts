@@ -13,7 +13,7 @@ export interface DenialOptions {
 /** Default code and message of a denial. */
 export interface DenialTexts { readonly code: string, readonly message: string }
 
-const TEXTS: DenialTexts = { code: 'denied', message: 'The delivery was refused' }
+const TEXTS: DenialTexts = { code: 'denied', message: 'The delivery was denied' }
 
 class Denial {
   readonly #options: DenialOptions

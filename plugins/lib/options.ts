@@ -125,7 +125,7 @@ const WEBHOOK_RULES: Rules = {
 export function checkWebhookOptions (plugin: string, options: WebhookOptions, own: Rules): void {
   checkOptions(plugin, options, { ...WEBHOOK_RULES, ...own })
   if (options.diagnose && process.env['NODE_ENV'] === 'production') {
-    throw new InvalidOption(plugin, 'diagnose', 'must not be on under NODE_ENV=production')
+    throw new InvalidOption(plugin, 'diagnose', 'must not be enabled in production (NODE_ENV=production)')
   }
   const route = readRouteSettings(options)
   if (leaseOf(options, route) <= route.handlerTimeout) {

@@ -32,7 +32,7 @@ export function compileReply<Event, Schema extends TSchema> (
   }
 
   function problemsOf (data: unknown, unwritable: readonly string[]): readonly string[] {
-    const unwritten = unwritable.map((path) => `${path}: cannot be written as JSON`)
+    const unwritten = unwritable.map((path) => `${path}: cannot be serialized as JSON`)
     if (data === undefined && unwritten.length > 0) return unwritten
     if (check(data) === undefined || (check.dropNulls(data) && check(data) === undefined)) return unwritten
     return check.problems(data)

@@ -119,7 +119,7 @@ function closeStream (reply: FastifyReply): void {
 }
 
 const HANDLER_TIMEOUT = 'FST_ERR_HANDLER_TIMEOUT'
-const ANSWERED_BY_HOOK = { problem: 'a hook of the server has answered' }
+const ANSWERED_BY_HOOK = { problem: 'a hook of the server sent a response' }
 // RFC 9110 section 10.2.3: seconds, or an HTTP date.
 const RETRY_AFTER = /^(?:\d{1,10}|[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT)$/
 // RFC 9110 sections 8.3.1 and 8.4: media types that senders use instead of application/json, without parameters, and

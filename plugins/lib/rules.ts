@@ -24,11 +24,11 @@ const within = (value: unknown, least: number, most: number): boolean =>
   typeof value === 'number' && value >= least && value <= most
 export const integer = (most: number): Rule => ({
   accepts: (value) => Number.isInteger(value) && within(value, 1, most),
-  expects: `must be a whole number from 1 to ${most}`
+  expects: `must be an integer from 1 to ${most}`
 })
 export const milliseconds = integer(MAX_TIMER)
 
-export const boolean: Rule = { accepts: (value) => typeof value === 'boolean', expects: 'must be true or false' }
+export const boolean: Rule = { accepts: (value) => typeof value === 'boolean', expects: 'must be a boolean' }
 export const callback: Rule = { accepts: (value) => typeof value === 'function', expects: 'must be a function' }
 export const path: Rule = {
   accepts: (value) => typeof value === 'string' && PATH.test(value),

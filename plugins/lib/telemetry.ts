@@ -150,5 +150,5 @@ export function isEnabled (log: FastifyBaseLogger, level: Level): boolean {
 /** Logs the outcome of a handler that ended after the response was sent without it. */
 export function logLate ({ log }: FastifyRequest, provider: string, answer: Answer): void {
   const { statusCode, reason, details } = answer
-  safeLog(log, 'warn', { provider, reason, statusCode, ...details }, 'handler ended after its time-out')
+  safeLog(log, 'warn', { provider, reason, statusCode, ...details }, 'handler ended after its timeout')
 }

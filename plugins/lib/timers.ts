@@ -66,7 +66,7 @@ export function createDeadlines<Item> (ms: number, expire: (item: Item) => void)
 
 /** Error for a result that did not arrive in time. It may still arrive. */
 export const TimedOut = createError<[ms: number]>(
-  'FST_VERIFICATION_TIMED_OUT', 'No answer within %d ms', 503, Error, false)
+  'FST_VERIFICATION_TIMED_OUT', 'No result within %d ms', 503, Error, false)
 
 /** Settles like `work`, or rejects once its time is up. `late` gets the value that `work` resolves to after that. */
 export type InTime = <T>(work: PromiseLike<T>, late?: (value: T) => void) => Promise<T>

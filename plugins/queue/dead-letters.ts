@@ -15,7 +15,7 @@ export interface DeadLetter extends Pick<QueuedDelivery, 'id' | 'provider' | 'ki
 
 type Queues = Queue | readonly Queue[]
 
-const queues = oneOrMore(isQueue, 'must be a Queue of BullMQ, or a list of them')
+const queues = oneOrMore(isQueue, 'must be a BullMQ Queue or an array of them')
 
 /**
  * Lists the jobs that have failed permanently, latest first, up to `limit` (default 100). Failed jobs are kept for 14

@@ -50,7 +50,7 @@ export function enqueue<Delivery = KnownDelivery> (
   queue: DeliveryQueue | readonly DeliveryQueue[], options: EnqueueOptions<Delivery> = {}
 ): Enqueue {
   checkOptions('enqueue', { ...options, queue }, {
-    queue: oneOrMore(isQueue, 'must be a Queue of BullMQ, or a list of different ones'),
+    queue: oneOrMore(isQueue, 'must be a BullMQ Queue or an array of unique ones'),
     timeout: milliseconds,
     orderBy: callback
   })
@@ -116,7 +116,7 @@ interface Job {
 function jobOf (event: unknown, request: FastifyRequest): Job {
   const { route, key, signers, keyId, secretIndex, event: verified } = contextOf(request) ?? {}
   const params = { ...request.params as Record<string, string> }
-  if (route === undefined || signers === undefined) throw new TypeError('enqueue: this is no delivery with a signature')
+  if (route === undefined || signers === undefined) throw new TypeError('enqueue: the request is not a signed delivery')
   const { provider, path, kindOf, subjectOf, exactly } = route
   const { tenant, mac } = signers[0]!
   const copies = key ?? deliveryId(namespaceOf(provider, path, tenant), { id: ['mac', mac.toString('hex')] }).key

@@ -32,7 +32,7 @@ export function inOrder (
       if (Object(error).name === 'UnrecoverableError') throw error // recognised by name, like in BullMQ
       if (started >= attempts!) throw Object.assign(new UnrecoverableError(messageOf(error)), { cause: error })
       const about = { queue: name, job: job.id, name: job.name, attempt: started, failure: describeError(error) }
-      if (log) safeLog(log, 'warn', about, 'job failed, and is tried again')
+      if (log) safeLog(log, 'warn', about, 'job failed and will be retried')
       await queue.rateLimit(await waitOf(job, backoff, started))
       throw new RateLimitError()
     }

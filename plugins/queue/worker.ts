@@ -58,11 +58,11 @@ const CONNECTION: Rule = {
     const places = Object.entries(value).filter(([name]) => PLACES.includes(name))
     return places.length > 0 && places.every(([, place]) => place !== undefined && place !== '')
   },
-  expects: 'must say where Redis is'
+  expects: 'must be connection options for Redis'
 }
 const FASTIFY: Rule = {
   accepts: (value) => typeof Object(value).addHook === 'function',
-  expects: 'must be an instance of Fastify'
+  expects: 'must be a Fastify instance'
 }
 
 /**
@@ -77,7 +77,7 @@ export function createWorker<Delivery = KnownDelivery> (
 ): DeliveryWorker {
   checkOptions('createWorker', { ...options, queue, handle }, {
     queue: oneOrMore((name) => typeof name === 'string' && /^[^:]+$/.test(name),
-      'must be the name of a queue, without ":", or a list of different ones'),
+      'must be a queue name without ":", or an array of unique ones'),
     handle: required(callback),
     connection: required(CONNECTION),
     prefix: nonEmptyString,
@@ -120,7 +120,7 @@ export function createWorker<Delivery = KnownDelivery> (
       await inTime(worker.pause())
     } catch {
       over = true // running jobs are taken over by other workers when their locks expire; or Redis is unreachable
-      if (app) safeLog(app.log, 'warn', { queue: worker.name }, 'worker was closed before its jobs had ended')
+      if (app) safeLog(app.log, 'warn', { queue: worker.name }, 'worker was closed before its jobs ended')
     }
     await worker.close(over)
     if (queue !== undefined) await Promise.allSettled([soon(queue.close())])
@@ -138,19 +138,19 @@ export function createWorker<Delivery = KnownDelivery> (
 /** Returns the delivery of a payload. A payload of another version cannot be read, so its job is not retried. */
 function readDelivery (data: unknown): object {
   if (Object(data).version === VERSION) return data as object
-  throw new UnrecoverableError(`no delivery of version ${VERSION}`)
+  throw new UnrecoverableError(`not a delivery of version ${VERSION}`)
 }
 
 function report (worker: Worker, log: FastifyBaseLogger | undefined): void {
   worker.on('error', (error) => { // without a listener, BullMQ prints it
-    if (log) safeLog(log, 'warn', { queue: worker.name, failure: describeError(error) }, 'worker: something failed')
+    if (log) safeLog(log, 'warn', { queue: worker.name, failure: describeError(error) }, 'worker error')
   })
   if (log === undefined) return
   worker.on('failed', (job, error) => {
     const { id, name, attemptsMade: attempt, finishedOn } = job ?? {}
     const dead = finishedOn !== undefined
     const about = { queue: worker.name, job: id, name, attempt, failure: describeError(error) }
-    safeLog(log, dead ? 'error' : 'warn', about, dead ? 'job failed, and is a dead letter' : 'job failed, and is tried again')
+    safeLog(log, dead ? 'error' : 'warn', about, dead ? 'job failed and became a dead letter' : 'job failed and will be retried')
   })
-  worker.on('stalled', (job) => safeLog(log, 'warn', { queue: worker.name, job }, 'job was cut short, and is taken again'))
+  worker.on('stalled', (job) => safeLog(log, 'warn', { queue: worker.name, job }, 'job stalled and will be retried'))
 }

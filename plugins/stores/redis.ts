@@ -30,7 +30,7 @@ export interface RedisDeliveriesOptions {
 
 /** Error of a claim when Redis is not connected or does not respond. */
 const StoreUnreachable = createError<[]>(
-  'FST_VERIFICATION_STORE_UNREACHABLE', 'The delivery store cannot be reached', 503, Error, false)
+  'FST_VERIFICATION_STORE_UNREACHABLE', 'The delivery store is unreachable', 503, Error, false)
 
 const DISCONNECTED: ReadonlySet<string> = new Set(['close', 'reconnecting', 'disconnecting', 'end'])
 // Number of consecutive unanswered calls after which only one claim at a time is sent, to probe whether Redis is back.
@@ -128,7 +128,7 @@ export function redisDeliveries (options: RedisDeliveriesOptions): DeliveryStore
       watched = true
       let down = false
       client.on('error', (error) => {
-        if (!down) safeLog(log, 'warn', { failure: describeError(error) }, 'delivery store: Redis cannot be reached')
+        if (!down) safeLog(log, 'warn', { failure: describeError(error) }, 'delivery store: Redis is unreachable')
         down = true // until Redis is back, every attempt to connect fails in the same way
       })
       client.on('ready', () => {
@@ -144,9 +144,9 @@ async function warnOfEviction (client: RedisClient, log: FastifyBaseLogger): Pro
   try {
     const policy = /^maxmemory_policy:(\S+)/m.exec(await client.info('memory'))?.[1]
     if (policy === undefined || policy === 'noeviction') return
-    safeLog(log, 'warn', { policy }, 'delivery store: Redis may drop claims, set its maxmemory-policy to noeviction')
+    safeLog(log, 'warn', { policy }, 'delivery store: Redis may evict claims: set its maxmemory-policy to noeviction')
   } catch (error) {
-    safeLog(log, 'warn', { failure: describeError(error) }, 'delivery store: the eviction policy of Redis is unknown')
+    safeLog(log, 'warn', { failure: describeError(error) }, 'delivery store: cannot read the eviction policy of Redis')
   }
 }
 

@@ -175,7 +175,7 @@ t.test(`${QUEUES}: dead letters are listed and retried; queues in order are work
   t.equal(workers.length, 1)
   const print = t.capture(console, 'log', () => {})
   await importBlock(t, example(QUEUES, 'listDeadLetters'))
-  t.match(print.args(), [[/^\d{4}-.*Z$/, 'altdentifier', 'passed', id, '1 attempts: no delivery of version 1']])
+  t.match(print.args(), [[/^\d{4}-.*Z$/, 'altdentifier', 'passed', id, '1 attempts: not a delivery of version 1']])
   t.equal(await dead.getWaitingCount(), 1)
 
   const { queues, work } = await importBlock(t, example(QUEUES, 'names.map'))

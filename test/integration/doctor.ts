@@ -223,7 +223,7 @@ t.test('a command that makes no sense is answered in one line, with exit status 
     [['identity-validation', ...all, '--endpoint', 'https://x.example/'],
       '--endpoint is required: the public path and query'],
     [['aghanim', ...all, '--secret', 'short'], 'the secret (--secret) must be at least 24 bytes long'],
-    [['aghanim', ...all], 'the secret (AGHANIM_SECRET) must not end with a line break, as the content of a file does: trim it', { AGHANIM_SECRET: `${SECRET}\n` }]
+    [['aghanim', ...all], 'the secret (AGHANIM_SECRET) must not end with a line break: trim the content of a file', { AGHANIM_SECRET: `${SECRET}\n` }]
   ]
   for (const [args, message, env] of cases) {
     const { status, stdout, stderr } = await examine(args, env)

@@ -37,7 +37,7 @@ t.test('close() ends without Redis, too', { skip: noRedis }, async (t) => {
   await app.ready()
   await workers[0]!.waitUntilReady()
   await redis.stop()
-  await until(() => lines.some(({ msg }) => msg === 'worker: something failed'))
+  await until(() => lines.some(({ msg }) => msg === 'worker error'))
   await app.close()
   await quiet.close()
   t.ok(workers[0]!.closing)
@@ -138,7 +138,7 @@ t.test('what fails is tried again, later each time, and is a dead letter in the 
   const failures = lines.filter(({ msg }) => msg.startsWith('job failed'))
   t.match(failures.filter(({ job }) => job === item!.id), [
     { level: 40, attempt: 1, queue: 'verification', name: 'aghanim item.add', failure: { type: 'Error' } },
-    { level: 40, attempt: 2 }, { level: 50, attempt: 3, msg: 'job failed, and is a dead letter' }
+    { level: 40, attempt: 2 }, { level: 50, attempt: 3, msg: 'job failed and became a dead letter' }
   ])
   t.notMatch(JSON.stringify(failures), /no such item/, 'a message may show anything')
 
@@ -159,7 +159,7 @@ t.test('a payload of another version, or none, is a dead letter at once', { skip
   for (const [index, data] of [{ version: 2 }, {}, null, 'text'].entries()) await queue.add('x', data, { jobId: `x${index}` })
   while (await queue.getFailedCount() < 4) await sleep(10)
   for (const { id, provider, kind, receivedAt, failure, attempts } of await listDeadLetters(queue)) {
-    t.equal(failure, 'no delivery of version 1')
+    t.equal(failure, 'not a delivery of version 1')
     t.equal(attempts, 1)
     t.strictSame([provider, kind, receivedAt], ['', '', ''], id)
   }
@@ -212,13 +212,13 @@ t.test('close() waits no longer than drainTimeout; what still runs is run again 
   const start = performance.now()
   await app.close()
   t.ok(performance.now() - start < 5000)
-  t.match(lines.filter(({ level }) => level === 40).map(({ msg }) => msg), ['worker was closed before its jobs had ended'])
+  t.match(lines.filter(({ level }) => level === 40).map(({ msg }) => msg), ['worker was closed before its jobs ended'])
   const next = createHost(t)
   startWorker(t, redis, 'verification', () => { runs++ }, { app: next.app, lockDuration: 500 })
   await next.app.ready()
   await until(() => runs === 2)
   gate.resolve()
-  await until(() => next.lines.some(({ level, msg }) => level === 40 && msg === 'job was cut short, and is taken again'))
+  await until(() => next.lines.some(({ level, msg }) => level === 40 && msg === 'job stalled and will be retried'))
 })
 
 t.test('close() may come at any time, while it connects as well', { skip: noRedis }, async (t) => {
@@ -282,7 +282,7 @@ t.test('in a list of queues the order of each member is kept, over failures and 
   for (const [member, steps] of done) t.strictSame(steps, Array.from({ length: 12 }, (_, step) => step), `member ${member}`)
   t.ok(failed.size > 0)
   t.ok(most > 1 && most <= PARTITIONS.length, `${most} at a time`)
-  const again = lines.filter(({ msg }) => msg === 'job failed, and is tried again')
+  const again = lines.filter(({ msg }) => msg === 'job failed and will be retried')
   t.match(again[0], { level: 40, attempt: 1, queue: /^verification-\d$/, name: 'altdentifier passed', failure: { type: 'Error' } })
   t.strictSame(await listDeadLetters(queues), [])
 })
@@ -316,7 +316,7 @@ t.test('a job that keeps failing holds up its queue, and lets it go as a dead le
   ])
   t.equal(await retryDeadLetters([queue], (await listDeadLetters([queue])).map(({ id }) => id)), 3)
   await until(() => runs.length === 15)
-  t.strictSame(lines.filter(({ msg }) => msg === 'worker: something failed'), [])
+  t.strictSame(lines.filter(({ msg }) => msg === 'worker error'), [])
 })
 
 t.test('without a backoff a job in order is tried again at once, and without attempts never', { skip: noRedis }, async (t) => {
@@ -347,7 +347,7 @@ t.test('that Redis is gone is told by the log alone where the order is kept, too
   await until(() => runs === 1)
   await queue.close()
   await redis.stop()
-  await until(() => lines.some(({ msg }) => msg === 'worker: something failed'))
+  await until(() => lines.some(({ msg }) => msg === 'worker error'))
   t.strictSame(printed(), [])
 })
 
@@ -355,7 +355,7 @@ t.test('a worker that cannot begin says so', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t, '--rename-command', 'HSET', '')
   const { app, lines } = createHost(t)
   startWorker(t, redis, ['one'], () => {}, { app, drainTimeout: 50 })
-  const told = () => lines.find(({ msg }) => msg === 'worker: something failed')
+  const told = () => lines.find(({ msg }) => msg === 'worker error')
   await until(() => told() !== undefined)
   t.match(told(), { level: 40, queue: 'one', failure: { type: 'ReplyError' } })
 })
@@ -438,7 +438,7 @@ t.test('what cannot be worked with is an error that names it', async (t) => {
   }
   const queue = queueThat(async () => {})
   for (const [call, option] of [
-    [() => listDeadLetters({} as never), 'queue" must be a Queue of BullMQ, or a list of them'], [() => listDeadLetters(queue as never, { limit: 0 }), 'limit'],
+    [() => listDeadLetters({} as never), 'queue" must be a BullMQ Queue or an array of them'], [() => listDeadLetters(queue as never, { limit: 0 }), 'limit'],
     [() => retryDeadLetters([] as never), 'queue']
   ] as const) {
     await t.rejects<unknown>(call(), { code: 'FST_VERIFICATION_INVALID_OPTION', message: new RegExp(`option "${option}`) })

@@ -354,5 +354,5 @@ t.test('what is no queue, or no option, is an error that names it', async (t) =>
       code: 'FST_VERIFICATION_INVALID_OPTION', message: new RegExp(`^enqueue: option "${option}" `)
     })
   }
-  t.throws(() => enqueue({} as never), { message: /must be a Queue of BullMQ, or a list of different ones/ })
+  t.throws(() => enqueue({} as never), { message: /must be a BullMQ Queue or an array of unique ones/ })
 })

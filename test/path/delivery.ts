@@ -96,8 +96,8 @@ for (const [name, ending, outcome] of [
     t.match(text, /retry-after: 5\r\n/)
     t.match(text, '"code":"FST_VERIFICATION_TIMEOUT"')
     ending(gate.resolve, gate.reject)
-    await until(() => lines.some(({ msg }) => msg === 'handler ended after its time-out'))
-    t.equal(lines.find(({ msg }) => msg === 'handler ended after its time-out')?.['statusCode'], outcome)
+    await until(() => lines.some(({ msg }) => msg === 'handler ended after its timeout'))
+    t.equal(lines.find(({ msg }) => msg === 'handler ended after its timeout')?.['statusCode'], outcome)
     t.strictSame(lines.filter(({ err }) => err !== undefined), [], 'nor was it tried')
   })
 }

@@ -234,12 +234,12 @@ t.test('it is refused in production, and takes true and false only', async (t) =
   }
   const error = (text: string) => `FST_VERIFICATION_INVALID_OPTION altdentifierPlugin: option "diagnose" ${text}`
   process.env['NODE_ENV'] = 'production'
-  t.equal(await refusal({ diagnose: true }), error('must not be on under NODE_ENV=production'))
+  t.equal(await refusal({ diagnose: true }), error('must not be enabled in production (NODE_ENV=production)'))
   t.equal(await refusal({ diagnose: false }), undefined)
   t.equal(await refusal({}), undefined)
   process.env['NODE_ENV'] = 'development'
   t.equal(await refusal({ diagnose: true }), undefined)
-  for (const value of [1, 'true', null, {}]) t.equal(await refusal({ diagnose: value }), error('must be true or false'))
+  for (const value of [1, 'true', null, {}]) t.equal(await refusal({ diagnose: value }), error('must be a boolean'))
 })
 
 t.test('secrets that a resolver finds are tried as well; where it fails, the answer is what it was', async (t) => {

@@ -96,7 +96,7 @@ t.test('a name that is taken is an error that says so, and leaves nothing behind
     const registry = new Registry()
     const counter = new Counter({ name, help: 'of the host', registers: [registry] })
     t.throws(() => collectMetrics({ registry }), {
-      code: 'FST_VERIFICATION_INVALID_OPTION', message: `collectMetrics: option "registry" has a metric named "${name}" already`
+      code: 'FST_VERIFICATION_INVALID_OPTION', message: `collectMetrics: option "registry" already has a metric named "${name}"`
     })
     t.equal(registry.getSingleMetric(name), counter as never)
     t.equal(registry.getMetricsAsArray().length, 1)
@@ -109,7 +109,7 @@ t.test('a name that is taken is an error that says so, and leaves nothing behind
 t.test('what is no registry, or is in use, is an error', async (t) => {
   const registry = new Registry()
   const stop = collectMetrics({ registry })
-  const none = 'option "registry" must be a Registry of prom-client'
+  const none = 'option "registry" must be a prom-client Registry'
   const wrong = [
     [{ registry }, 'option "registry" is in use'], [{ registry: {} }, none], [{ registry: null }, none],
     [{ register }, 'option "register" is not known']

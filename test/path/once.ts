@@ -219,7 +219,7 @@ for (const [name, act, succeeds] of lateEnds) {
     t.equal(outcomeOf(next), succeeds ? '200 replayed' : '200')
     t.strictSame(next.json(), PLAYER)
     t.equal(events.length, succeeds ? 1 : 2)
-    t.equal(lines.filter(({ msg }) => msg === 'handler ended after its time-out').length, 1)
+    t.equal(lines.filter(({ msg }) => msg === 'handler ended after its timeout').length, 1)
     t.notOk(lines.some((line) => JSON.stringify(line).includes('FST_ERR_REP_ALREADY_SENT')), 'and answered once')
     t.equal(outcomeOf(await deliver()), '200 replayed')
   })
@@ -287,7 +287,7 @@ for (const fails of [false, true]) {
     t.strictSame(replay.json(), { by: 'next' })
     t.equal(events.length, 2)
     t.strictSame(warningsIn(lines), [
-      { level: 40, msg: 'delivery was handled, but its claim was gone' },
+      { level: 40, msg: 'delivery was handled, but its claim was lost' },
       ...fails ? [{ level: 50, msg: 'delivery failed: handler_failed' }] : []
     ])
   })
@@ -309,7 +309,7 @@ t.test('a lease that is not longer than the handler may take is an error', quiet
   }
   for (const lease of [0, -1, 1.5, '60000', null, NaN, 2 ** 31]) {
     await t.rejects(ready(VERIFY, { lease: lease as number }), {
-      code: 'FST_VERIFICATION_INVALID_OPTION', message: /option "lease" must be a whole number/
+      code: 'FST_VERIFICATION_INVALID_OPTION', message: /option "lease" must be an integer/
     })
   }
 }))

@@ -58,7 +58,7 @@ async function refuses (
 
 const WEEK = 604_800
 const seconds = (least: number) => `must be a number of seconds from ${least} to ${WEEK}`
-const whole = (most: number) => `must be a whole number from 1 to ${most}`
+const whole = (most: number) => `must be an integer from 1 to ${most}`
 const NO_NUMBERS = [null, '300', CANARY, true, {}, [300], 300n, NaN, Infinity, -Infinity]
 
 const numbers = (option: string, expected: string, wrong: unknown[]): Case[] =>
@@ -100,7 +100,7 @@ const COMMON: Case[] = [
     'must be an object'
   ])),
   ...['yes', CANARY, 1, 0, null, {}].map((value): Case =>
-    [`allowWeakSecret: ${inspect(value)}`, { allowWeakSecret: value }, 'allowWeakSecret', 'must be true or false'])
+    [`allowWeakSecret: ${inspect(value)}`, { allowWeakSecret: value }, 'allowWeakSecret', 'must be a boolean'])
 ]
 
 const REQUIRED = 'is required'
@@ -114,7 +114,7 @@ const NO_SCHEMAS: [value: unknown, expected: string][] = [
   [{ type: 'object', title: CANARY }, `${OTHER_SCHEMA}: this one is plain JSON Schema`],
   [z.object({ title: z.literal(CANARY) }), `${OTHER_SCHEMA}: this one was made with zod`]
 ]
-const ENDPOINT = 'must be a path, with its query if it has one'
+const ENDPOINT = 'must be a path with an optional query'
 const NO_ENDPOINTS = [
   null, 5, '', CANARY, `/${CANARY} x`, `/${CANARY}{`, `/${CANARY}}`, `/${CANARY}é`, `/${CANARY}"`, `/${CANARY}\n`,
   `/${CANARY}\\`, `/${CANARY}#x`, ` /${CANARY}`, `https://example.com/${CANARY}`
@@ -215,14 +215,14 @@ t.test('the ends of every span are in it', async (t) => {
 const EMPTY = 'must not be empty'
 const STRING = 'must be a string'
 const UNTRIMMED = 'must not begin or end with white space'
-const LINE = 'must not end with a line break, as the content of a file does: trim it'
+const LINE = 'must not end with a line break: trim the content of a file'
 const ZEROS = 'must not be all zeros'
-const MISSING = 'must not be the text of a missing value'
+const MISSING = 'must not be a placeholder such as "undefined"'
 const INVISIBLE = 'must not contain invisible characters'
-const HOW_MANY = 'must hold 1 to 4 secrets'
-const REPEATED = 'must not repeat a secret'
+const HOW_MANY = 'must have 1 to 4 secrets'
+const REPEATED = 'must not contain the same secret twice'
 const NOT_BASE64 = 'must be canonical base64'
-const short = (bytes: number) => `must be at least ${bytes} bytes long; "allowWeakSecret" accepts a shorter one`
+const short = (bytes: number) => `must be at least ${bytes} bytes long; "allowWeakSecret" allows shorter secrets`
 const filled = (bytes: number) => CANARY.repeat(99).slice(0, bytes)
 const base64 = (bytes: number) => Buffer.from(filled(bytes)).toString('base64')
 const md5 = (text: string) => createHash('md5').update(text).digest()
@@ -349,7 +349,7 @@ t.test('secrets as short as they may be, and as many', async (t) => {
 })
 
 t.test('api-keys that no header could name, and rings that are none', async (t) => {
-  const NAME = 'must be named by visible ASCII without commas, of up to 256 characters'
+  const NAME = 'must have ids of up to 256 visible ASCII characters without commas'
   for (const name of ['k'.repeat(257), '', ' ', 'a,b', `${CANARY} x`, `${CANARY}é`, `${CANARY}\n`, '\0', `${CANARY}\x7f`, 'ключ']) {
     for (const apiKeys of [{ [name]: API_SECRET }, new Map([[API_KEY, BASE64], [name, API_SECRET]])]) {
       await refuses(t, IDENTITY, [`api-key ${inspect(name)}`, { apiKeys }, 'apiKeys', NAME])

@@ -84,7 +84,7 @@ for (const keyed of KEYED) {
         const logged = warningsIn(lines)
         const copy = outcomeOf(await deliver(name)) // the claim is left to its lease
         same(name, [outcome, logged, shown(lines), copy, verbs(), events.length], [
-          `${keyed.provider.success}`, [{ level: 50, msg: 'delivery was handled, but its store does not confirm it' }], false,
+          `${keyed.provider.success}`, [{ level: 50, msg: 'delivery was handled, but its store did not confirm it' }], false,
           '503 IN_PROGRESS retry', ['claim', 'complete', 'claim'], index + 1
         ])
         asked.length = lines.length = 0
@@ -93,13 +93,13 @@ for (const keyed of KEYED) {
         act = () => held
         t.equal(outcomeOf(await deliver(`${index}`)), `${keyed.provider.success}`)
         t.match(warnings(lines), [{ provider: String, delivery: String, statusCode: keyed.provider.success }])
-        t.strictSame(warningsIn(lines.splice(0)), [{ level: 40, msg: 'delivery was handled, but its claim was gone' }])
+        t.strictSame(warningsIn(lines.splice(0)), [{ level: 40, msg: 'delivery was handled, but its claim was lost' }])
       }
     }
     t.strictSame(wrong, [])
   }))
 
-  t.test(`${keyed.name}: where a claim cannot be given back, the sender still hears of the failure`, async (t) => {
+  t.test(`${keyed.name}: where a cannot release the claim, the sender still hears of the failure`, async (t) => {
     const failing = () => { throw new Error('x') }
     const { wrong, same } = createTable()
     for (const handle of [failing, async () => failing()]) {
@@ -110,14 +110,14 @@ for (const keyed of KEYED) {
         act = release
         const outcome = outcomeOf(await deliver(name))
         same(name, [outcome, warningsIn(lines), shown(lines), verbs()], ['500 HANDLER_FAILED', [
-          { level: 50, msg: 'claim cannot be given back' }, { level: 50, msg: 'delivery failed: handler_failed' }
+          { level: 50, msg: 'cannot release the claim' }, { level: 50, msg: 'delivery failed: handler_failed' }
         ], false, ['claim', 'release']])
         asked.length = lines.length = 0
       }
       act = () => false
       t.equal(outcomeOf(await deliver()), '500 HANDLER_FAILED')
       t.strictSame(warningsIn(lines), [
-        { level: 40, msg: 'delivery was handled, but its claim was gone' },
+        { level: 40, msg: 'delivery was handled, but its claim was lost' },
         { level: 50, msg: 'delivery failed: handler_failed' }
       ])
     }
@@ -125,7 +125,7 @@ for (const keyed of KEYED) {
   })
 }
 
-t.test('a denial is told as such where its claim cannot be given back', async (t) => {
+t.test('a denial is told as such where its cannot release the claim', async (t) => {
   let act: () => unknown = fail
   const { store } = scriptedStore({ release: () => act() })
   const denying = () => { throw deny({ statusCode: 403, code: 'banned' }) }
@@ -196,7 +196,7 @@ t.test('what a late handler leads to may fail too', quiet(async (t) => {
       t.equal(outcomeOf(await deliver(`${name} ${succeeds}`)), '503 TIMEOUT retry', name)
       if (succeeds) gate.resolve(PLAYER)
       else gate.reject(undefined)
-      const message = succeeds ? 'delivery was handled, but its store does not confirm it' : 'claim cannot be given back'
+      const message = succeeds ? 'delivery was handled, but its store did not confirm it' : 'cannot release the claim'
       await until(() => lines.some(({ msg }) => msg === message))
       t.notOk(shown(lines.splice(0)), name)
     }
@@ -290,7 +290,7 @@ t.test('a store may watch, once for each plugin that uses it; that it throws is 
       await app.ready()
       t.equal(logs.length, 1, name)
       t.type((logs[0] as { warn: unknown }).warn, 'function')
-      t.equal(lines.filter(({ msg }) => msg === 'delivery store cannot be watched').length, end === fail ? 1 : 0)
+      t.equal(lines.filter(({ msg }) => msg === 'cannot observe the delivery store').length, end === fail ? 1 : 0)
       t.notMatch(JSON.stringify(lines), CANARY)
     }
   }
@@ -322,7 +322,7 @@ t.test('a watch that rejects is harmless', async (t) => {
   await rest()
   t.strictSame(rejections, [])
   const [line, ...others] = warnings(lines)
-  t.match(line, { level: 40, msg: 'delivery store cannot be watched', failure: { type: 'Error', stack: /store-faults/ } })
+  t.match(line, { level: 40, msg: 'cannot observe the delivery store', failure: { type: 'Error', stack: /store-faults/ } })
   t.strictSame(others, [])
   t.notMatch(JSON.stringify(lines), CANARY)
 })

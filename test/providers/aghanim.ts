@@ -113,10 +113,10 @@ const BAD_REPLIES: [string, unknown, string][] = [
   ['a number among segments', { ...PLAYER, segments: ['a', 1] }, '/segments/1: Expected string'],
   ['a nested custom attribute', { ...PLAYER, custom_attributes: { a: { canary: 1 } } }, '/custom_attributes/a: Expected union value'],
   ['a balance without a quantity', { ...PLAYER, balances: [{ sku: 'canary' }] }, '/balances/0/quantity: Expected required property'],
-  ['another player', { ...PLAYER, player_id: 'canary' }, '/player_id: Expected the player that was asked for'],
+  ['another player', { ...PLAYER, player_id: 'canary' }, '/player_id: Expected the requested player'],
   ['a BigInt', { ...PLAYER, attributes: { level: 2n } }, '/attributes/level: Expected number'],
-  ['a circle', { ...PLAYER, attributes: circular }, '/attributes/self: cannot be written as JSON'],
-  ['a getter that throws', { ...PLAYER, get name () { throw new Error('canary') } }, '/name: cannot be written as JSON'],
+  ['a circle', { ...PLAYER, attributes: circular }, '/attributes/self: cannot be serialized as JSON'],
+  ['a getter that throws', { ...PLAYER, get name () { throw new Error('canary') } }, '/name: cannot be serialized as JSON'],
   ['a toJSON that shows something else', { ...PLAYER, attributes: { level: 2, toJSON: () => ({ level: 'canary' }) } }, '/attributes/level: Expected number']
 ]
 

@@ -572,7 +572,7 @@ t.test('a verifyToken that does not end in time is answered 503, and come again'
   t.equal(lines.filter(({ reason, level }) => reason === 'handler_timeout' && level === 50).length, 1)
   finish(RESULT)
   await new Promise(setImmediate)
-  t.match(lines.filter(({ msg }) => msg === 'handler ended after its time-out'), [{ level: 40, statusCode: 200 }])
+  t.match(lines.filter(({ msg }) => msg === 'handler ended after its timeout'), [{ level: 40, statusCode: 200 }])
 })
 
 const inspectRequest = ({ body, rawBody }: FastifyRequest) =>
@@ -749,7 +749,7 @@ t.test('where an onRoute hook of a host has taken the check away, nobody is let 
 const PLUGIN = 'humandetectApiPlugin'
 const NO_KEY = 'must be visible ASCII without spaces or commas'
 const NO_PATH = 'must be a path that starts with "/", without a query'
-const whole = (most: number) => `must be a whole number from 1 to ${most}`
+const whole = (most: number) => `must be an integer from 1 to ${most}`
 const SECRET_VALUE = 'canary-value'
 
 type Case = [what: string, options: Record<string, unknown>, option: string, expected: string]
@@ -758,7 +758,7 @@ const cases = (option: string, expected: string, values: unknown[]): Case[] =>
 
 const REFUSED_OPTIONS: Case[] = [
   ...cases('apiKeys', 'is required', [undefined]),
-  ...cases('apiKeys', 'must be a list of keys', [
+  ...cases('apiKeys', 'must be an array of keys', [
     null, [], {}, SECRET_VALUE, 5, { 0: SECRET_VALUE, length: 1 }, new Set([SECRET_VALUE]), { [SECRET_VALUE]: 'x' }, () => [SECRET_VALUE]
   ]),
   ...cases('apiKeys', NO_KEY, [
@@ -766,7 +766,7 @@ const REFUSED_OPTIONS: Case[] = [
       `${SECRET_VALUE}\u00e9`, `${SECRET_VALUE}\0`, 5, null, undefined, true, [SECRET_VALUE], {}, Buffer.from(SECRET_VALUE)
     ].flatMap((key) => [[key], ['good', key]])
   ]),
-  ...cases('apiKeys', 'must not repeat a key', [[SECRET_VALUE, SECRET_VALUE], [SECRET_VALUE, 'other', SECRET_VALUE]]),
+  ...cases('apiKeys', 'must not contain the same key twice', [[SECRET_VALUE, SECRET_VALUE], [SECRET_VALUE, 'other', SECRET_VALUE]]),
   ...cases('verifyToken', 'is required', [undefined]),
   ...cases('verifyToken', 'must be a function', [null, SECRET_VALUE, 5, true, {}, [() => null], Promise.resolve(() => null)]),
   ...cases('onRejected', 'must be a function', [null, SECRET_VALUE, 5, true, {}]),

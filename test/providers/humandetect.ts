@@ -549,5 +549,5 @@ t.test('that the public service is asked is said at the start', async (t) => {
   const { app, lines } = createHost(t)
   await app.register(humandetectPlugin, { apiKey: SERVICE_KEY })
   t.strictSame(lines.filter(({ level }) => level >= 40).map(({ level, msg, plugin }) => [level, msg, plugin]),
-    [[40, 'the public service may be retired: set "baseUrl"', 'humandetectPlugin']])
+    [[40, 'the public service may have been shut down: set "baseUrl"', 'humandetectPlugin']])
 })

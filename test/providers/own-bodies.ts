@@ -116,8 +116,8 @@ t.test('what is not authentic is answered as the definition says, the same for e
 
 t.test('deny() has no words of another company', async (t) => {
   for (const [options, expected] of [
-    [undefined, [401, 'denied', 'The delivery was refused']],
-    [{ statusCode: 410 }, [410, 'denied', 'The delivery was refused']],
+    [undefined, [401, 'denied', 'The delivery was denied']],
+    [{ statusCode: 410 }, [410, 'denied', 'The delivery was denied']],
     [{ code: 'gone', message: 'No longer' }, [401, 'gone', 'No longer']]
   ] as const) {
     const { deliver } = createOwn(t, {}, { handleEvent () { throw deny(options) } })
@@ -129,7 +129,7 @@ t.test('deny() has no words of another company', async (t) => {
 })
 
 t.test('parts of a definition that cannot work are refused', quiet(async (t) => {
-  const types = `must be a list of different media types: "${FORM}", or of JSON in small letters`
+  const types = `must be an array of unique media types: "${FORM}", or JSON types in lowercase`
   const badTypes = [
     null, [], 'application/json', [''], ['Application/JSON'], ['text/plain'], ['multipart/form-data'], ['application/*+json'],
     ['application/json', 'application/json'], ['application/json; charset=utf-8'], [5], Array(1), ['application/xml+jsonx']

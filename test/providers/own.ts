@@ -356,8 +356,8 @@ t.test('a handler is found in its scope, sees the bytes, and a body may be too l
 
 t.test('a definition that cannot work is refused when it is made', quiet(async (t) => {
   const required = 'is required'
-  const named = 'must be of small letters, digits and hyphens'
-  const listed = 'must be a list of different header names in small letters'
+  const named = 'must consist of lowercase letters, digits and hyphens'
+  const listed = 'must be an array of unique lowercase header names'
   const callback = 'must be a function'
   const schema = 'must be a TypeBox schema'
   const plain = `${schema} of @sinclair/typebox 0.34, which fastify-verification/provider exports as "Type": ` +
@@ -388,7 +388,7 @@ t.test('a definition that cannot work is refused when it is made', quiet(async (
     }
   }
   const scheme = { algorithm: 'hmac-sha256', headers: { 'x-mac': '{hex}' }, signed: '{body}' }
-  const templates = 'must have templates, or list(...), by header names in small letters'
+  const templates = 'must map lowercase header names to templates or list(...)'
   const schemes: [option: string, value: unknown, expected: string][] = [
     ['scheme', null, 'must be an object'],
     ['scheme.algorithm', undefined, required],
@@ -397,10 +397,10 @@ t.test('a definition that cannot work is refused when it is made', quiet(async (
     ...[null, [], { 'X-Mac': '{hex}' }, { 'x-mac': '' }, { 'x-mac': 5 }, { 'x-mac': list('', '{hex}') }, { 'x-mac': list(',') },
       { 'x-mac': { separator: ',', elements: [5] } }]
       .map((value): [string, unknown, string] => ['scheme.headers', value, templates]),
-    ['scheme.headers', { 'x-mac': '{hex}', 'x-id': '{id}' }, 'has {id}, which is not signed'],
+    ['scheme.headers', { 'x-mac': '{hex}', 'x-id': '{id}' }, 'contains {id}, which is not signed'],
     ['scheme.signed', '', 'must be a non-empty string'],
-    ['scheme.signed', '{timestamp}{body}', 'has {timestamp}, which is in no header'],
-    ['scheme.ignoreCase', 'canary', 'must be true or false'],
+    ['scheme.signed', '{timestamp}{body}', 'contains {timestamp}, which is in no header'],
+    ['scheme.ignoreCase', 'canary', 'must be a boolean'],
     ['scheme.verify', false, 'is not known']
   ]
   for (const [option, value, expected] of schemes) {
@@ -458,7 +458,7 @@ t.test('a scheme with key ids and an endpoint takes a ring of secrets, and is di
   t.strictSame(KEYED.verify({ secrets, headers: KEYED.sign(input), body: Buffer.from('{}'), endpoint: '/keyed', now }), { ok: true, secretIndex: 1 })
   for (const [options, message] of [
     [{ secret: SECRET }, 'keyed: option "secret" is not known'], [{}, 'keyed: option "secrets" is required'],
-    [{ secrets, endpoint: 'x' }, 'keyed: option "endpoint" must be a path, with its query if it has one'],
+    [{ secrets, endpoint: 'x' }, 'keyed: option "endpoint" must be a path with an optional query'],
     [{ secrets, path: '/:id' }, 'keyed: option "endpoint" is required']
   ] as const) {
     const plugin = KEYED as unknown as FastifyPluginAsync<Record<string, unknown>>
@@ -495,7 +495,7 @@ t.test('a plugin signs and verifies without a server', quiet(async (t) => {
     [() => standardWebhooksPlugin.sign({ secret: STANDARD_SECRET, body }), 'standard-webhooks.sign: option "id" is required'],
     [() => standardWebhooksPlugin.sign({ secret: STANDARD_SECRET, body, id: '' }), 'standard-webhooks.sign: option "id" must be a non-empty string'],
     [() => KEYED.verify({ headers: {}, body: Buffer.from(''), endpoint: '/' }), 'keyed.verify: option "secrets" must be an object or a Map'],
-    [() => KEYED.verify({ secrets: {}, headers: {}, body: Buffer.from('') }), 'keyed.verify: option "endpoint" must be a path, with its query if it has one']
+    [() => KEYED.verify({ secrets: {}, headers: {}, body: Buffer.from('') }), 'keyed.verify: option "endpoint" must be a path with an optional query']
   ] as const) t.throws(call, { code: 'FST_VERIFICATION_INVALID_OPTION', message })
 }))
 
@@ -513,7 +513,7 @@ t.test('a scheme that cannot be searched has no diagnosis', quiet(async (t) => {
   }
 }))
 
-const WEAK = 'must be at least 24 bytes long; "allowWeakSecret" accepts a shorter one'
+const WEAK = 'must be at least 24 bytes long; "allowWeakSecret" allows shorter secrets'
 
 t.test('options that cannot work are refused at registration, under the name of the provider', quiet(async (t) => {
   const encoded = { secretEncoding: (text: string) => text.startsWith('x') ? Buffer.from(text) : undefined }
@@ -523,23 +523,23 @@ t.test('options that cannot work are refused at registration, under the name of 
     ['a handler that is none', { handleEvent: 'canary' }, 'handleEvent', 'must be a function'],
     ['a typo', { tolerence: 5 }, 'tolerence', 'is not known'],
     ['diagnose without a scheme', { diagnose: true }, 'diagnose', 'requires a "scheme" that supports diagnosis'],
-    ['diagnose that is no boolean', { diagnose: 'canary' }, 'diagnose', 'must be true or false'],
+    ['diagnose that is no boolean', { diagnose: 'canary' }, 'diagnose', 'must be a boolean'],
     ['a path that is none', { path: 'canary' }, 'path', 'must be a path that starts with "/", without a query'],
     ['a lease that is too short', { lease: 10 }, 'lease', 'must be longer than "handlerTimeout"'],
     ['a weak secret', { secret: 'canary' }, 'secret', WEAK],
-    ['the same secret twice', { secret: [SECRET, SECRET] }, 'secret', 'must not repeat a secret'],
-    ['five secrets', { secret: Array(5).fill(SECRET) }, 'secret', 'must hold 1 to 4 secrets'],
+    ['the same secret twice', { secret: [SECRET, SECRET] }, 'secret', 'must not contain the same secret twice'],
+    ['five secrets', { secret: Array(5).fill(SECRET) }, 'secret', 'must have 1 to 4 secrets'],
     ['an untrimmed secret', { secret: ` ${SECRET}` }, 'secret', 'must not begin or end with white space'],
     ['no base64', { secret: 'canary!' }, 'secret', 'must be canonical base64', { secretEncoding: 'base64' }],
-    ['not its secrets', { secret: SECRET }, 'secret', 'is not written as the secrets of this provider are', encoded],
-    ['one not of its secrets', { secret: [`x${SECRET}`, SECRET] }, 'secret', 'is not written as the secrets of this provider are', encoded],
+    ['not its secrets', { secret: SECRET }, 'secret', 'does not have the format of the secrets of this provider', encoded],
+    ['one not of its secrets', { secret: [`x${SECRET}`, SECRET] }, 'secret', 'does not have the format of the secrets of this provider', encoded],
     ['a secret that is weak once it is decoded', { secret: `${SECRET}` }, 'secret', WEAK,
       { secretEncoding: () => Buffer.from('canary') }],
     ['a secret of no bytes', { secret: SECRET, allowWeakSecret: true }, 'secret', 'must not be all zeros',
       { secretEncoding: () => new Uint8Array() }],
     ...[(text: string) => text, async (text: string) => Buffer.from(text), () => null, () => { throw new Error('canary') }]
       .map((secretEncoding): [string, object, string, string, object] => [
-        `${secretEncoding}`, {}, 'secret', 'is not written as the secrets of this provider are', { secretEncoding }
+        `${secretEncoding}`, {}, 'secret', 'does not have the format of the secrets of this provider', { secretEncoding }
       ])
   ]
   for (const [what, options, option, expected, definition = {}] of cases) {

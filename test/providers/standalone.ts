@@ -209,11 +209,11 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
   t.test(`verify${name}: secrets it cannot work with`, quiet(async (t) => {
     const cases: [unknown, string][] = [
       ['', 'must not be empty'], [' ', 'must not be empty'], [null, 'must be a string'], [5, 'must be a string'],
-      [[], 'must hold 1 to 4 secrets'], [[...secrets, strong('base64')('d')], 'must hold 1 to 4 secrets'],
+      [[], 'must have 1 to 4 secrets'], [[...secrets, strong('base64')('d')], 'must have 1 to 4 secrets'],
       [[secrets[0], ''], 'must not be empty'], [[[secrets[0]]], 'must be a string'],
-      [[secrets[0], secrets[0]], 'must not repeat a secret'],
+      [[secrets[0], secrets[0]], 'must not contain the same secret twice'],
       [5n, 'must be a string'], [[5n], 'must be a string'], [circular, 'must be a string'],
-      [`${secrets[0]}\n`, 'must not end with a line break, as the content of a file does: trim it'],
+      [`${secrets[0]}\n`, 'must not end with a line break: trim the content of a file'],
       [weak, `must be at least ${least} bytes long`], [[secrets[0], weak], `must be at least ${least} bytes long`]
     ]
     for (const [secret, expected] of cases) {
@@ -427,7 +427,7 @@ t.test('verifyIdentityValidation: the endpoint is the one configured, to the let
   for (const sent of ['kyc', 'https://example.com/kyc', '/kyc ', '/kyc{}', '/kyç', '/kyc#x']) {
     t.strictSame(delivered('/kyc', sent), no('malformed_header'), sent)
     t.strictSame(errorOf(() => delivered(sent, sent)), thrown(
-      'endpoint', 'must be a path, with its query if it has one', 'verifyIdentityValidation'))
+      'endpoint', 'must be a path with an optional query', 'verifyIdentityValidation'))
   }
 }))
 

@@ -492,7 +492,7 @@ for (const surface of RESOLVERS) {
         state.fault = found
         lines.length = 0
         compare(inspect(value), (await inject()).outcome, WATCHER.failed)
-        const errors = lines.filter(({ level, msg }) => level === 50 && msg === 'the secret for a delivery cannot be used')
+        const errors = lines.filter(({ level, msg }) => level === 50 && msg === 'the secret for a delivery is invalid')
         compare(`${inspect(value)}: errors`, errors.length, none ? 0 : 1)
         await clock.advance(1001) // for so long it is remembered that there was none
       }

@@ -258,7 +258,7 @@ const UNKNOWN = 'is not known'
 const YEAR = 365 * 24 * 3600
 const RETENTION = `must be a number of seconds from 1 to ${YEAR}`
 const NO_RETENTION = [0, 0.9, -1, NaN, Infinity, YEAR + 1, 'canary', null]
-const whole = (most: number) => `must be a whole number from 1 to ${most}`
+const whole = (most: number) => `must be an integer from 1 to ${most}`
 const NO_WHOLE = [0, -1, 1.5, NaN, Infinity, 'canary', null]
 
 type Wrong = Record<string, [expected: string, ...values: unknown[]]>

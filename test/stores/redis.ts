@@ -224,7 +224,7 @@ t.test('a claim whose script turns out too late to be unknown is given back once
   t.equal(new Set(calls.map(({ args: [token] }) => token)).size, 1)
 })
 
-t.test('that a claim cannot be given back disturbs nobody: its lease ends it', async (t) => {
+t.test('that a cannot release the claim disturbs nobody: its lease ends it', async (t) => {
   for (const fail of [() => { throw new Error('canary') }, () => new Promise(() => {})]) {
     const { store, releases } = createStore(({ args }) => args.length === 1 ? fail() : new Promise(() => {}), 5)
     await t.rejects(async () => store.claim('key', 'content', LEASE), TIMED_OUT)
@@ -399,7 +399,7 @@ t.test('that the policy cannot be had is logged without the words of the error',
   for (const reason of [failure, 'canary', undefined]) {
     const { lines } = createWatched(t, 'ready', async () => { throw reason })
     await settled()
-    t.match(lines, [{ level: 40, msg: /policy of Redis is unknown$/, failure: { type: reason === failure ? 'Error' : typeof reason } }])
+    t.match(lines, [{ level: 40, msg: /cannot read the eviction policy of Redis$/, failure: { type: reason === failure ? 'Error' : typeof reason } }])
     t.equal(lines.length, 1)
     t.notMatch(JSON.stringify(lines), /canary/)
   }
@@ -414,7 +414,7 @@ t.test("that Redis cannot be reached is logged once until it is back, without th
     const told = lines.splice(0)
     t.match(told, [{
       level: 40,
-      msg: 'delivery store: Redis cannot be reached',
+      msg: 'delivery store: Redis is unreachable',
       failure: error === failure ? { type: 'Error', code: 'ECONNREFUSED', stack: String } : { type: typeof error }
     }])
     t.equal(told.length, 1)

@@ -83,7 +83,7 @@ t.test('an id is one or more texts, none of them empty', async (t) => {
   }
   t.equal(checkIdentity(undefined), undefined, 'as often as it comes')
   for (const id of [[], [''], ['a', ''], ['', 'a'], ['a', 1], [undefined], [['a']], 'a', undefined, null, 1, { 0: 'a', length: 1 }, new Array(1)]) {
-    t.throws(() => checkIdentity({ id } as never), { name: 'TypeError', message: 'identify: no id' }, JSON.stringify(id))
+    t.throws(() => checkIdentity({ id } as never), { name: 'TypeError', message: 'identify: returned no id' }, JSON.stringify(id))
   }
 })
 

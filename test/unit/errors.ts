@@ -224,7 +224,7 @@ t.test('a handler that is too slow is logged twice: when its time is up, and whe
   for (const [end, reason] of [[() => {}, 'handled'], [boom, 'handler_failed']] as const) {
     const gate = gateOf<void>()
     const slow = gate.promise.then(end)
-    const late = { msg: 'handler ended after its time-out', reason }
+    const late = { msg: 'handler ended after its timeout', reason }
     t.match(await run({ handle: () => slow }, 1, () => gate.resolve()), [...timedOut, late])
   }
 })

@@ -74,7 +74,7 @@ t.test('a clock that is broken lets nobody in, and is told as what it is', async
   for (const clock of [fail, ...values.map((value) => () => value)]) {
     const exam = createExam(() => VERDICT, clock)
     t.strictSame(await exam('token'),
-      { refusal: 'unavailable', reason: 'verification_failed', details: { problem: 'the clock is broken' } })
+      { refusal: 'unavailable', reason: 'verification_failed', details: { problem: 'the clock returned an invalid time' } })
   }
   for (const [clock, reason] of [[Infinity, 'stale'], [-Infinity, 'future']] as const) {
     t.strictSame(await createExam(() => VERDICT, () => clock)('token'), { refusal: 'not_human', reason })
@@ -347,7 +347,7 @@ const REFUSED: [what: string, claims: object, option: string, expected: string][
     `the timestamp ${inspect(timestamp)}`, { timestamp }, 'timestamp', 'must be a Date, or a date and time with an offset'
   ]),
   ...[undefined, null, 0, 1, 'true', '', {}, Object(true)].map((human): [string, object, string, string] => [
-    `human ${inspect(human)}`, { human }, 'human', 'must be true or false'
+    `human ${inspect(human)}`, { human }, 'human', 'must be a boolean'
   ]),
   ...[undefined, null, 5, true, {}, ['canary'], Object('canary')].map((identifier): [string, object, string, string] => [
     `the identifier ${inspect(identifier)}`, { identifier }, 'identifier', 'must be a string'
@@ -357,7 +357,7 @@ const REFUSED: [what: string, claims: object, option: string, expected: string][
   ]),
   ['an empty secret', { secret: '' }, 'secret', 'must not be empty'],
   ['a blank secret', { secret: ' '.repeat(32) }, 'secret', 'must not be empty'],
-  ['a secret with a line feed', { secret: `${SECRET}\n` }, 'secret', 'must not end with a line break, as the content of a file does: trim it'],
+  ['a secret with a line feed', { secret: `${SECRET}\n` }, 'secret', 'must not end with a line break: trim the content of a file'],
   ['a weak secret', { secret: 'canary-of-23-characters' }, 'secret', 'must be at least 24 bytes long'],
   ['a secret of zeros', { secret: '\0'.repeat(32) }, 'secret', 'must not be all zeros'],
   ...[[], [SECRET], [SECRET, OTHER_SECRET], [[SECRET]]].map((secret): [string, object, string, string] => [
@@ -384,8 +384,8 @@ t.test('secrets that can open nothing, and tokens that are no text, are refused'
   for (const [secret, expected] of [
     [undefined, 'must be a string'], [5, 'must be a string'], [[5], 'must be a string'], ['', 'must not be empty'],
     [[SECRET, ''], 'must not be empty'], ['canary-of-23-characters', 'must be at least 24 bytes long'],
-    [[SECRET, 'canary'], 'must be at least 24 bytes long'], [[], 'must hold 1 to 4 secrets'],
-    [[1, 2, 3, 4, 5].map((n) => SECRET + n), 'must hold 1 to 4 secrets'], [[SECRET, SECRET], 'must not repeat a secret']
+    [[SECRET, 'canary'], 'must be at least 24 bytes long'], [[], 'must have 1 to 4 secrets'],
+    [[1, 2, 3, 4, 5].map((n) => SECRET + n), 'must have 1 to 4 secrets'], [[SECRET, SECRET], 'must not contain the same secret twice']
   ] as const) {
     const error = thrownBy(() => openToken({ secret: secret as string, token }))
     const { code, message } = Object(error)

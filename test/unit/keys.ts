@@ -50,7 +50,7 @@ t.test('what is no secret is never kept', async (t) => {
   }
   const encoding = () => { throw new Error(`canary ${SECRET}`) }
   t.throws(() => cacheKeys({ ...RULES, encoding })(SECRET), {
-    message: 'somePlugin: option "secret" is not written as the secrets of this provider are', cause: undefined
+    message: 'somePlugin: option "secret" does not have the format of the secrets of this provider', cause: undefined
   })
 })
 
@@ -109,11 +109,11 @@ t.test('what a resolver returns that is no secret is none, and the log says why 
   }
   t.strictSame(lines.splice(0, 3), Array(3).fill([
     { plugin: 'somePlugin', option: 'secret', problem: 'somePlugin: option "secret" must be at least 24 bytes long' },
-    'the secret for a delivery cannot be used'
+    'the secret for a delivery is invalid'
   ]))
   t.equal(lines.length, 12)
   t.notMatch(inspect(lines, { depth: 9 }), /canary/)
-  t.match(lines.at(-1), [{ problem: 'the secret cannot be read' }])
+  t.match(lines.at(-1), [{ problem: 'cannot get the secret' }])
 })
 
 t.test('no secret at all is no mistake: the log says nothing', async (t) => {
@@ -197,7 +197,7 @@ t.test('the keys of a ring belong to their id, and no secret has two', async (t)
   t.equal(key!.tenant, key!.name)
   for (const ring of [{ a: SECRET, b: SECRET }, { a: SECRET, b: [ANOTHER, SECRET] }, new Map([['a', SECRET], ['A', SECRET]])]) {
     t.throws(() => createKeyRingLookup(ring, RULES, LOG), {
-      message: 'somePlugin: option "secret" must not have one secret under two ids'
+      message: 'somePlugin: option "secret" must not have the same secret for two ids'
     })
   }
   for (const length of [1, 256]) t.ok(createKeyRingLookup({ ['k'.repeat(length)]: SECRET }, RULES, LOG).known)
@@ -298,8 +298,8 @@ t.test('the keys are those of the list when it was read', async (t) => {
 
 const LISTS: [what: string, keys: unknown, expected: string][] = [
   ...[undefined, null, '', CANARY, 5, {}, { 0: CANARY, length: 1 }, new Set([CANARY]), () => [CANARY]].map(
-    (keys): [string, unknown, string] => [inspect(keys), keys, 'must be a list of keys']),
-  ['none', [], 'must be a list of keys'],
+    (keys): [string, unknown, string] => [inspect(keys), keys, 'must be an array of keys']),
+  ['none', [], 'must be an array of keys'],
   ...['', ' ', `${CANARY} x`, ` ${CANARY}`, `${CANARY} `, `${CANARY},x`, ',', `${CANARY}\n`, `\n${CANARY}`, `${CANARY}\r\nx: y`,
     `${CANARY}\t`, `${CANARY}\0`, `${CANARY}\x7f`, `${CANARY}\u00e9`, `${CANARY}\u00a0`, `${CANARY}\u{1f600}`, 5, 0, null,
     undefined, true, {}, [CANARY], Buffer.from(CANARY), Object(CANARY)].flatMap((key): [string, unknown, string][] => [
@@ -307,10 +307,10 @@ const LISTS: [what: string, keys: unknown, expected: string][] = [
     [`${inspect(key)} after another`, ['good-key', key], INVALID]
   ]),
   ['a hole', Object.assign([], { length: 1 }), INVALID],
-  ['repeated', [CANARY, 'other', CANARY], 'must not repeat a key'],
+  ['repeated', [CANARY, 'other', CANARY], 'must not contain the same key twice'],
   ...['x', 'zz'].map((key): [string, unknown, string] => [key, [CANARY, key], 'must be at least 3 characters long']),
   ...['undefined', 'null', 'key_undefined'].map((key): [string, unknown, string] =>
-    [key, [CANARY, key], 'must not be the text of a missing value']),
+    [key, [CANARY, key], 'must not be a placeholder such as "undefined"']),
   ['zeros', ['0000'], 'must not be all zeros']
 ]
 

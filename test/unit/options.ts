@@ -28,7 +28,7 @@ t.test('numbers are taken from the least to the most', quiet(async (t) => {
 }))
 
 t.test('what is expected is said with its bounds', async (t) => {
-  t.equal(milliseconds.expects, `must be a whole number from 1 to ${TIMER}`)
+  t.equal(milliseconds.expects, `must be an integer from 1 to ${TIMER}`)
   t.equal(mostLead.expects, `must be a number of seconds from 0 to ${WEEK}`)
   t.equal(oneOf('a', 'b').expects, 'must be one of "a", "b"')
 })
@@ -50,9 +50,9 @@ t.test('serializers are functions, all of them', async (t) => {
 })
 
 const PLUGIN = 'somePlugin'
-const NOT_NORMAL = 'must be an absolute URL in its normal form'
-const TOO_MUCH = 'must have no credentials, query or fragment'
-const NOT_SAFE = 'must be https, or http on loopback with "allowHttp"'
+const NOT_NORMAL = 'must be a normalized absolute URL'
+const TOO_MUCH = 'must not have credentials, a query or a fragment'
+const NOT_SAFE = 'must use https, or http on loopback with "allowHttp"'
 
 /** What `readBaseUrl` throws, if it does. */
 function refusal (text: unknown, allowHttp: boolean): unknown {

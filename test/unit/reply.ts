@@ -70,7 +70,7 @@ t.test('all problems of a reply are listed, each by a path and a rule, ten at mo
     [{ name: 'a', level: new Decimal('1.50') }, '/level: Expected number'],
     [{ name: 'a', level: new Date(0) }, '/level: Expected number'],
     [circular, '/name: Expected required property'],
-    [{ name: 'a', get level () { throw new Error('canary') } }, '/level: cannot be written as JSON'],
+    [{ name: 'a', get level () { throw new Error('canary') } }, '/level: cannot be serialized as JSON'],
     [{ name: 5, level: 'x', money: { amount: 'y' }, lines: [{ sku: 1 }, { sku: 'a', count: 1.5 }] },
       '/name: Expected string', '/level: Expected number', '/money/amount: Expected number', '/lines/0/sku: Expected string',
       '/lines/1/count: Expected integer']
@@ -84,8 +84,8 @@ t.test('what JSON cannot express is a problem where the schema accepts it', asyn
   const write = compileReply(Type.Object({ any: Type.Unknown() }))
   const circular: Record<string, unknown> = {}
   circular['self'] = [circular]
-  t.strictSame(write({ any: { id: 5n } }, {}), { problems: ['/any/id: cannot be written as JSON'] })
-  t.strictSame(write({ any: [circular] }, {}), { problems: ['/any/0/self/0: cannot be written as JSON'] })
+  t.strictSame(write({ any: { id: 5n } }, {}), { problems: ['/any/id: cannot be serialized as JSON'] })
+  t.strictSame(write({ any: [circular] }, {}), { problems: ['/any/0/self/0: cannot be serialized as JSON'] })
   const twice = { a: 1 }
   t.strictSame(write({ any: [twice, twice] }, {}), written('{"any":[{"a":1},{"a":1}]}'), 'the same object twice is no circle')
 })

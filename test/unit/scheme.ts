@@ -174,20 +174,20 @@ t.test('a scheme that is ambiguous or incomplete is refused where it is defined'
   const hmac = { algorithm: 'hmac-sha256' } as const
   const mac = '{hex}'
   for (const [scheme, option, message] of [
-    [{ ...hmac, headers: {}, signed: '{body}' }, 'headers', 'must have {hex} or {base64} once'],
-    [{ ...hmac, headers: { a: mac, b: '{base64}' }, signed: '{body}' }, 'headers', 'must have {hex} or {base64} once'],
-    [{ ...hmac, headers: { a: mac, b: mac }, signed: '{body}' }, 'headers', 'must not have {hex} twice'],
-    [{ ...hmac, headers: { mac }, signed: '' }, 'signed', 'must have {body} once'],
-    [{ ...hmac, headers: { mac }, signed: '{body}.{body}' }, 'signed', 'must have {body} once'],
-    [{ ...hmac, headers: { mac }, signed: '{timestamp}.{body}' }, 'signed', 'has {timestamp}, which is in no header'],
-    [{ ...hmac, headers: { mac, a: '{id}' }, signed: '{body}' }, 'headers', 'has {id}, which is not signed'],
-    [{ ...hmac, headers: { mac, a: '{endpoint}' }, signed: '{body}' }, 'headers', 'has {endpoint}, which is not signed'],
-    [{ ...hmac, headers: { mac, a: '{id}', t: '{timestamp}' }, signed: '{id}{timestamp}{body}' }, 'signed', 'needs literal text between {id} and {timestamp}'],
-    [{ ...hmac, headers: { mac, a: '{id}' }, signed: '{body}{id}' }, 'signed', 'needs literal text between {body} and {id}'],
-    [{ ...hmac, headers: { mac: '{hex}{nonce}' }, signed: '{body}' }, 'headers.mac', 'has an unknown part: {nonce}'],
-    [{ ...hmac, headers: { mac: 'a}{hex}' }, signed: '{body}' }, 'headers.mac', 'has an unknown part: }'],
-    [{ ...hmac, headers: { mac: '{hex' }, signed: '{body}' }, 'headers.mac', 'has an unknown part: {'],
-    [{ ...hmac, headers: { mac }, signed: '{hex}{body}' }, 'signed', 'has an unknown part: {hex}'],
-    [{ ...hmac, headers: { mac: list(',', '{hex}') }, signed: '{body}' }, 'headers.mac', 'needs elements that begin with literal text']
+    [{ ...hmac, headers: {}, signed: '{body}' }, 'headers', 'must contain {hex} or {base64} exactly once'],
+    [{ ...hmac, headers: { a: mac, b: '{base64}' }, signed: '{body}' }, 'headers', 'must contain {hex} or {base64} exactly once'],
+    [{ ...hmac, headers: { a: mac, b: mac }, signed: '{body}' }, 'headers', 'must not contain {hex} twice'],
+    [{ ...hmac, headers: { mac }, signed: '' }, 'signed', 'must contain {body} exactly once'],
+    [{ ...hmac, headers: { mac }, signed: '{body}.{body}' }, 'signed', 'must contain {body} exactly once'],
+    [{ ...hmac, headers: { mac }, signed: '{timestamp}.{body}' }, 'signed', 'contains {timestamp}, which is in no header'],
+    [{ ...hmac, headers: { mac, a: '{id}' }, signed: '{body}' }, 'headers', 'contains {id}, which is not signed'],
+    [{ ...hmac, headers: { mac, a: '{endpoint}' }, signed: '{body}' }, 'headers', 'contains {endpoint}, which is not signed'],
+    [{ ...hmac, headers: { mac, a: '{id}', t: '{timestamp}' }, signed: '{id}{timestamp}{body}' }, 'signed', 'requires literal text between {id} and {timestamp}'],
+    [{ ...hmac, headers: { mac, a: '{id}' }, signed: '{body}{id}' }, 'signed', 'requires literal text between {body} and {id}'],
+    [{ ...hmac, headers: { mac: '{hex}{nonce}' }, signed: '{body}' }, 'headers.mac', 'has an unknown part {nonce}'],
+    [{ ...hmac, headers: { mac: 'a}{hex}' }, signed: '{body}' }, 'headers.mac', 'has an unknown part }'],
+    [{ ...hmac, headers: { mac: '{hex' }, signed: '{body}' }, 'headers.mac', 'has an unknown part {'],
+    [{ ...hmac, headers: { mac }, signed: '{hex}{body}' }, 'signed', 'has an unknown part {hex}'],
+    [{ ...hmac, headers: { mac: list(',', '{hex}') }, signed: '{body}' }, 'headers.mac', 'requires elements that begin with literal text']
   ] as const) t.throws(() => compileScheme(scheme), { option, message }, message)
 }))

@@ -303,7 +303,7 @@ t.test('work over its time is rejected, and says after how long', async (t) => {
   const error = await inTime(new Promise(() => {})).catch((error: unknown) => error) as Error
   t.type(error, TimedOut)
   t.notMatch(error.stack, / at /, 'where a timer fires is of no interest')
-  t.match(error, { ...TIMED_OUT, message: 'No answer within 2 ms' })
+  t.match(error, { ...TIMED_OUT, message: 'No result within 2 ms' })
 })
 
 t.test('what is there once a busy process looks is in time', async (t) => {

@@ -19,7 +19,7 @@ export function checkIdentity (identity: Identity | undefined): Identity | undef
   if (Array.isArray(id) && id.length > 0 && Array.from(id).every((part) => typeof part === 'string' && part !== '')) {
     return identity
   }
-  throw new TypeError('identify: no id')
+  throw new TypeError('identify: returned no id')
 }
 
 /** The values by which a store knows a delivery. */

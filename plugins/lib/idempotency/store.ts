@@ -49,7 +49,7 @@ export interface DeliveryStore {
   watch?: ((log: FastifyBaseLogger) => Awaitable<void>) | undefined
 }
 
-const InvalidClaim = createError<[]>('FST_VERIFICATION_INVALID_CLAIM', 'The delivery store answered with no claim')
+const InvalidClaim = createError<[]>('FST_VERIFICATION_INVALID_CLAIM', 'The delivery store returned an invalid claim')
 const STORE_TIMEOUT = 1000
 
 export const deliveryStore: Rule = {
@@ -94,7 +94,7 @@ async function watch (store: DeliveryStore, log: FastifyBaseLogger): Promise<voi
   try {
     await store.watch?.(log)
   } catch (error) {
-    safeLog(log, 'warn', { failure: describeError(error) }, 'delivery store cannot be watched')
+    safeLog(log, 'warn', { failure: describeError(error) }, 'cannot observe the delivery store')
   }
 }
 
@@ -242,10 +242,10 @@ export function createClaims (provider: string, rules: IdempotencyRules): Claims
       const done = statusCode < 300
       const about = { provider, delivery: claims[0]!.key, statusCode }
       const settled = (held: boolean): void => {
-        if (!held) safeLog(log, 'warn', about, 'delivery was handled, but its claim was gone')
+        if (!held) safeLog(log, 'warn', about, 'delivery was handled, but its claim was lost')
       }
       const failed = (error: unknown): void => {
-        const message = done ? 'delivery was handled, but its store does not confirm it' : 'claim cannot be given back'
+        const message = done ? 'delivery was handled, but its store did not confirm it' : 'cannot release the claim'
         safeLog(log, 'error', { ...about, failure: describeError(error) }, message)
       }
       try {

@@ -183,5 +183,5 @@ export const PUBLIC_ENDPOINT = /^\/[\w.~!$&'()*+,;=:@%/?-]*$/
 /** Rule for the public path and query that a sender signs. */
 export const publicEndpoint: Rule = {
   accepts: (value) => typeof value === 'string' && PUBLIC_ENDPOINT.test(value),
-  expects: 'must be a path, with its query if it has one'
+  expects: 'must be a path with an optional query'
 }

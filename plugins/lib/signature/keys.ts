@@ -107,12 +107,12 @@ export function createKeyRingLookup (
   const secrets = ringEntries(ring, plugin, option)
   if (secrets.size === 0) throw new InvalidOption(plugin, option, 'must not be empty')
   if (![...secrets.keys()].every((keyId) => typeof keyId === 'string' && KEY_ID.test(keyId))) {
-    throw new InvalidOption(plugin, option, 'must be named by visible ASCII without commas, of up to 256 characters')
+    throw new InvalidOption(plugin, option, 'must have ids of up to 256 visible ASCII characters without commas')
   }
   const names = new Set<string>()
   const keys = new Map([...secrets].map(([keyId, secret]) => [keyId, deriveOptionKeys(secret, rules, log).map((key) => {
     // Otherwise a delivery would count as new under the other id.
-    if (names.has(key.name)) throw new InvalidOption(plugin, option, 'must not have one secret under two ids')
+    if (names.has(key.name)) throw new InvalidOption(plugin, option, 'must not have the same secret for two ids')
     names.add(key.name)
     return { ...key, tenant: keyId }
   })]))
@@ -158,8 +158,8 @@ function lookUpBy<Args extends unknown[]> (
       return keysOf(secret)
     } catch (error) {
       const { plugin, option } = rules
-      const problem = error instanceof InvalidOption ? error.message : 'the secret cannot be read'
-      safeLog(log, 'error', { plugin, option, problem }, 'the secret for a delivery cannot be used')
+      const problem = error instanceof InvalidOption ? error.message : 'cannot get the secret'
+      safeLog(log, 'error', { plugin, option, problem }, 'the secret for a delivery is invalid')
       return undefined
     }
   }

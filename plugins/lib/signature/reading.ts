@@ -42,7 +42,7 @@ export function createReader (
     const { mac, prefix, timestamp, id } = reading
     const several = Array.isArray(mac)
     const macs: readonly unknown[] = several ? mac : [mac]
-    if (typeof prefix !== 'string' || BEYOND_A_BYTE.test(prefix)) throw new TypeError('read: no prefix of bytes')
+    if (typeof prefix !== 'string' || BEYOND_A_BYTE.test(prefix)) throw new TypeError('read: "prefix" must be bytes')
     if (timestamp === undefined || macs.length === 0 || macs.length > MAX_MACS || macs.includes(undefined)) {
       return reject('malformed_header')
     }
@@ -52,5 +52,5 @@ export function createReader (
 
 function bytesOf (mac: unknown): Buffer {
   if (mac instanceof Uint8Array) return Buffer.from(mac)
-  throw new TypeError('read: a MAC that is not bytes')
+  throw new TypeError('read: MACs must be bytes')
 }

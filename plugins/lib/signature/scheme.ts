@@ -88,7 +88,7 @@ function parseTemplate (option: string, text: string, parts: ReadonlySet<string>
   return [...text.matchAll(/\{([^{}]*)\}|[^{}]+|[{}]/g)].map(([whole, part]): Token => {
     if (part !== undefined && parts.has(part)) return { part: part as Part }
     if (part === undefined && whole !== '{' && whole !== '}') return { literal: whole }
-    throw new InvalidScheme(option, `has an unknown part: ${whole}`)
+    throw new InvalidScheme(option, `has an unknown part ${whole}`)
   })
 }
 
@@ -117,9 +117,9 @@ function stopsOf (signed: Template): ReadonlyMap<Part, string> {
     if (next !== undefined && 'literal' in next) stops.set(part, next.literal[0]!)
     else if (next?.part === 'body') stops.set(part, '{[')
     else if (next !== undefined && (part === 'id' || part === 'keyId')) {
-      throw new InvalidScheme('signed', `needs literal text between {${part}} and {${next.part}}`)
+      throw new InvalidScheme('signed', `requires literal text between {${part}} and {${next.part}}`)
     } else if (part === 'body' && next !== undefined && next.part !== 'timestamp') {
-      throw new InvalidScheme('signed', `needs literal text between {body} and {${next.part}}`)
+      throw new InvalidScheme('signed', `requires literal text between {body} and {${next.part}}`)
     }
   }
   return stops
@@ -168,7 +168,7 @@ export function compileScheme (scheme: SignatureScheme): CompiledScheme {
     if (typeof value === 'string') return { name, patterns: [patternOf(option, value)], separator: undefined }
     const patterns = value.elements.map((element) => patternOf(option, element))
     if (patterns.some(({ start }) => start === '')) {
-      throw new InvalidScheme(option, 'needs elements that begin with literal text')
+      throw new InvalidScheme(option, 'requires elements that begin with literal text')
     }
     return { name, patterns, separator: value.separator }
   })
@@ -176,7 +176,7 @@ export function compileScheme (scheme: SignatureScheme): CompiledScheme {
   const headerOf = new Map<Part, string>()
   for (const { name, patterns } of fields) {
     for (const part of patterns.flatMap(({ parts }) => parts)) {
-      if (headerOf.has(part)) throw new InvalidScheme('headers', `must not have {${part}} twice`)
+      if (headerOf.has(part)) throw new InvalidScheme('headers', `must not contain {${part}} twice`)
       headerOf.set(part, name)
     }
   }
@@ -313,15 +313,15 @@ function writerOf (template: Template): (values: Values) => string {
 function checkParts (headerOf: ReadonlyMap<Part, string>, signed: Template): void {
   const parts = partsOf(signed)
   if (SIGNATURES.filter((part) => headerOf.has(part)).length !== 1) {
-    throw new InvalidScheme('headers', 'must have {hex} or {base64} once')
+    throw new InvalidScheme('headers', 'must contain {hex} or {base64} exactly once')
   }
-  if (parts.filter((part) => part === 'body').length !== 1) throw new InvalidScheme('signed', 'must have {body} once')
+  if (parts.filter((part) => part === 'body').length !== 1) throw new InvalidScheme('signed', 'must contain {body} exactly once')
   for (const part of parts) {
     if (part === 'timestamp' || part === 'id' || part === 'keyId') {
-      if (!headerOf.has(part)) throw new InvalidScheme('signed', `has {${part}}, which is in no header`)
+      if (!headerOf.has(part)) throw new InvalidScheme('signed', `contains {${part}}, which is in no header`)
     }
   }
   for (const part of ['timestamp', 'id', 'endpoint'] as const) {
-    if (headerOf.has(part) && !parts.includes(part)) throw new InvalidScheme('headers', `has {${part}}, which is not signed`)
+    if (headerOf.has(part) && !parts.includes(part)) throw new InvalidScheme('headers', `contains {${part}}, which is not signed`)
   }
 }

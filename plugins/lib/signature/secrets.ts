@@ -40,14 +40,14 @@ const MISSING = /^(?:\w+_)?(?:undefined|null|NaN|\[object \w+\])$/
 /** Returns the reason a string must be trimmed before it can be a secret, or undefined if it need not be. */
 function problemAround (text: string): string | undefined {
   if (text.trim() === '') return 'must not be empty'
-  if (/[\r\n]$/.test(text)) return 'must not end with a line break, as the content of a file does: trim it'
+  if (/[\r\n]$/.test(text)) return 'must not end with a line break: trim the content of a file'
   return text.trim() === text ? undefined : 'must not begin or end with white space'
 }
 
 /** Returns the reason a string cannot be a secret or an api-key, however weak, or undefined if it can. */
 export function problemWithin (text: string): string | undefined {
   if (INVISIBLE.test(text)) return 'must not contain invisible characters'
-  if (MISSING.test(text)) return 'must not be the text of a missing value'
+  if (MISSING.test(text)) return 'must not be a placeholder such as "undefined"'
   return /^0+$/.test(text) ? 'must not be all zeros' : undefined
 }
 
@@ -64,7 +64,7 @@ export function secretBytes (secret: unknown, { plugin, option, encoding }: Omit
   if (around !== undefined) throw new InvalidOption(plugin, option, around)
   const bytes = decodeSecret(secret, encoding)
   if (!(bytes instanceof Uint8Array)) {
-    const expected = encoding === 'base64' ? 'must be canonical base64' : 'is not written as the secrets of this provider are'
+    const expected = encoding === 'base64' ? 'must be canonical base64' : 'does not have the format of the secrets of this provider'
     throw new InvalidOption(plugin, option, expected)
   }
   // RFC 2104 pads a key with zeros, so an empty key is all zeros, too.
@@ -97,12 +97,12 @@ export function deriveKeys (secret: unknown, rules: SecretRules): NamedKey[] {
   const { plugin, option, algorithm, allowWeakSecret } = rules
   const secrets: unknown[] = Array.isArray(secret) ? secret : [secret]
   if (secrets.length === 0 || secrets.length > MAX_SECRETS) {
-    throw new InvalidOption(plugin, option, `must hold 1 to ${MAX_SECRETS} secrets`)
+    throw new InvalidOption(plugin, option, `must have 1 to ${MAX_SECRETS} secrets`)
   }
   const keys = secrets.map((text) => {
     const key = createMacKey(algorithm, secretBytes(text, rules))
     if (isWeak(key) && allowWeakSecret !== true) {
-      const way = allowWeakSecret === false ? '; "allowWeakSecret" accepts a shorter one' : ''
+      const way = allowWeakSecret === false ? '; "allowWeakSecret" allows shorter secrets' : ''
       throw new InvalidOption(plugin, option, `must be at least ${MIN_BYTES[algorithm]} bytes long${way}`)
     }
     const name = nameOf(key)
@@ -110,6 +110,6 @@ export function deriveKeys (secret: unknown, rules: SecretRules): NamedKey[] {
   })
   // RFC 2104 pads a key with zeros and hashes a long one: different strings can be the same key.
   const names = keys.map(({ name }) => name)
-  if (new Set(names).size !== names.length) throw new InvalidOption(plugin, option, 'must not repeat a secret')
+  if (new Set(names).size !== names.length) throw new InvalidOption(plugin, option, 'must not contain the same secret twice')
   return keys
 }
