@@ -13,12 +13,14 @@ import { harmless, jsonLine } from './harmless.js'
 import { UsageError, type Command, type Env } from './io.js'
 import { loadProvider, PROVIDERS, type Provider } from './providers.js'
 
+const NAMES = Object.values(PROVIDERS).filter(({ scheme }) => scheme !== undefined).map(({ name }) => name)
+
 export const DOCTOR_HELP = `usage: fastify-verification doctor <provider> [options]
        fastify-verification doctor --provider <file> [options]
 
 Explains why the signature of a captured request does not match, by trying common mistakes of senders. Prints no secrets
 and no signatures. Exit status: 0 if the signature is valid, 1 if it is not, 2 for invalid usage.
-Providers: aghanim, altdentifier, identity-validation.
+Providers: ${NAMES.join(', ')}.
 
   --provider <file>   module that exports a provider of your own, made with createProvider from a scheme; if it exports
                       several, add "#" and the name of one. Needs --secret or <NAME>_SECRET
@@ -87,8 +89,7 @@ async function findProvider (file: string | undefined, [name, ...others]: readon
   }
   if (file !== undefined) return await loadProvider(file) as Examined
   if (name!.startsWith('humandetect')) throw new UsageError('HumanDetect has no signatures: its service verifies tokens')
-  const names = Object.values(PROVIDERS).filter(({ scheme }) => scheme !== undefined).map(({ name }) => name)
-  return PROVIDERS[oneOf('provider', names, name!)] as Examined
+  return PROVIDERS[oneOf('provider', NAMES, name!)] as Examined
 }
 
 function inWords ({ valid, reason, diagnosis, notes }: Findings, from: string): string {

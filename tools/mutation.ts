@@ -10,6 +10,12 @@ import { Stryker } from '@stryker-mutator/core'
  */
 interface Group { files: string[], suites: string[], further: string[] }
 
+/** Lists the files of a folder, without their extension, whose names begin like this. */
+const beginning = (folder: string, start: string): string[] => readdirSync(folder)
+  .filter((file) => file.startsWith(start) && file.endsWith('.ts')).map((file) => file.slice(0, -3))
+const KEYED = beginning('plugins', 'identity-')
+const KEYED_SUITES = beginning('test/providers', 'identity-').map((file) => `providers/${file}`)
+
 const GROUPS: Record<string, Group> = {
   macs: {
     files: ['lib/signature/hmac'],
@@ -23,7 +29,7 @@ const GROUPS: Record<string, Group> = {
   },
   headers: {
     files: ['lib/signature/fields', 'lib/signature/authenticate', 'lib/signature/scheme'],
-    suites: ['unit/timestamp', 'unit/mac', 'unit/scheme', 'unit/authenticate', 'providers/altdentifier', 'providers/identity-validation', 'unit/keys'],
+    suites: ['unit/timestamp', 'unit/mac', 'unit/scheme', 'unit/authenticate', 'providers/altdentifier', ...KEYED_SUITES, 'unit/keys'],
     further: ['providers/aghanim', 'providers/standalone', 'path/options', 'path/delivery']
   },
   ids: {
@@ -48,7 +54,7 @@ const GROUPS: Record<string, Group> = {
   },
   keys: {
     files: ['lib/signature/keys', 'lib/signature/secrets', 'humandetect/api-keys'],
-    suites: ['unit/keys', 'providers/identity-validation', 'providers/standalone'],
+    suites: ['unit/keys', ...KEYED_SUITES, 'providers/standalone'],
     further: ['providers/aghanim', 'providers/altdentifier', 'path/options', 'providers/humandetect-api', 'path/compose']
   },
   time: {
@@ -79,16 +85,16 @@ const GROUPS: Record<string, Group> = {
   routes: {
     files: ['lib/pipeline', 'lib/response', 'lib/context', 'lib/body', 'lib/telemetry', 'lib/webhook', 'lib/plugin'],
     suites: ['unit/body', 'unit/body-reader', 'path/body', 'path/results', 'providers/aghanim', 'providers/altdentifier', 'path/delivery', 'path/outcomes'],
-    further: ['providers/identity-validation', 'providers/humandetect', 'path/compose', 'providers/own', 'path/diagnose', 'integration/queue', 'package/openapi']
+    further: [...KEYED_SUITES, 'providers/humandetect', 'path/compose', 'providers/own', 'path/diagnose', 'integration/queue', 'package/openapi']
   },
   providers: {
-    files: ['aghanim', 'altdentifier', 'identity-validation', 'metrics', 'index'],
-    suites: ['providers/aghanim', 'providers/altdentifier', 'providers/identity-validation', 'path/metrics', 'path/delivery-id'],
+    files: ['aghanim', 'altdentifier', ...KEYED, 'metrics', 'index', 'lib/webhook'],
+    suites: ['providers/aghanim', 'providers/altdentifier', ...KEYED_SUITES, 'path/metrics', 'path/delivery-id'],
     further: ['unit/mac', 'providers/standalone', 'path/outcomes', 'path/options', 'path/delivery', 'path/compose', 'package/openapi', 'path/diagnose', 'integration/queue']
   },
   own: {
     files: ['provider', 'lib/definition', 'lib/signature/reading'],
-    suites: ['providers/own', 'providers/own-bodies', 'providers/identity-validation'],
+    suites: ['providers/own', 'providers/own-bodies', ...KEYED_SUITES],
     further: ['path/options', 'providers/altdentifier', 'providers/aghanim']
   },
   queue: {
