@@ -305,7 +305,7 @@ t.test('deliveries of a provider of one\'s own', async (t) => {
   const [github, several, stripe] = [fileOf('github'), `${fileOf('several')}#keyed`, fileOf('stripe')]
 
   t.match(await own(github, 'github'), { status: 0, stdout: 'The signature is valid, by GITHUB_SECRET.\n' })
-  t.match(await own(github, 'newline'), { status: 1, stdout: /Likely cause: the body that was signed .*line break/ })
+  t.match(await own(github, 'newline'), { status: 1, stdout: /Likely cause: the signed body differs .*line break/ })
   t.match(await own(several, 'keyed', '--endpoint', '/in'), { status: 0 })
   t.match(await own(several, 'keyed', '--endpoint', '/in', '--api-key', 'k2'), { status: 1, stdout: 'unknown_key' })
   t.match(await own(stripe, 'stripe'), { status: 1, stdout: 'mistakes are searched only in signatures of' })
