@@ -94,8 +94,8 @@ async function findProvider (file: string | undefined, [name, ...others]: readon
 
 function inWords ({ valid, reason, diagnosis, notes }: Findings, from: string): string {
   const lines = valid
-    ? [`The signature is valid, by ${from}.`]
-    : [`The delivery is not authentic (${reason}), by ${from}.`, `Likely cause: ${diagnosis}.`]
+    ? [`The signature is valid, checked with ${from}.`]
+    : [`The delivery is not authentic (${reason}), checked with ${from}.`, `Likely cause: ${diagnosis}.`]
   return [...lines, ...notes.map((note) => `Note: ${note}.`)].join('\n')
 }
 

@@ -48,7 +48,7 @@ const signed = signAghanim({ secret: SECRET, body: BODY, timestamp: NOW })
 const SIGNATURE = 'x-aghanim-signature'
 const base64 = { ...signed, [SIGNATURE]: Buffer.from(signed[SIGNATURE], 'hex').toString('base64') }
 const invalid = (reason: string, diagnosis: string, from = 'AGHANIM_SECRET') =>
-  `The delivery is not authentic (${reason}), by ${from}.\nLikely cause: ${diagnosis}.\n`
+  `The delivery is not authentic (${reason}), checked with ${from}.\nLikely cause: ${diagnosis}.\n`
 
 /** The clock of the command line, while a test runs. */
 function stopClock (test: Pick<typeof t, 'intercept'>, seconds: number) {
@@ -68,7 +68,7 @@ t.test('headers and body from files', async (t) => {
     altered: BODY.replace('e-1', 'e-2'),
     tail: `${BODY}\n`
   })
-  const valid = { status: 0, stdout: 'The signature is valid, by AGHANIM_SECRET.\n', stderr: '' }
+  const valid = { status: 0, stdout: 'The signature is valid, checked with AGHANIM_SECRET.\n', stderr: '' }
   t.strictSame(await examine(['aghanim', '--headers', `${dir}/lines`, '--body', `${dir}/body`]), valid)
   t.strictSame(await examine(['aghanim', '--headers', `${dir}/json`, '--body', `${dir}/body`]), valid)
   t.strictSame(await examine(['aghanim', '--headers', `${dir}/message`]), valid)
@@ -304,8 +304,8 @@ t.test('deliveries of a provider of one\'s own', async (t) => {
     examine(['--provider', file, '--headers', `${dir}/${headers}`, '--body', `${dir}/body`, ...more], env)
   const [github, several, stripe] = [fileOf('github'), `${fileOf('several')}#keyed`, fileOf('stripe')]
 
-  t.match(await own(github, 'github'), { status: 0, stdout: 'The signature is valid, by GITHUB_SECRET.\n' })
-  t.match(await own(github, 'newline'), { status: 1, stdout: /Likely cause: the signed body differs .*line break/ })
+  t.match(await own(github, 'github'), { status: 0, stdout: 'The signature is valid, checked with GITHUB_SECRET.\n' })
+  t.match(await own(github, 'newline'), { status: 1, stdout: /Likely cause: the signed body .*line break/ })
   t.match(await own(several, 'keyed', '--endpoint', '/in'), { status: 0 })
   t.match(await own(several, 'keyed', '--endpoint', '/in', '--api-key', 'k2'), { status: 1, stdout: 'unknown_key' })
   t.match(await own(stripe, 'stripe'), { status: 1, stdout: 'mistakes are searched only in signatures of' })
