@@ -1,12 +1,14 @@
-import type { TSchema } from '@sinclair/typebox'
+import { Type, type TSchema } from '@sinclair/typebox'
 import {
-  AghanimEventSchema, AghanimExamples, aghanimRouteSchema, PlayerSchema, PlayerVerifyDataSchema, playerVerifyEvent,
+  AghanimEventSchema, AghanimExamples, EventReplySchema, PlayerSchema, PlayerVerifyDataSchema, playerVerifyEvent,
   type AghanimEvent, type Player, type PlayerVerifyData, type PlayerVerifyEvent
 } from '../schemas/aghanim.js'
+import { DenialSchema } from '../schemas/common.js'
 import type { Callback, SchemaCallback, VerifiedRequest } from './lib/callback.js'
 import { createDenialReader, deny } from './lib/deny.js'
 import { NO_CONTENT, UNKNOWN_EVENT, type Answer } from './lib/errors.js'
 import type { Identity } from './lib/idempotency/delivery-id.js'
+import { withExamples, webhookSchema, type RouteSchema } from './lib/openapi.js'
 import type { WebhookOptions } from './lib/options.js'
 import { compileReply, plainObjectJson, type Reply } from './lib/reply.js'
 import { callback, path, required, schema, type Awaitable } from './lib/rules.js'
@@ -96,6 +98,46 @@ function sample (about: string, example: AghanimEvent, once: boolean): SampleEve
   return { about, body, once }
 }
 
+function documentRoute (eventData: TSchema): RouteSchema {
+  const { 'player.verify': _verify, ...others } = AghanimExamples
+  const player = { player_id: '2D2R-OP3C', name: 'Beebee-Ate', attributes: { level: 2 }, country: 'US' }
+  const denied = { status: 'error', code: 'not_found', message: 'Player verification failed' }
+  const schema = webhookSchema({
+    tag: 'Aghanim',
+    summary: 'Verify a player, and receive all other events',
+    description: '`X-Aghanim-Signature` must be the hex-encoded HMAC-SHA256 of the timestamp, a full stop and the ' +
+      'bytes of the body, keyed with the secret key of the webhook (S2S key), and the timestamp must be within ' +
+      'the tolerance. Both are verified before the body is parsed. The example signature is for `player.verify` as ' +
+      'compact JSON, with the secret `demo-aghanim-secret-of-32-bytes!`.\n\n' +
+      'Retries of the same delivery are handled only once, except for `player.verify` without an `idempotency_key`.',
+    signature: scheme,
+    headers: {
+      'X-Aghanim-Signature': {
+        description: 'Hex-encoded HMAC-SHA256 of the timestamp, a full stop and the body',
+        example: '5b07d1ef13b27f246e8a05e61357b9319292f477c0449b668ba90cfa684e9b03'
+      },
+      'X-Aghanim-Signature-Timestamp': {
+        description: 'Time of signing in Unix seconds. Rejected if outside the tolerance', example: '1725548450'
+      }
+    },
+    body: withExamples(
+      Type.Union([playerVerifyEvent(eventData), AghanimEventSchema]),
+      eventData === PlayerVerifyDataSchema ? AghanimExamples : others),
+    accepted: {
+      200: {
+        ...withExamples(
+          Type.Union([PlayerSchema, EventReplySchema]), { 'player.verify': player, others: { status: 'ok' } }),
+        description: 'The player is verified, or the event was accepted'
+      }
+    },
+    problem: '/event_id: Expected required property',
+    errors: ['FST_VERIFICATION_UNKNOWN_EVENT', 'FST_VERIFICATION_ID_REUSED', 'FST_VERIFICATION_INVALID_REPLY'],
+    denials: { banned: { status: 'error', code: 'banned', message: 'This player may not buy' } }
+  })
+  const notFound = { ...withExamples(DenialSchema, { not_found: denied }), description: 'The player was denied' }
+  return { ...schema, response: { ...schema.response, 401: notFound } }
+}
+
 const ACKNOWLEDGED: Answer = { ...NO_CONTENT, statusCode: 200, body: JSON.stringify({ status: 'ok' }) }
 const readDenial = /* @__PURE__ */ createDenialReader({ code: 'not_found', message: 'Player verification failed' })
 
@@ -124,7 +166,7 @@ export const aghanimPlugin: WebhookPlugin<AghanimOptions> = /* @__PURE__ */ defi
 
     return [{
       url: options.path ?? '/aghanim',
-      schema: aghanimRouteSchema(eventData),
+      schema: documentRoute(eventData),
       check (payload) {
         const isVerify = isPlayerVerify(payload as AghanimEvent)
         const problem = isVerify ? checkVerify(payload) : checkEvent(payload)

@@ -1,10 +1,10 @@
 import {
-  ALTDENTIFIER_KINDS, AltDentifierEventSchema, AltDentifierExamples, altdentifierRouteSchema, OpSchema,
-  type AltDentifierEvent
+  ALTDENTIFIER_KINDS, AltDentifierEventSchema, AltDentifierExamples, OpSchema, type AltDentifierEvent
 } from '../schemas/altdentifier.js'
 import type { Callback, VerifiedRequest } from './lib/callback.js'
 import { readDenial } from './lib/deny.js'
 import { NO_CONTENT } from './lib/errors.js'
+import { NoContentSchema, webhookSchema, withExamples, type RouteSchema } from './lib/openapi.js'
 import type { WebhookOptions } from './lib/options.js'
 import { callback, nonEmptyString, oneOf, path, required, retention } from './lib/rules.js'
 import type { VerifyResult } from './lib/signature/fields.js'
@@ -59,6 +59,34 @@ function sample (about: string, example: AltDentifierEvent): SampleEvent {
   return { about, body, once: false }
 }
 
+function documentRoute (isSigned: boolean): RouteSchema {
+  const signature = {
+    Signature: {
+      description: 'HTTP signature (draft-cavage-http-signatures-07) with `hmac-md5`, covering at least `date`',
+      example: 'keyId="hmac-key-1",algorithm="hmac-md5",headers="date",signature="upyPyAXcrQqAK/fyTGvzkQ=="'
+    },
+    Date: {
+      description: 'Time of signing. Rejected if outside the tolerance', example: 'Thu, 05 Sep 2024 15:00:50 GMT'
+    }
+  }
+  return webhookSchema({
+    tag: 'AltDentifier',
+    summary: 'A Discord member passed or failed verification',
+    description: '`Digest` must be the hex-encoded HMAC-MD5 of the bytes of the body, keyed with the "signature" of ' +
+      'the server or the OAuth client secret (this is not the digest of RFC 3230). It is verified before the body is ' +
+      'parsed. The example is for `started` as compact JSON, with the secret `demo-altdentifier-secret`.\n\n' +
+      'Events with an undocumented `OP` are acknowledged as well.',
+    signature: scheme,
+    headers: {
+      Digest: { description: 'Hex-encoded HMAC-MD5 of the body', example: 'MD5=6e5b25df0c4e748733471925ce5aa631' },
+      ...(isSigned && signature)
+    },
+    body: withExamples(AltDentifierEventSchema, AltDentifierExamples),
+    accepted: { 204: NoContentSchema },
+    problem: '/OP: Expected required property'
+  })
+}
+
 export const altdentifierPlugin: WebhookPlugin<AltDentifierOptions> = /* @__PURE__ */ defineWebhook<
   AltDentifierOptions, AltDentifierEvent, number
 >({
@@ -91,7 +119,7 @@ export const altdentifierPlugin: WebhookPlugin<AltDentifierOptions> = /* @__PURE
 
     return [{
       url: path,
-      schema: altdentifierRouteSchema(isSigned),
+      schema: documentRoute(isSigned),
       confirm: isSigned
         ? (request, key) => checkHttpSignature(request, key, { algorithm: 'md5', keyId, freshness: settings })
         : undefined,

@@ -2,9 +2,10 @@ import type { FastifyInstance } from 'fastify'
 import { createHash } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import {
-  humandetectApiRouteSchema, HumanDetectResultSchema, TokenVerificationSchema, type HumanDetectError,
+  HumanDetectResultSchema, TokenVerificationSchema, type HumanDetectError,
   type HumanDetectResult
 } from '../schemas/humandetect.js'
+import { humandetectApiRouteSchema } from './humandetect/openapi.js'
 import { createKeyCheck } from './humandetect/api-keys.js'
 import type { Callback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
 import { INVALID_JSON, InvalidOption, isForbidden, type Answer } from './lib/errors.js'
@@ -18,7 +19,7 @@ import { seal, unseal } from './humandetect/encrypted-token.js'
 import type { Secret } from './lib/signature/secrets.js'
 import { readRouteSettings, ROUTE_RULES, type RouteOptions, type WatchOptions } from './lib/options.js'
 import { parseDateTime } from './lib/signature/fields.js'
-import { MAX_TOKEN_BYTES } from './humandetect/token-verifier.js'
+import { MAX_TOKEN_BYTES } from './humandetect/errors.js'
 import { createPipeline } from './lib/pipeline.js'
 
 export interface HumanDetectApiOptions extends RouteOptions, WatchOptions {

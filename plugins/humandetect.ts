@@ -5,10 +5,12 @@ import { createError } from '@fastify/error'
 import { Type, type TSchema } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
 import {
-  HumanDetectRequestSchema, HumanDetectResultSchema, humandetectRouteSchema, UnknownTokenSchema,
+  HumanDetectRequestSchema, HumanDetectResultSchema, UnknownTokenSchema,
   type HumanDetectRequest, type HumanDetectResult
 } from '../schemas/humandetect.js'
 import { checkApiKey } from './humandetect/api-keys.js'
+import { humandetectRouteSchema } from './humandetect/openapi.js'
+import { guardErrors } from './humandetect/errors.js'
 import { readBaseUrl } from './humandetect/base-url.js'
 import type { Callback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
 import { deliveryStore, guardStore, type DeliveryStore } from './lib/idempotency/store.js'
@@ -25,7 +27,7 @@ import { compileCheck, compileOptionCheck } from './lib/validation.js'
 import { decorateHandler } from './lib/scope.js'
 import { readRouteSettings, ROUTE_RULES, type RouteOptions } from './lib/options.js'
 import { systemClock } from './lib/signature/fields.js'
-import { createExaminer, isToken, MAX_TOKEN_BYTES } from './humandetect/token-verifier.js'
+import { createExaminer, isToken } from './humandetect/token-verifier.js'
 import { createPipeline } from './lib/pipeline.js'
 
 declare module 'fastify' {
@@ -98,14 +100,16 @@ const PUBLIC_SERVICE = 'https://api.unify.id'
 const VERIFY_PATH = '/v1/humandetect/verify'
 const ROUTE_OPTIONS = ['reply', 'path', 'bodyLimit', 'bodyTimeout', 'handlerTimeout', 'routeOptions'] as const
 
-// Created without a stack trace: these errors are responses, and any client can cause them.
-const coded = (statusCode: number, code: string, message: string) =>
-  createError<[]>(`FST_HUMANDETECT_${code}`, message, statusCode, Error, false)
+/** Makes the class of an error without a stack trace: these errors are responses, and any client can cause them. */
+function refusal (code: keyof typeof guardErrors) {
+  const { statusCode, message } = guardErrors[code]
+  return createError<[]>(code, message, statusCode, Error, false)
+}
 
 const REFUSALS = {
-  token_required: coded(400, 'TOKEN_REQUIRED', `A token of at most ${MAX_TOKEN_BYTES} bytes is required`),
-  not_human: coded(403, 'NOT_HUMAN', 'The token does not prove that the sender is human'),
-  unavailable: coded(503, 'UNAVAILABLE', 'Token verification is unavailable')
+  token_required: refusal('FST_HUMANDETECT_TOKEN_REQUIRED'),
+  not_human: refusal('FST_HUMANDETECT_NOT_HUMAN'),
+  unavailable: refusal('FST_HUMANDETECT_UNAVAILABLE')
 }
 
 async function humandetect (app: FastifyInstance, options: HumanDetectOptions): Promise<void> {

@@ -1,12 +1,13 @@
 import type { Static, TSchema } from '@sinclair/typebox'
 import {
-  IdentityValidationExamples, identityValidationRouteSchema, RequiredFilesNotificationSchema, SessionNotificationSchema,
+  IdentityValidationExamples, RequiredFilesNotificationSchema, SessionNotificationSchema,
   type RequiredFilesNotification, type SessionNotification
 } from '../schemas/identity-validation.js'
 import type { SchemaCallback, VerifiedRequest } from './lib/callback.js'
 import { readDenial } from './lib/deny.js'
 import { InvalidOption, NO_CONTENT } from './lib/errors.js'
 import type { Identity } from './lib/idempotency/delivery-id.js'
+import { NoContentSchema, webhookSchema, withExamples, type RouteSchema } from './lib/openapi.js'
 import type { WebhookOptions } from './lib/options.js'
 import { callback, group, path, schema, type Rule } from './lib/rules.js'
 import { publicEndpoint, type VerifyResult } from './lib/signature/fields.js'
@@ -95,14 +96,51 @@ export function signIdentityValidation (
 const PLUGIN = 'identityValidationPlugin'
 const { sessions: { verified }, requiredFiles: { notification } } = IdentityValidationExamples
 const ROUTES = [
-  { kind: 'sessions', handler: 'handleSession', path: '/identity-validation/sessions', schema: SessionNotificationSchema },
+  {
+    kind: 'sessions',
+    handler: 'handleSession',
+    path: '/identity-validation/sessions',
+    schema: SessionNotificationSchema,
+    summary: 'Receive the status of a session',
+    signature: 'hmac-sha256 a9tl88BVO0rqHd7cocppevBtuya1b/lqUkQ0ic0Sr4M='
+  },
   {
     kind: 'requiredFiles',
     handler: 'handleRequiredFiles',
     path: '/identity-validation/required-files',
-    schema: RequiredFilesNotificationSchema
+    schema: RequiredFilesNotificationSchema,
+    summary: 'Receive a request for files',
+    signature: 'hmac-sha256 qwWFWJtPkKyTYMec/TAzn+Dz6K/TwELTCl/B7XTQpcg='
   }
 ] as const
+
+function documentRoute ({ kind, path, schema, summary, signature }: typeof ROUTES[number], body: TSchema): RouteSchema {
+  return webhookSchema({
+    tag: 'Identity validation',
+    summary,
+    description: '`X-Signature` must be the base64-encoded HMAC-SHA256 of the timestamp, the endpoint and the bytes ' +
+      'of the body without separators, keyed with the base64-decoded secret of `X-Api-Key`. The endpoint must equal ' +
+      'the configured one, and the timestamp must be within the tolerance. All of this is verified before the body ' +
+      'is parsed. The example signature is for the first body as compact JSON, with the secret ' +
+      '`ZGVtby1pZGVudGl0eS1zZWNyZXQtMzItYnl0ZXMtISE=`.\n\n' +
+      'Retries of the same notification are handled only once.',
+    signature: scheme,
+    headers: {
+      'X-Api-Key': { description: 'Id of the secret', example: 'demo-api-key' },
+      'X-Signature': {
+        description: 'Base64-encoded HMAC-SHA256 of the timestamp, the endpoint and the body', example: signature
+      },
+      'X-Timestamp': {
+        description: 'Time of signing in Unix seconds. Rejected if outside the tolerance', example: '1725548450'
+      },
+      'X-Endpoint': { description: 'Path and query of the public URL of this route', example: `/webhooks${path}` }
+    },
+    body: body === schema ? withExamples(body, IdentityValidationExamples[kind]) : body,
+    accepted: { 204: NoContentSchema },
+    problem: '/event_id: Expected string',
+    errors: ['FST_VERIFICATION_ID_REUSED']
+  })
+}
 
 function identify ({ idempotency_key: key, ...content }: SessionNotification, mac: Buffer): Identity {
   return key ? { id: ['idempotency_key', key], content } : { id: ['mac', mac.toString('hex')] }
@@ -146,13 +184,14 @@ export const identityValidationPlugin: WebhookPlugin<IdentityValidationOptions> 
         if (!typesOf(body).has('object')) {
           throw new InvalidOption(PLUGIN, `schemas.${route.kind}`, 'must accept objects')
         }
-        return { ...route, body, check, handle: handlers[route.handler]! }
+        return { route, body, check, handle: handlers[route.handler]! }
       }).filter(({ handle }) => handle !== undefined)
       if (routes.length === 0) throw new InvalidOption(PLUGIN, 'handleSession', 'or "handleRequiredFiles" is required')
       const served = new Set<string>()
 
-      return routes.map(({ kind, body, check, handle, ...defaults }) => {
-        const url = paths?.[kind] ?? defaults.path
+      return routes.map(({ route, body, check, handle }) => {
+        const { kind } = route
+        const url = paths?.[kind] ?? route.path
         const endpoint = endpoints?.[kind] ?? plainPath(prefix, url)
         if (endpoint === undefined) throw new InvalidOption(PLUGIN, `endpoints.${kind}`, 'is required for such a path')
         if (served.has(endpoint)) throw new InvalidOption(PLUGIN, 'endpoints', 'must not be the same for both routes')
@@ -161,7 +200,7 @@ export const identityValidationPlugin: WebhookPlugin<IdentityValidationOptions> 
         return {
           url,
           endpoint,
-          schema: identityValidationRouteSchema(kind, body),
+          schema: documentRoute(route, body),
           check,
           kindOf: () => kind,
           subjectOf: ({ session }) => typeof session?.id === 'string' ? session.id : undefined,

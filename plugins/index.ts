@@ -16,6 +16,7 @@ export {
   createProvider, decodeBase64, decodeHex, FormatRegistry, list, parseUnixSeconds, Type, type ListTemplate,
   type ProviderDefinition, type ProviderOptions, type Reading, type SignatureScheme, type Static, type TSchema
 } from './provider.js'
+export { errors, type ErrorCode } from './errors.js'
 export { memoryDeliveries, type MemoryDeliveriesOptions } from './stores/memory.js'
 export { redisDeliveries, type RedisClient, type RedisDeliveriesOptions } from './stores/redis.js'
 export type { VerificationPlugin, VerifiedRequest } from './lib/callback.js'

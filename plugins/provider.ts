@@ -1,11 +1,11 @@
 import type { Static, TSchema } from '@sinclair/typebox'
-import { providerRouteSchema } from '../schemas/provider.js'
 import { JSON_TYPE } from './lib/body.js'
 import type { Callback, VerificationPlugin, VerifiedRequest } from './lib/callback.js'
 import { CALLER, checkDefinition, compileDefinedScheme, parserOf, rephraseOf, type Refusal } from './lib/definition.js'
 import { deny, readDenial } from './lib/deny.js'
 import { InvalidOption, NO_CONTENT, UNREADABLE } from './lib/errors.js'
 import { checkIdentity, type Identity } from './lib/idempotency/delivery-id.js'
+import { NoContentSchema, webhookSchema } from './lib/openapi.js'
 import type { WebhookOptions } from './lib/options.js'
 import { compileReply, type Reply as ReplyOf } from './lib/reply.js'
 import { callback, path, required, type Awaitable } from './lib/rules.js'
@@ -159,7 +159,21 @@ export function createProvider (definition: AnyDefinition): VerificationPlugin<n
   const check = compileOptionCheck(CALLER, 'body', body)
   const parse = parserOf(contentTypes, typesOf(body))
   const writeReply = reply && compileReply(reply, undefined, compileOptionCheck(CALLER, 'reply', reply))
-  const schema = providerRouteSchema({ ...definition, signature, contentTypes })
+  const { algorithm, headers } = signature
+  const schema = webhookSchema({
+    tag: name,
+    summary: definition.summary,
+    description: `The bytes of the body must be signed with HMAC-${algorithm.toUpperCase()}, with the signature in ` +
+      `${headers.map((header) => `\`${header}\``).join(', ')}. The signature is verified before the ` +
+      'body is parsed. Retries of the same delivery are handled only once.',
+    signature,
+    contentTypes,
+    body,
+    accepted: reply === undefined ? { 204: NoContentSchema } : { 200: { description: 'Accepted', ...reply } },
+    problem: '/id: Expected required property',
+    errors: ['FST_VERIFICATION_ID_REUSED', 'FST_VERIFICATION_INVALID_REPLY'],
+    refusal
+  })
 
   const plugin = defineWebhook<AnyOptions, unknown>({
     name,

@@ -1,8 +1,5 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
-import {
-  DenialSchema, IdReused, invalidPayload, InvalidReply, once, optional, WebhookErrors, webhookResponses,
-  withExamples, type RouteSchema
-} from './common.js'
+import { optional } from '../plugins/lib/openapi.js'
 
 /** Fields of every event beside `event_data`. Values that Aghanim may extend (types, triggers) stay open. */
 const envelope = {
@@ -101,58 +98,4 @@ export const AghanimExamples = {
   'player.verify': example('player.verify', 'eCacGbJVbvToOgzjXUgOCitkQE', {}, { trigger: 'hub.login' }),
   'item.add': example('item.add', 'item1', { items: [{ sku: 'gems', quantity: 100 }] }),
   'order.paid': example('order.paid', 'order1', { order_id: 'ord_1' })
-}
-
-const HeadersSchema = Type.Object({
-  'X-Aghanim-Signature': Type.String({
-    pattern: '^[0-9A-Fa-f]{64}$',
-    description: 'Hex-encoded HMAC-SHA256 of the timestamp, a full stop and the body',
-    examples: ['5b07d1ef13b27f246e8a05e61357b9319292f477c0449b668ba90cfa684e9b03']
-  }),
-  'X-Aghanim-Signature-Timestamp': Type.String({
-    pattern: '^[1-9][0-9]{9}$',
-    description: 'Time of signing in Unix seconds. Rejected if outside the tolerance',
-    examples: ['1725548450']
-  })
-})
-
-const errors = {
-  ...WebhookErrors,
-  400: {
-    ...WebhookErrors[400],
-    ...invalidPayload('/event_id: Expected required property'),
-    FST_VERIFICATION_UNKNOWN_EVENT: 'No handler for this type of event'
-  },
-  422: IdReused,
-  500: { ...WebhookErrors[500], ...InvalidReply }
-}
-const player = { player_id: '2D2R-OP3C', name: 'Beebee-Ate', attributes: { level: 2 }, country: 'US' }
-const denied = { status: 'error', code: 'not_found', message: 'Player verification failed' }
-const banned = { status: 'error', code: 'banned', message: 'This player may not buy' }
-const responses = {
-  200: once({
-    ...withExamples(Type.Union([PlayerSchema, EventReplySchema]), { 'player.verify': player, others: { status: 'ok' } }),
-    description: 'The player is verified, or the event was accepted'
-  }),
-  401: { ...withExamples(DenialSchema, { not_found: denied }), description: 'The player was denied' },
-  ...webhookResponses(errors, { banned })
-}
-
-/** Creates the schema of the route for API documentation. */
-export function aghanimRouteSchema (eventData: TSchema = PlayerVerifyDataSchema): RouteSchema {
-  const { 'player.verify': verify, ...others } = AghanimExamples
-  const examples = eventData === PlayerVerifyDataSchema ? AghanimExamples : others
-  return {
-    tags: ['Aghanim'],
-    summary: 'Verify a player, and receive all other events',
-    description: '`X-Aghanim-Signature` must be the hex-encoded HMAC-SHA256 of the timestamp, a full stop and the ' +
-      'bytes of the body, keyed with the secret key of the webhook (S2S key), and the timestamp must be within ' +
-      'the tolerance. Both are verified before the body is parsed. The example signature is for `player.verify` as ' +
-      'compact JSON, with the secret `demo-aghanim-secret-of-32-bytes!`.\n\n' +
-      'Retries of the same delivery are handled only once, except for `player.verify` without an `idempotency_key`.',
-    consumes: ['application/json'],
-    headers: HeadersSchema,
-    body: withExamples(Type.Union([playerVerifyEvent(eventData), AghanimEventSchema]), examples),
-    response: { ...responses }
-  }
 }

@@ -1,7 +1,5 @@
 import { Type, type Static, type TProperties } from '@sinclair/typebox'
-import {
-  invalidPayload, NoContentSchema, once, optional, WebhookErrors, webhookResponses, withExamples, type RouteSchema
-} from './common.js'
+import { optional } from '../plugins/lib/openapi.js'
 
 const Snowflake = Type.String({
   pattern: '^[0-9]{1,20}$',
@@ -72,39 +70,3 @@ export const AltDentifierExamples = {
   'wrong-account': { OP: 4, member, guild, incorrect_account: { id: '80351110224678912', username: 'Nelly' } },
   test: { OP: 5 }
 } satisfies Record<string, AltDentifierEvent>
-
-const Digest = Type.String({
-  pattern: '^[Mm][Dd]5=[0-9A-Fa-f]{32}$',
-  description: 'Hex-encoded HMAC-MD5 of the body',
-  examples: ['MD5=6e5b25df0c4e748733471925ce5aa631']
-})
-const Signature = Type.String({
-  description: 'HTTP signature (draft-cavage-http-signatures-07) with `hmac-md5`, covering at least `date`',
-  examples: ['keyId="hmac-key-1",algorithm="hmac-md5",headers="date",signature="upyPyAXcrQqAK/fyTGvzkQ=="']
-})
-const SignedDate = Type.String({
-  description: 'Time of signing. Rejected if outside the tolerance',
-  examples: ['Thu, 05 Sep 2024 15:00:50 GMT']
-})
-
-const errors = {
-  ...WebhookErrors,
-  400: { ...WebhookErrors[400], ...invalidPayload('/OP: Expected required property') }
-}
-const responses = { 204: once(NoContentSchema), ...webhookResponses(errors) }
-
-/** Creates the schema of the route for API documentation. `signed` means that `Signature` is required too. */
-export function altdentifierRouteSchema (signed: boolean): RouteSchema {
-  return {
-    tags: ['AltDentifier'],
-    summary: 'A Discord member passed or failed verification',
-    description: '`Digest` must be the hex-encoded HMAC-MD5 of the bytes of the body, keyed with the "signature" of ' +
-      'the server or the OAuth client secret (this is not the digest of RFC 3230). It is verified before the body is ' +
-      'parsed. The example is for `started` as compact JSON, with the secret `demo-altdentifier-secret`.\n\n' +
-      'Events with an undocumented `OP` are acknowledged as well.',
-    consumes: ['application/json'],
-    headers: Type.Object(signed ? { Digest, Signature, Date: SignedDate } : { Digest }),
-    body: withExamples(AltDentifierEventSchema, AltDentifierExamples),
-    response: { ...responses }
-  }
-}

@@ -8,6 +8,7 @@ import { jsonDataOf } from '../lib/reply.js'
 import type { Reason } from '../lib/telemetry.js'
 import { compileCheck } from '../lib/validation.js'
 import { CLOCK_SLACK, parseDateTime, readClock } from '../lib/signature/fields.js'
+import { MAX_TOKEN_BYTES } from './errors.js'
 
 /** The service's result for a genuine token. */
 export interface Verdict {
@@ -58,8 +59,6 @@ interface Rules {
   /** The store that remembers used verdicts. */
   readonly deliveries: DeliveryStore
 }
-
-export const MAX_TOKEN_BYTES = 8192 // bytes
 
 /** Creates a verifier that asks the service about a token, then checks its identifier, its age and earlier use. */
 export function createExaminer<V extends Verdict> (rules: Rules): Examine<V> {

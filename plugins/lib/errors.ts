@@ -3,17 +3,56 @@ import { createError } from '@fastify/error'
 import type { RejectionReason } from './signature/fields.js'
 import type { Outcome, Reason } from './telemetry.js'
 
+/**
+ * The status and the message of each error, by code. A message with `%s` or `%d` is completed where the error is made;
+ * `INVALID_PAYLOAD` has the problem of the body as its message.
+ */
+export const errors = {
+  FST_VERIFICATION_ALGORITHM_UNAVAILABLE: { statusCode: 500, message: '%s: this platform has no HMAC with %s' },
+  FST_VERIFICATION_BODY_CONSUMED: { statusCode: 500, message: 'The body was read before the plugin could read it' },
+  FST_VERIFICATION_BODY_TIMEOUT: { statusCode: 408, message: 'The body did not arrive in time' },
+  FST_VERIFICATION_CALL_TIMEOUT: { statusCode: 503, message: 'No result within %d ms' },
+  FST_VERIFICATION_FAILED: { statusCode: 500, message: 'The delivery could not be verified' },
+  FST_VERIFICATION_FORBIDDEN: { statusCode: 403, message: 'The delivery is not authentic' },
+  FST_VERIFICATION_HANDLER_FAILED: { statusCode: 500, message: 'The handler failed' },
+  FST_VERIFICATION_ID_REUSED: { statusCode: 422, message: 'The delivery id was already used for different content' },
+  FST_VERIFICATION_IN_PROGRESS: { statusCode: 503, message: 'This delivery is already being handled' },
+  FST_VERIFICATION_INVALID_CLAIM: { statusCode: 500, message: 'The delivery store returned an invalid claim' },
+  FST_VERIFICATION_INVALID_JSON: { statusCode: 400, message: 'The body is not a JSON object in UTF-8' },
+  FST_VERIFICATION_INVALID_OPTION: { statusCode: 500, message: '%s: option "%s" %s' },
+  FST_VERIFICATION_INVALID_PAYLOAD: { statusCode: 400, message: '%s' },
+  FST_VERIFICATION_INVALID_REPLY: { statusCode: 500, message: 'The handler returned an invalid reply' },
+  FST_VERIFICATION_NOT_SERIALIZABLE: { statusCode: 400, message: 'The event is nested too deeply to be stored' },
+  FST_VERIFICATION_QUEUE_UNAVAILABLE: { statusCode: 503, message: 'The queue is unavailable' },
+  FST_VERIFICATION_SECRET_UNAVAILABLE: { statusCode: 503, message: 'The secret is unavailable' },
+  FST_VERIFICATION_STORE_FULL: { statusCode: 503, message: 'The delivery store is full' },
+  FST_VERIFICATION_STORE_UNAVAILABLE: { statusCode: 503, message: 'The delivery store is unavailable' },
+  FST_VERIFICATION_STORE_UNREACHABLE: { statusCode: 503, message: 'The delivery store is unreachable' },
+  FST_VERIFICATION_TIMEOUT: { statusCode: 503, message: 'The handler did not finish in time' },
+  FST_VERIFICATION_UNKNOWN_EVENT: { statusCode: 400, message: 'No handler for this type of event' }
+} as const satisfies Readonly<Record<string, ErrorText>>
+
+export interface ErrorText { readonly statusCode: number, readonly message: string }
+export type WebhookErrorCode = keyof typeof errors
+
+/** Makes the class of an error of the list above. */
+export function errorClass<Args extends unknown[] = []> (
+  code: WebhookErrorCode, { base = Error, hasStack = true }: { base?: ErrorConstructor, hasStack?: boolean } = {}
+) {
+  const { statusCode, message } = errors[code]
+  return createError<Args>(code, message, statusCode, base, hasStack)
+}
+
 /** Error for an invalid option of a plugin or helper. Never reveals the value. */
-export const InvalidOption = createError<[plugin: string, option: string, expected: string]>(
-  'FST_VERIFICATION_INVALID_OPTION', '%s: option "%s" %s', 500, TypeError)
+export const InvalidOption = errorClass<[plugin: string, option: string, expected: string]>(
+  'FST_VERIFICATION_INVALID_OPTION', { base: TypeError })
 
 /** Error for an algorithm that the platform's crypto library lacks, such as MD5 under FIPS. */
-export const AlgorithmUnavailable = createError<[plugin: string, algorithm: string]>(
-  'FST_VERIFICATION_ALGORITHM_UNAVAILABLE', '%s: this platform does not support HMAC with %s')
+export const AlgorithmUnavailable = errorClass<[plugin: string, algorithm: string]>(
+  'FST_VERIFICATION_ALGORITHM_UNAVAILABLE')
 
 /** Error for a body that did not arrive within `bodyTimeout`. */
-export const BodyTimeout = createError<[]>(
-  'FST_VERIFICATION_BODY_TIMEOUT', 'The body did not arrive in time', 408)
+export const BodyTimeout = errorClass('FST_VERIFICATION_BODY_TIMEOUT')
 
 /**
  * The response to a delivery, a status and, except for 204, a JSON string, and the details that are reported about it.
@@ -57,8 +96,10 @@ export function errorBody (statusCode: number, code: string | undefined, message
 }
 
 function answers (outcome: Outcome) {
-  return (statusCode: number, reason: Reason, code: string, message: string): Answer =>
-    ({ statusCode, body: errorBody(statusCode, `FST_VERIFICATION_${code}`, message), outcome, reason })
+  return (reason: Reason, code: WebhookErrorCode, message: string = errors[code].message): Answer => {
+    const { statusCode } = errors[code]
+    return { statusCode, body: errorBody(statusCode, code, message), outcome, reason }
+  }
 }
 const rejected = answers('rejected')
 const failed = answers('failed')
@@ -66,31 +107,26 @@ const duplicate = answers('duplicate')
 
 export const NO_CONTENT: Answer = { statusCode: 204, outcome: 'accepted', reason: 'handled' }
 
-const FORBIDDEN = rejected(403, 'mismatch', 'FORBIDDEN', 'The delivery is not authentic')
-export const INVALID_JSON = rejected(400, 'invalid_json', 'INVALID_JSON', 'The body is not a JSON object in UTF-8')
-export const UNREADABLE = rejected(400, 'invalid_json', 'INVALID_JSON', 'The body does not match its content type')
-export const UNKNOWN_EVENT = rejected(400, 'unknown_event', 'UNKNOWN_EVENT', 'No handler for this type of event')
-export const ID_REUSED: Answer = {
-  ...rejected(422, 'id_reused', 'ID_REUSED', 'The delivery id was already used for different content'), level: 'warn'
-}
-export const NOT_SERIALIZABLE =
-  rejected(400, 'not_serializable', 'NOT_SERIALIZABLE', 'The event is nested too deeply to be stored')
-export const IN_PROGRESS = duplicate(503, 'in_progress', 'IN_PROGRESS', 'This delivery is already being handled')
-export const HANDLER_FAILED = failed(500, 'handler_failed', 'HANDLER_FAILED', 'The handler failed')
-export const INVALID_REPLY = failed(500, 'invalid_reply', 'INVALID_REPLY', 'The handler returned an invalid reply')
-export const TIMEOUT = failed(503, 'handler_timeout', 'TIMEOUT', 'The handler did not finish in time')
-export const STORE_UNAVAILABLE =
-  failed(503, 'store_unavailable', 'STORE_UNAVAILABLE', 'The delivery store is unavailable')
-export const QUEUE_UNAVAILABLE =
-  failed(503, 'queue_unavailable', 'QUEUE_UNAVAILABLE', 'The queue is unavailable')
-export const VERIFICATION_FAILED =
-  failed(500, 'verification_failed', 'FAILED', 'The delivery could not be verified')
+const FORBIDDEN = rejected('mismatch', 'FST_VERIFICATION_FORBIDDEN')
+export const INVALID_JSON = rejected('invalid_json', 'FST_VERIFICATION_INVALID_JSON')
+/** Response to a body that may be other than JSON. */
+export const UNREADABLE =
+  rejected('invalid_json', 'FST_VERIFICATION_INVALID_JSON', 'The body does not match its content type')
+export const UNKNOWN_EVENT = rejected('unknown_event', 'FST_VERIFICATION_UNKNOWN_EVENT')
+export const ID_REUSED: Answer = { ...rejected('id_reused', 'FST_VERIFICATION_ID_REUSED'), level: 'warn' }
+export const NOT_SERIALIZABLE = rejected('not_serializable', 'FST_VERIFICATION_NOT_SERIALIZABLE')
+export const IN_PROGRESS = duplicate('in_progress', 'FST_VERIFICATION_IN_PROGRESS')
+export const HANDLER_FAILED = failed('handler_failed', 'FST_VERIFICATION_HANDLER_FAILED')
+export const INVALID_REPLY = failed('invalid_reply', 'FST_VERIFICATION_INVALID_REPLY')
+export const TIMEOUT = failed('handler_timeout', 'FST_VERIFICATION_TIMEOUT')
+export const STORE_UNAVAILABLE = failed('store_unavailable', 'FST_VERIFICATION_STORE_UNAVAILABLE')
+export const QUEUE_UNAVAILABLE = failed('queue_unavailable', 'FST_VERIFICATION_QUEUE_UNAVAILABLE')
+export const VERIFICATION_FAILED = failed('verification_failed', 'FST_VERIFICATION_FAILED')
+export const SECRET_UNAVAILABLE = failed('secret_unavailable', 'FST_VERIFICATION_SECRET_UNAVAILABLE')
 export const BODY_CONSUMED: Answer = {
-  ...failed(500, 'internal_error', 'BODY_CONSUMED', 'The body was read before the plugin could read it'),
+  ...failed('internal_error', 'FST_VERIFICATION_BODY_CONSUMED'),
   details: { problem: 'a hook or the platform read the body without setting "rawBody" of the raw request to a Buffer' }
 }
-export const SECRET_UNAVAILABLE =
-  failed(503, 'secret_unavailable', 'SECRET_UNAVAILABLE', 'The secret is unavailable')
 
 const forbiddenFor = new Map<RejectionReason, Answer>()
 
@@ -148,7 +184,7 @@ export function isForbidden ({ body }: Answer): boolean {
  * value.
  */
 export function invalidPayload (problem: string): Answer {
-  return { ...rejected(400, 'invalid_payload', 'INVALID_PAYLOAD', problem), details: { problem } }
+  return { ...rejected('invalid_payload', 'FST_VERIFICATION_INVALID_PAYLOAD', problem), details: { problem } }
 }
 
 const FRAME = '    at '

@@ -1,4 +1,4 @@
-import { createError } from '@fastify/error'
+import { errorClass } from './errors.js'
 
 /** One running deadline. */
 export interface Deadline<Item> {
@@ -65,8 +65,7 @@ export function createDeadlines<Item> (ms: number, expire: (item: Item) => void)
 }
 
 /** Error for a result that did not arrive in time. It may still arrive. */
-export const TimedOut = createError<[ms: number]>(
-  'FST_VERIFICATION_TIMED_OUT', 'No result within %d ms', 503, Error, false)
+export const TimedOut = errorClass<[ms: number]>('FST_VERIFICATION_CALL_TIMEOUT', { hasStack: false })
 
 /** Settles like `work`, or rejects once its time is up. `late` gets the value that `work` resolves to after that. */
 export type InTime = <T>(work: PromiseLike<T>, late?: (value: T) => void) => Promise<T>

@@ -1,4 +1,4 @@
-import { createError } from '@fastify/error'
+import { errorClass } from '../lib/errors.js'
 import type { DeliveryStore, StoredReply } from '../lib/idempotency/store.js'
 import { callback, checkOptions, integer, retention } from '../lib/rules.js'
 
@@ -15,8 +15,7 @@ export interface MemoryDeliveriesOptions {
 }
 
 /** Error of a claim when the store is full and may not forget any delivery yet. */
-const StoreFull = createError<[]>(
-  'FST_VERIFICATION_STORE_FULL', 'The delivery store is full', 503, Error, false)
+const StoreFull = errorClass('FST_VERIFICATION_STORE_FULL', { hasStack: false })
 
 // Maximum number of deliveries that a tenant may hold for each free place, so that room is left for another tenant. The
 // store has a third more places than `maxEntries`, so a single tenant can use all of `maxEntries` (dynamic thresholds:

@@ -1,9 +1,8 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { createError } from '@fastify/error'
 import { randomUUID } from 'node:crypto'
 import { CLAIM, COMPLETE, RELEASE, type Script } from './redis-scripts.js'
 import type { Claim, DeliveryStore, StoredReply } from '../lib/idempotency/store.js'
-import { describeError } from '../lib/errors.js'
+import { describeError, errorClass } from '../lib/errors.js'
 import { safeLog } from '../lib/telemetry.js'
 import { string, checkOptions, required, retention, integer, type Rule } from '../lib/rules.js'
 import { createTimeLimit } from '../lib/timers.js'
@@ -29,8 +28,7 @@ export interface RedisDeliveriesOptions {
 }
 
 /** Error of a claim when Redis is not connected or does not respond. */
-const StoreUnreachable = createError<[]>(
-  'FST_VERIFICATION_STORE_UNREACHABLE', 'The delivery store is unreachable', 503, Error, false)
+const StoreUnreachable = errorClass('FST_VERIFICATION_STORE_UNREACHABLE', { hasStack: false })
 
 const DISCONNECTED: ReadonlySet<string> = new Set(['close', 'reconnecting', 'disconnecting', 'end'])
 // Number of consecutive unanswered calls after which only one claim at a time is sent, to probe whether Redis is back.

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs'
-import { Type, type TSchema } from '@sinclair/typebox'
-import Fastify from 'fastify'
+import type { TSchema } from '@sinclair/typebox'
+import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import { REASONS } from '../../examples/deliveries-page/reasons.js'
 import * as errors from '../../plugins/lib/errors.js'
@@ -10,14 +10,10 @@ import {
 } from '../../plugins/index.js'
 import { DOCTOR_HELP } from '../../cli/doctor.js'
 import { SEND_HELP } from '../../cli/send.js'
-import { AghanimExamples, aghanimRouteSchema } from '../../schemas/aghanim.js'
-import { AltDentifierExamples, altdentifierRouteSchema } from '../../schemas/altdentifier.js'
-import {
-  GuardErrorResponses, humandetectApiRouteSchema, HumanDetectExamples, humandetectRouteSchema, type HumanDetectResult
-} from '../../schemas/humandetect.js'
-import {
-  IdentityValidationExamples, identityValidationRouteSchema, SessionNotificationSchema
-} from '../../schemas/identity-validation.js'
+import { AghanimExamples } from '../../schemas/aghanim.js'
+import { AltDentifierExamples } from '../../schemas/altdentifier.js'
+import { GuardErrorResponses, HumanDetectExamples, type HumanDetectResult } from '../../schemas/humandetect.js'
+import { IdentityValidationExamples } from '../../schemas/identity-validation.js'
 import { run } from '../support/command-line.js'
 import { checkBlocks, createOptionsReader } from '../support/compile.js'
 import { API_KEY, API_SECRET, SECRET } from '../support/deliveries.js'
@@ -179,14 +175,30 @@ function answersIn (text: string): string[] {
 
 const humandetect = read('docs/humandetect.md')
 const SERVICE = '## Run the token service yourself'
+
+/** The responses that the route of a plugin documents. */
+async function responsesOf (register: (app: FastifyInstance) => unknown): Promise<Record<string, TSchema>> {
+  const app = Fastify({ exposeHeadRoutes: false })
+  const found: unknown[] = []
+  app.addHook('onRoute', ({ schema }) => { found.push(schema!.response) })
+  await register(app)
+  await app.close()
+  return found[0] as Record<string, TSchema>
+}
+
+const API_KEYS = { apiKeys: { k: API_SECRET }, handleSession () {} }
 const ANSWERS = [
-  ['docs/altdentifier.md', read('docs/altdentifier.md'), altdentifierRouteSchema(false).response],
-  ['docs/aghanim.md', read('docs/aghanim.md'), aghanimRouteSchema().response],
-  ['docs/identity-validation.md', read('docs/identity-validation.md'),
-    identityValidationRouteSchema('sessions', SessionNotificationSchema).response],
+  ['docs/altdentifier.md', read('docs/altdentifier.md'), await responsesOf((app) =>
+    app.register(altdentifierPlugin, { secret: SECRET, handleEvent () {} }))],
+  ['docs/aghanim.md', read('docs/aghanim.md'), await responsesOf((app) =>
+    app.register(aghanimPlugin, { secret: SECRET, verifyPlayer: () => null }))],
+  ['docs/identity-validation.md', read('docs/identity-validation.md'), await responsesOf((app) =>
+    app.register(identityValidationPlugin, API_KEYS))],
   ['docs/humandetect.md, the guard', sectionOf(humandetect, '## Answers').split('own route')[0]!, GuardErrorResponses],
-  ['docs/humandetect.md, the own route', sectionOf(humandetect, '## Answers'), humandetectRouteSchema(Type.Unknown()).response],
-  ['docs/humandetect.md, the service', sectionOf(humandetect, SERVICE), humandetectApiRouteSchema().response]
+  ['docs/humandetect.md, the own route', sectionOf(humandetect, '## Answers'), await responsesOf((app) =>
+    app.register(humandetectPlugin, { apiKey: 'key-1', baseUrl: 'https://tokens.example', handleResult () {} }))],
+  ['docs/humandetect.md, the service', sectionOf(humandetect, SERVICE), await responsesOf((app) =>
+    app.register(humandetectApiPlugin, { apiKeys: ['key-1'], verifyToken: () => null }))]
 ] as const
 
 for (const [page, text, responses] of ANSWERS) {

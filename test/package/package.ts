@@ -54,6 +54,26 @@ t.test('a doc comment begins with a noun or a verb', async (t) => {
   t.strictSame(paths.flatMap((path) => (read(path).match(FRAGMENT) ?? []).map((comment) => `${path}: ${comment}`)), [])
 })
 
+t.test('each error code is in `errors`, with its status and its message', async (t) => {
+  const named = new Set(sources.flatMap((source) => source.match(/FST_(?:VERIFICATION|HUMANDETECT)_[A-Z_]+[A-Z]\b/g) ?? []))
+  t.strictSame([...named].sort(), Object.keys(everything.errors).sort())
+  for (const [code, { statusCode, message }] of Object.entries(everything.errors)) {
+    t.ok(statusCode >= 400 && statusCode < 600 && message.length > 1, code)
+  }
+  const file = 'plugins/lib/errors.ts'
+  const texts = Object.values(everything.errors).map(({ message }) => message).filter((message) => message.length > 20)
+  const others = paths.filter((path) => path !== file && path !== 'plugins/humandetect/errors.ts').map(read)
+  t.strictSame(texts.filter((text) => others.some((source) => source.includes(`'${text}'`))), [], 'typed once')
+})
+
+t.test('schemas are public, their helpers are not', async (t) => {
+  const files = paths.filter((path) => path.startsWith('schemas/'))
+  t.equal(files.length, 5)
+  const names = files.flatMap((path) => [...read(path).matchAll(/^export (?:const|function) (\w+)/gm)].map(([, name]) => name!))
+  const helpers = names.filter((name) => !/(?:Schema|Examples|Responses)$/.test(name))
+  t.strictSame(helpers.sort(), ['ALTDENTIFIER_KINDS', 'playerVerifyEvent'])
+})
+
 t.test('lib names no provider', async (t) => {
   const named = paths.filter((path) => path.startsWith('plugins/lib/'))
     .filter((path) => /aghanim|altdentifier|identity-?validation|humandetect|pomelo/i.test(read(path)))

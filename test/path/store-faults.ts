@@ -173,7 +173,7 @@ t.test('a store that hangs has a second; a claim that comes later is given back'
   for (const { name, verb, end, gate, asked, verbs, events, lines, outcome } of hung) {
     t.equal(outcome(), answers[verb], name)
     t.equal(events.length, verb === 'claim' ? 0 : 1)
-    t.match(warnings(lines), [{ level: 50, failure: { code: 'FST_VERIFICATION_TIMED_OUT' } }])
+    t.match(warnings(lines), [{ level: 50, failure: { code: 'FST_VERIFICATION_CALL_TIMEOUT' } }])
     end(gate)
     await clock.advance(0)
     if (verb !== 'claim') t.strictSame(verbs(), ['claim', verb])

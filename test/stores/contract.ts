@@ -542,7 +542,7 @@ t.test('a claim that Redis grants too late is given back', { skip: noRedis }, as
   await commandsOf(client)
   server.process.kill('SIGSTOP')
   try {
-    await t.rejects(async () => store.claim('key', 'content', LEASE), { code: 'FST_VERIFICATION_TIMED_OUT' })
+    await t.rejects(async () => store.claim('key', 'content', LEASE), { code: 'FST_VERIFICATION_CALL_TIMEOUT' })
   } finally {
     server.process.kill('SIGCONT')
   }

@@ -12,7 +12,7 @@ const REPLY = { statusCode: 200, body: '"é\n"' }
 /** For calls that are not meant to run out of time. */
 const LONG = 1000
 const UNREACHABLE = { code: 'FST_VERIFICATION_STORE_UNREACHABLE' }
-const TIMED_OUT = { code: 'FST_VERIFICATION_TIMED_OUT' }
+const TIMED_OUT = { code: 'FST_VERIFICATION_CALL_TIMEOUT' }
 
 const sha1 = (text: string) => createHash('sha1').update(text).digest('hex')
 const rejections = watchRejections()

@@ -272,7 +272,7 @@ const rejections = watchRejections()
 const LONG = 100_000
 const allSettled = () => new Promise((resolve) => setImmediate(resolve))
 const neverLate = () => t.fail('is not late')
-const TIMED_OUT = { code: 'FST_VERIFICATION_TIMED_OUT' }
+const TIMED_OUT = { code: 'FST_VERIFICATION_CALL_TIMEOUT' }
 
 t.test('work in time is as without a limit, whether it succeeds or fails', async (t) => {
   const inTime = createTimeLimit(LONG)

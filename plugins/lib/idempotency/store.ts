@@ -1,9 +1,8 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
-import { createError } from '@fastify/error'
 import { channel } from 'node:diagnostics_channel'
 import type { Awaitable, Rule } from '../rules.js'
 import { memoryDeliveries } from '../../stores/memory.js'
-import { describeError, ID_REUSED, IN_PROGRESS, type Answer } from '../errors.js'
+import { describeError, errorClass, ID_REUSED, IN_PROGRESS, type Answer } from '../errors.js'
 import type { DeliveryId } from './delivery-id.js'
 import { safeLog } from '../telemetry.js'
 import { createTimeLimit, isThenable, toPromise } from '../timers.js'
@@ -49,7 +48,7 @@ export interface DeliveryStore {
   watch?: ((log: FastifyBaseLogger) => Awaitable<void>) | undefined
 }
 
-const InvalidClaim = createError<[]>('FST_VERIFICATION_INVALID_CLAIM', 'The delivery store returned an invalid claim')
+const InvalidClaim = errorClass('FST_VERIFICATION_INVALID_CLAIM')
 const STORE_TIMEOUT = 1000
 
 export const deliveryStore: Rule = {

@@ -93,7 +93,10 @@ function parseTemplate (option: string, text: string, parts: ReadonlySet<string>
 }
 
 const partsOf = (template: Template): Part[] => template.flatMap((token) => 'part' in token ? [token.part] : [])
-const escape = (text: string): string => text.replaceAll(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')
+const escape = (text: string): string => text.replaceAll(/[\\^$.*+?()[\]{}|/]/g, '\\$&')
+/** The escaped text, in upper and lower case, for patterns that have no flags. */
+const inAnyCase = (text: string): string =>
+  escape(text).replaceAll(/[a-z]/gi, (letter) => `[${letter.toUpperCase()}${letter.toLowerCase()}]`)
 
 /** The grammar of each part: a group of a regular expression. `stops` are characters that end it. */
 function grammarOf (part: Part, macBytes: number, stops: string): string {
@@ -103,7 +106,7 @@ function grammarOf (part: Part, macBytes: number, stops: string): string {
     case 'timestamp': return '([1-9][0-9]{9})'
     case 'endpoint': return `(${PUBLIC_ENDPOINT.source.slice(1, -1)})`
     // Visible ASCII. Node joins repeated headers by a comma.
-    default: return `((?:(?![,${escape(stops)}])[\\x21-\\x7e]){1,${MAX_ID_LENGTH}})`
+    default: return `((?:(?![,${stops.replaceAll(/[\\\]^-]/g, '\\$&')}])[\\x21-\\x7e]){1,${MAX_ID_LENGTH}})`
   }
 }
 
@@ -156,9 +159,13 @@ export function compileScheme (scheme: SignatureScheme): CompiledScheme {
   const stops = stopsOf(signed)
   const grammar = (part: Part): string => grammarOf(part, macBytes, stops.get(part) ?? '')
 
+  const writeSource = (literal: (text: string) => string) => (template: Template): string =>
+    template.map((token) => 'literal' in token ? literal(token.literal) : grammar(token.part)).join('')
+  const [sourceOf, caseless] = [writeSource(escape), writeSource(inAnyCase)]
+
   const patternOf = (option: string, text: string): Pattern => {
     const template = parseTemplate(option, text, HEADER_PARTS)
-    const source = template.map((token) => 'literal' in token ? escape(token.literal) : grammar(token.part)).join('')
+    const source = sourceOf(template)
     const [first] = template
     const start = first !== undefined && 'literal' in first ? first.literal : ''
     return { template, parts: partsOf(template), start, source }
@@ -256,7 +263,7 @@ export function compileScheme (scheme: SignatureScheme): CompiledScheme {
     parts: new Set([...headerOf.keys(), ...partsOf(signed)]),
     headerOf,
     patterns: Object.fromEntries(fields.filter(({ separator }) => separator === undefined)
-      .map(({ name, patterns }) => [name, `^${patterns[0]!.source}$`])),
+      .map(({ name, patterns }) => [name, `^${(ignoreCase ? caseless : sourceOf)(patterns[0]!.template)}$`])),
     read (headers, endpoint) {
       const texts = readHeaders(headers, names)
       if (!Array.isArray(texts)) return texts
