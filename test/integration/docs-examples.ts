@@ -389,7 +389,7 @@ const HAPPENINGS: Readonly<Record<string, (server: Migrated, load: () => Promise
   async 'a delivery of yesterday is sent again' ({ app }) {
     return String((await sendAghanim(app, ROUTE, AGHANIM_SECRET, PLAYER_EVENT, seconds() - DAY)).statusCode)
   },
-  async 'bytes are changed that are no UTF-8' ({ app }) {
+  async 'bytes that are not UTF-8 are changed' ({ app }) {
     const body = Buffer.from(JSON.stringify({ event_id: 'whevt_1', ...PLAYER_EVENT, request_id: '\ufffd' }))
     const headers = signAghanim({ secret: AGHANIM_SECRET, body })
     const at = body.indexOf('\ufffd')

@@ -314,7 +314,7 @@ export const ROWS: readonly Row[] = [
     attempts: (receiver) => [deliver(receiver, { signed: bodyOf(receiver), body: bodyOf(receiver).replace('1', '2') })]
   },
   {
-    name: 'body written anew with the same meaning',
+    name: 'body reserialized with the same meaning',
     why: 'not the bytes that were signed',
     ours: 'mismatch',
     attempts: (receiver) => [JSON.stringify(receiver.event, null, 2), `${bodyOf(receiver)}\n`].map((body) =>
@@ -327,7 +327,7 @@ export const ROWS: readonly Row[] = [
     attempts: (receiver) => [deliver(receiver, { signed: bodyOf(receiver), body: `\ufeff${bodyOf(receiver)}` })]
   },
   {
-    name: 'bytes changed that are no UTF-8, or into such',
+    name: 'bytes changed from or to invalid UTF-8',
     why: 'not the bytes that were signed; decoding makes the same character of all of them',
     needs: 'bytes',
     ours: 'mismatch',
