@@ -8,7 +8,7 @@ import type { Outcome, Reason } from './telemetry.js'
  * `INVALID_PAYLOAD` has the problem of the body as its message.
  */
 export const errors = {
-  FST_VERIFICATION_ALGORITHM_UNAVAILABLE: { statusCode: 500, message: '%s: this platform has no HMAC with %s' },
+  FST_VERIFICATION_ALGORITHM_UNAVAILABLE: { statusCode: 500, message: '%s: this platform does not support HMAC with %s' },
   FST_VERIFICATION_BODY_CONSUMED: { statusCode: 500, message: 'The body was read before the plugin could read it' },
   FST_VERIFICATION_BODY_TIMEOUT: { statusCode: 408, message: 'The body did not arrive in time' },
   FST_VERIFICATION_CALL_TIMEOUT: { statusCode: 503, message: 'No result within %d ms' },

@@ -38,7 +38,7 @@ const STATUSES: Readonly<Record<number, readonly [name: string, meaning: string]
   408: ['Request Timeout', 'The body did not arrive in time. The connection is closed'],
   413: ['Payload Too Large', 'The body is too large. The connection is closed'],
   415: ['Unsupported Media Type', 'Not `application/json` in UTF-8, or compressed. The connection is closed'],
-  422: ['Unprocessable Entity', 'The delivery id was already used for different content'],
+  422: ['Unprocessable Entity', catalogue.FST_VERIFICATION_ID_REUSED.message],
   500: ['Internal Server Error', 'Internal error. The delivery can be retried'],
   503: ['Service Unavailable', 'Temporarily unavailable. Retry later']
 }
