@@ -3,8 +3,8 @@ import { signAghanim, signAltdentifier, signIdentityValidation } from '../plugin
 import { API_KEY, API_SECRET, GUILD, MEMBER, SECRET, SESSIONS, VERIFY_EVENT } from '../test/support/deliveries.js'
 import type { ServerSettings } from './servers.js'
 
-// What the servers of the benchmarks are sent: each delivery is another one, signed just before it is sent, and a whole
-// HTTP request as bytes, so that whoever sends it has nothing left to do.
+// Deliveries for the servers of the benchmarks. Each differs from all others, is signed just before it is sent, and is
+// a complete HTTP request in bytes, so that sending it costs nothing more.
 
 export type Provider = 'aghanim' | 'altdentifier' | 'identity' | 'humandetect-api'
 type Headers = Readonly<Record<string, string>>
@@ -28,17 +28,17 @@ const STANDARD_KEY = Buffer.from(SECRET)
 export const STANDARD_SECRET = `whsec_${STANDARD_KEY.toString('base64')}`
 
 export interface Traffic {
-  /** Bytes of a body; the fixture's own length if that is more. Default 330. */
+  /** Size of a body in bytes, at least the fixture's own. Default 330. */
   readonly bytes?: number
-  /** Whether a delivery has an id of its own, by which it is handled once. */
+  /** Gives each delivery an id, by which it is handled once. Default false. */
   readonly keyed?: boolean
-  /** One byte of each body is another than the one that was signed. */
+  /** Changes one byte of each body after signing. Default false. */
   readonly forged?: boolean
 }
 
-export interface Batch { readonly requests: readonly Buffer[], /** Of every answer. */ readonly status: number }
+export interface Batch { readonly requests: readonly Buffer[], /** Expected status. */ readonly status: number }
 
-/** The event of a provider, without what makes it as long as it is to be. */
+/** Returns the event of a provider, before it is filled to its size. */
 function eventOf (provider: Provider, id: string, keyed: boolean): Record<string, unknown> {
   switch (provider) {
     case 'aghanim': return { ...VERIFY_EVENT, event_id: id, ...(keyed && { idempotency_key: id, request_id: null }) }
@@ -53,12 +53,12 @@ function eventOf (provider: Provider, id: string, keyed: boolean): Record<string
   }
 }
 
-/** Where a provider's own data goes: there it is schema checked, and part of what must not change under one id. */
+/** Member for a provider's own data, which is validated and must not change under the same id. */
 const FILLED: Readonly<Record<Provider, string>> = {
   aghanim: 'event_data', altdentifier: 'details', identity: 'details', 'humandetect-api': 'token'
 }
 
-/** JSON of about so many bytes: short ones by a text, long ones by many small objects, as of an order's items. */
+/** Returns JSON of about this many bytes: short ones filled with a string, long ones with objects like order items. */
 export function bodyOf (provider: Provider, id: string, keyed: boolean, bytes: number): string {
   const event = eventOf(provider, id, keyed)
   const missing = bytes - JSON.stringify(event).length
@@ -92,7 +92,7 @@ function sign ({ kind, provider }: ServerSettings, id: string, body: string): He
   }
 }
 
-/** The bytes of one request to a server. */
+/** Returns the bytes of one request to a server. */
 function requestOf (path: string, headers: Headers, body: string): Buffer {
   const lines = [
     `POST ${path} HTTP/1.1`, 'host: localhost', 'accept: */*', 'user-agent: bench',
@@ -103,7 +103,7 @@ function requestOf (path: string, headers: Headers, body: string): Buffer {
 
 let sent = 0
 
-/** So many deliveries that no server has seen, in turn for each instance of the plugin. */
+/** Returns new deliveries, in turn for each instance of the plugin. */
 export function makeBatch (
   server: ServerSettings, { bytes = 330, keyed = false, forged = false }: Traffic, count: number
 ): Batch {
@@ -120,7 +120,7 @@ export function makeBatch (
   return { requests, status: forged ? 403 : answersEmpty ? 204 : 200 }
 }
 
-/** Still JSON and still of the schema: only the signature tells. */
+/** Changes a body that stays valid JSON and satisfies the schema: only its signature is wrong. */
 function forge (body: string): string {
   const at = body.indexOf('whevt_')
   return `${body.slice(0, at)}W${body.slice(at + 1)}`

@@ -9,8 +9,8 @@ import type { ServerKind, ServerSettings } from './servers.js'
 import { median, ordered, quantile, spread, tableOf } from './statistics.js'
 import { fill, remembers } from './store.js'
 
-// How the cost of a delivery grows, as tables and as plots in this folder: `npm run bench:growth -- [rounds = 5]`. All
-// servers of a plot are loaded at the same time, in lock step; each round starts them anew.
+// Growth of the cost of a delivery, as tables and as plots in this folder: `npm run bench:growth -- [rounds = 5]`. All
+// servers of a plot are loaded at the same time, in lock step; each round starts new processes.
 
 const ROUNDS = Number(process.argv[2] ?? 5)
 const ONLY = process.argv[3] ?? ''
@@ -18,7 +18,7 @@ if (!(Number.isSafeInteger(ROUNDS) && ROUNDS > 0)) {
   console.error('usage: npm run bench:growth -- [rounds = 5] [only what has this in its name]')
   process.exit(2)
 }
-const FOLDER = new URL('../../bench/', import.meta.url) // seen from where this is compiled to
+const FOLDER = new URL('../../bench/', import.meta.url) // relative to the compiled file
 const CPU = 'CPU time of the server a delivery, µs'
 
 function ours (server: Partial<ServerSettings> = {}, traffic: Traffic = {}): Entrant {
@@ -27,15 +27,15 @@ function ours (server: Partial<ServerSettings> = {}, traffic: Traffic = {}): Ent
   }
 }
 
-/** Rounds of figures, one for each of the entrants. */
+/** Runs rounds, and returns the figures of each entrant. */
 async function run (entrants: readonly Entrant[]): Promise<Figures[][]> {
   const rounds: Figures[][] = []
   const count = countFor(entrants[0]!.traffic)
-  const several = entrants.some(({ server: { instances = 1 } }) => instances > 1) // each gets a part of them only
+  const several = entrants.some(({ server: { instances = 1 } }) => instances > 1) // each gets only a part
   for (let round = 0; round < ROUNDS; round++) {
     const lanes = []
     for (const entrant of entrants) lanes.push(await start(entrant))
-    await measure(lanes, several ? 5 * count : count) // until the code is compiled
+    await measure(lanes, several ? 5 * count : count) // warms up until the code is compiled
     rounds.push(await measure(lanes, count))
     for (const lane of lanes) await lane.stop()
   }
@@ -52,7 +52,7 @@ function publish (file: string, plot: Plot, head: readonly string[], rows: reado
   console.log(`\n${plot.title}\n\n${tableOf(head, rows)}`)
 }
 
-/** Points that differ in one thing only: a line, and how many times the first one the others cost. */
+/** Measures points that differ in one value only, and their costs as multiples of the first one. */
 async function grow (
   file: string, title: string, x: string, values: readonly number[],
   settingsOf: (value: number) => Partial<ServerSettings>
@@ -92,7 +92,7 @@ async function bodySize (): Promise<void> {
   kinds.map(([, name], kind) => [name, ...sizes.map((_, size) => spread(costs(kind, size), 0))]))
 }
 
-/** Several processes on one Redis, wherever there is room for them: what limits them is what is busy all the time. */
+/** Measures several processes on one Redis, on any core: the process that is always busy sets the limit. */
 async function redisInstances (): Promise<void> {
   const tidies: (() => unknown)[] = []
   const { url } = await startRedis({ teardown: (tidy) => { tidies.push(tidy) } })
@@ -123,7 +123,7 @@ async function redisInstances (): Promise<void> {
       shares.push({
         server: figures.reduce((sum, { cpu }) => sum + cpu, 0) / count,
         redis: (await used() - redisBefore) / all,
-        load: (load.user + load.system) / all // signs them, too
+        load: (load.user + load.system) / all // includes signing
       })
       calls = Number(/^cmdstat_evalsha:calls=(\d+)/m.exec(await client.info('commandstats'))![1]) / all
       for (const lane of lanes) await lane.stop()
@@ -145,7 +145,7 @@ async function redisInstances (): Promise<void> {
   }, ['instances', 'deliveries a second', 'server, µs', 'Redis, µs', 'load, µs', 'calls of Redis'], rows)
 }
 
-/** What a remembered delivery takes, in bytes. */
+/** Measures the bytes that a remembered delivery takes. */
 async function memory (): Promise<void> {
   const entries = 200_000
   const store = memoryDeliveries({ maxEntries: entries })
@@ -172,7 +172,7 @@ async function memory (): Promise<void> {
 
 const PARTS: Readonly<Record<string, () => Promise<void>>> = {
   memory,
-  redis: redisInstances, // before this process is pinned
+  redis: redisInstances, // runs before this process is pinned
   secrets: () => grow('secrets.svg', 'A delivery by the number of live secrets', 'secrets', [1, 2, 3, 4],
     (secrets) => ({ secrets })),
   plugins: () => grow('plugins.svg', 'A delivery by the number of plugins on the server, each in turn', 'plugins',

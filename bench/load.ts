@@ -7,16 +7,16 @@ import { makeBatch, type Batch, type Traffic } from './deliveries.js'
 import type { ServerSettings, Usage } from './servers.js'
 import { ordered, quantile } from './statistics.js'
 
-// Starts servers, gives them their deliveries and asks what that has cost them. Not by autocannon, which loads one
-// server and cannot give two of them the same number of distinct deliveries in lock step. All of it is compiled first:
-// tsx wraps each named closure as it is made, which cost 14 to 18 µs a delivery.
+// Starts servers, sends them their deliveries and measures the cost. Not with autocannon, which loads one server and
+// cannot send two of them the same number of distinct deliveries in lock step. All code is compiled first: tsx wraps
+// each named closure at run time, which cost 14 to 18 µs per delivery.
 
 const CONNECTIONS = 32
 const SERVER_CORE = 0
 const LOAD_CORE = 1
 const BUILT = fileURLToPath(new URL('..', import.meta.url))
 
-/** Whoever calls it, and all it starts, stays on the core that is not the servers'. */
+/** Pins this process, and all it starts, to the core that the servers do not use. */
 export function pinLoad (): void {
   const { status } = spawnSync('taskset', ['-acp', String(LOAD_CORE), String(process.pid)])
   if (status !== 0) throw new Error('two cores and taskset (util-linux) are needed')
@@ -30,17 +30,17 @@ export interface Entrant {
   readonly built?: string
 }
 
-/** An entrant whose server runs. */
+/** An entrant whose server is running. */
 export interface Lane {
   readonly entrant: Entrant
   readonly process: ChildProcess
   readonly port: number
-  /** User and system time so far, of all threads, in microseconds. */
+  /** Returns the user and system time so far, of all threads, in microseconds. */
   readonly cpu: () => Promise<number>
   readonly stop: () => Promise<void>
 }
 
-/** Resolves once the server listens. It is pinned to the servers' core, unless it is to run where there is room. */
+/** Starts a server, by default pinned to the servers' core; resolves once it listens. */
 export async function start (entrant: Entrant, cores = String(SERVER_CORE), ...flags: string[]): Promise<Lane> {
   const child = fork(path.join(entrant.built ?? BUILT, 'bench/servers.js'), [JSON.stringify(entrant.server)], {
     execPath: 'taskset', execArgv: ['-c', cores, process.execPath, ...flags], env: { ...process.env, NODE_ENV: 'production' }
@@ -66,7 +66,7 @@ export async function start (entrant: Entrant, cores = String(SERVER_CORE), ...f
   }
 }
 
-/** One keep-alive connection, one request at a time. */
+/** Opens a keep-alive connection, for one request at a time. */
 async function open (port: number): Promise<{ exchange: (request: Buffer) => Promise<number>, socket: Socket }> {
   const socket = connect({ port, host: '127.0.0.1', noDelay: true })
   await once(socket, 'connect')
@@ -99,8 +99,8 @@ async function open (port: number): Promise<{ exchange: (request: Buffer) => Pro
 }
 
 /**
- * Gives each lane its batch, all of them at the same time: whoever sends one delivery to the one sends its next one to
- * the other. Resolves to what each delivery took, in milliseconds, lane by lane, in order.
+ * Sends each lane its batch, all at the same time: each connection alternates between the lanes with every delivery.
+ * Resolves to the duration of each delivery in milliseconds, by lane, sorted.
  */
 async function drive (lanes: readonly Lane[], batches: readonly Batch[]): Promise<number[][]> {
   const connections = await Promise.all(Array.from({ length: CONNECTIONS }, () =>
@@ -123,16 +123,16 @@ async function drive (lanes: readonly Lane[], batches: readonly Batch[]): Promis
 }
 
 export interface Figures {
-  /** Microseconds of the server's user and system time a delivery. */
+  /** User and system time of the server per delivery, in microseconds. */
   readonly cpu: number
-  /** Of deliveries, in milliseconds. */
+  /** Quantiles of the duration of a delivery, in milliseconds. */
   readonly p50: number
   readonly p99: number
-  /** A second. */
+  /** Deliveries per second. */
   readonly rate: number
 }
 
-/** What `count` deliveries to each of the servers cost it while all are loaded at the same time. */
+/** Measures the cost of `count` deliveries to each of the servers, while all are loaded at the same time. */
 export async function measure (lanes: readonly Lane[], count: number): Promise<Figures[]> {
   const batches = lanes.map(({ entrant }) => makeBatch(entrant.server, entrant.traffic, count))
   const before = await Promise.all(lanes.map(({ cpu }) => cpu()))
@@ -148,7 +148,7 @@ export async function measure (lanes: readonly Lane[], count: number): Promise<F
   }))
 }
 
-/** How many deliveries to each server make a round: a second of its time. */
+/** Returns the number of deliveries to each server in a round, which take about a second. */
 export function countFor ({ bytes = 330 }: Traffic): number {
   return bytes > 20_000 ? 500 : bytes > 2_000 ? 3_000 : 6_000
 }

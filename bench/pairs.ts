@@ -41,7 +41,7 @@ function entrant (
   return { name: marks.join(', '), server: { kind, provider, ...more }, traffic }
 }
 
-/** Another server beside ours, with the same deliveries. */
+/** Pairs another server with ours, with the same deliveries. */
 const beside = (kind: ServerKind, ours: Entrant): [Entrant, Entrant] => {
   const { provider, log = false } = ours.server
   return [entrant(kind, provider, ours.traffic, { log }), ours]
@@ -81,11 +81,11 @@ interface Round { readonly together: readonly Figures[], readonly alone: readonl
 
 async function run (pair: readonly [Entrant, Entrant], round: number): Promise<Round> {
   const count = countFor(pair[0].traffic)
-  // Neither is always the one that was there first.
+  // Alternates the server that starts first.
   const order = round % 2 === 0 ? pair : [pair[1], pair[0]]
   const lanes = [await start(order[0]!), await start(order[1]!)]
   if (round % 2 === 1) lanes.reverse()
-  await measure(lanes, count) // until the code is compiled
+  await measure(lanes, count) // warms up until the code is compiled
   const together = await measure(lanes, count)
   const alone = [...await measure([lanes[0]!], count / 2), ...await measure([lanes[1]!], count / 2)]
   for (const lane of lanes) await lane.stop()

@@ -1,4 +1,4 @@
-// Line plots as SVG, readable on light and dark screens. The same figures always make the same file.
+// Line plots as SVG, readable on light and dark screens. The same figures always produce the same file.
 
 export interface Point { readonly x: number, readonly y: number, readonly low: number, readonly high: number }
 export interface Series { readonly name: string, readonly points: readonly Point[] }
@@ -7,7 +7,7 @@ export interface Plot {
   readonly title: string
   readonly x: string
   readonly y: string
-  /** Points stand evenly, in their order, each with its x written below it: for what grows by factors. */
+  /** Spaces points evenly, in order, each with its x below it: for values that grow by factors. */
   readonly even?: boolean
   readonly series: readonly Series[]
 }
@@ -35,13 +35,13 @@ const escape = (text: string): string => text.replaceAll('&', '&amp;').replaceAl
 const text = (x: number, y: number, content: string, more = ''): string =>
   `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}"${more && ` ${more}`}>${escape(content)}</text>`
 
-/** 1, 2 or 5 times a power of ten, so that there are four to ten of them up to `most`. */
+/** Returns a step of 1, 2 or 5 times a power of ten, of which `most` contains four to ten. */
 function stepFor (most: number): number {
   const power = 10 ** Math.floor(Math.log10(most / 4))
   return power * [5, 2, 1].find((factor) => most / (power * factor) >= 4)!
 }
 
-/** Where labels go that should be at `wanted`, in order, so that none covers another. */
+/** Returns positions for labels as close to `wanted` as possible, in order, without overlap. */
 function apart (wanted: readonly number[]): number[] {
   const order = wanted.map((_, index) => index).sort((one, other) => wanted[one]! - wanted[other]!)
   const places = [...wanted]

@@ -14,8 +14,8 @@ import type { ServerSettings } from './servers.js'
 import { median, ordered, quantile, spread, tableOf } from './statistics.js'
 import { fillMany } from './store.js'
 
-// What docs/scale.md says: measures what a notification costs, fits a model to some of the points, holds it against
-// those that were held back, and says what many need. Then what a Redis that is replaced by its replica has lost.
+// Figures of docs/scale.md: measures the cost of a notification, fits a model to some of the points, compares it with
+// the others, and prints the resources for large numbers. Then measures the loss when a replica replaces its Redis.
 // `npm run scale -- [rounds = 5] [costs or fail-over: only that]`, on an idle machine with two cores.
 
 const ROUNDS = Number(process.argv[2] ?? 5)
@@ -24,10 +24,10 @@ if (!(Number.isSafeInteger(ROUNDS) && ROUNDS > 0 && ['', 'costs', 'fail-over'].i
   console.error('usage: npm run scale -- [rounds = 5] [costs|fail-over]')
   process.exit(2)
 }
-const PLOT = new URL('../../docs/scale.svg', import.meta.url) // seen from where this is compiled to
+const PLOT = new URL('../../docs/scale.svg', import.meta.url) // relative to the compiled file
 const QUEUE = 'scale'
 const SIZES = [330, 1024, 4096, 16_384]
-const FITTED = [330, 16_384] // the others are held back
+const FITTED = [330, 16_384] // the others test the model
 const ENTRIES = [40_000, 70_000, 100_000] // fitted to the first and the last
 const HOURLY = [1e6, 1e8]
 
@@ -38,7 +38,7 @@ const settingsOf = (redis?: string, queue?: string): ServerSettings =>
   ({ kind: 'plugin', provider: 'identity', redis, ...(queue !== undefined && { queue }) })
 const trafficOf = (bytes: number): Traffic => ({ keyed: true, bytes })
 
-/** What Redis has done so far: CPU time in microseconds, calls of scripts, bytes in and out; and what it holds. */
+/** Reads the counters of Redis: CPU time in microseconds, script calls, bytes in and out; and the memory it uses. */
 async function readRedis (client: Redis) {
   const sections = ['cpu', 'stats', 'commandstats', 'memory']
   const text = (await Promise.all(sections.map((section) => client.info(section)))).join('\n')
@@ -52,27 +52,27 @@ async function readRedis (client: Redis) {
 }
 type Reading = Awaited<ReturnType<typeof readRedis>>
 
-/** What was done between two readings, each of `count` times. */
+/** Returns the cost of one of `count` operations between two readings. */
 function share (before: Reading, after: Reading, count: number): Reading {
   const each = (name: keyof Reading): number => (after[name] - before[name]) / count
   return { cpu: each('cpu'), calls: each('calls'), wire: each('wire'), held: each('held') }
 }
 
-/** Microseconds and bytes a delivery. */
+/** Microseconds and bytes per delivery. */
 interface Sample {
   readonly memory: number
   readonly redis: number
   readonly queued: number
   readonly claim: Reading
-  /** Of the claim and of adding the job. */
+  /** Cost of the claim and of adding the job. */
   readonly added: Reading
   readonly worker: number
   readonly worked: Reading
-  /** Of a claim and a job that is done. */
+  /** Bytes of a claim and a completed job. */
   readonly kept: number
 }
 
-/** One round at one size, on three servers at the same time: in memory, on a Redis, on another with a queue. */
+/** Runs one round at one size, on three servers at the same time: in memory, on a Redis, on another with a queue. */
 async function measureSize (
   bytes: number, [one, other]: readonly [Redis, Redis], urls: readonly string[]
 ): Promise<Sample> {
@@ -83,7 +83,7 @@ async function measureSize (
   const lanes = []
   for (const entrant of entrants) lanes.push(await start(entrant))
   const empty = await readRedis(other)
-  await measure(lanes, count) // until the code is compiled
+  await measure(lanes, count) // warms up until the code is compiled
   const before = await Promise.all([one, other].map(readRedis)) as [Reading, Reading]
   const [memory, redis, queued] = await measure(lanes, count) as [Figures, Figures, Figures]
   const after = await Promise.all([one, other].map(readRedis)) as [Reading, Reading]
@@ -108,7 +108,7 @@ async function measureSize (
   }
 }
 
-/** Bytes of a request to a server, and of its answer. */
+/** Returns the bytes of a request to a server and of its answer. */
 async function exchanged (bytes: number): Promise<number> {
   const entrant = { name: 'one', server: settingsOf(), traffic: trafficOf(bytes) }
   const lane = await start(entrant)
@@ -121,7 +121,7 @@ async function exchanged (bytes: number): Promise<number> {
   return request.length + answer.length
 }
 
-/** Bytes of Redis for so many deliveries that are remembered. */
+/** Returns the bytes in Redis of this many remembered deliveries. */
 async function heldFor (client: Redis, entries: number): Promise<number> {
   await client.flushall()
   const { held: empty } = await readRedis(client)
@@ -137,7 +137,7 @@ const written = (value: number, digits = 1): string =>
   value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
 const signed = (value: number): string => `${value < 0 ? '-' : '+'}${Math.abs(value).toFixed(1)} %`
 
-type Rounds = readonly (readonly Sample[])[] // by size
+type Rounds = readonly (readonly Sample[])[] // indexed by size
 type Figure = (sample: Sample) => number
 
 function fit (rounds: Rounds, figure: Figure): Line {
@@ -158,7 +158,7 @@ const FIGURES: readonly (readonly [name: string, figure: Figure, digits: number]
   ['bytes kept of claim and job', ({ kept }) => kept, 0]
 ]
 
-/** The figures of all sizes; of those held back what the model says, too. */
+/** Prints the figures of all sizes, with the prediction of the model for those it was not fitted to. */
 function tellFigures (rounds: Rounds): void {
   const rows = FIGURES.map(([name, figure, digits]) => {
     const line = fit(rounds, figure)
@@ -219,7 +219,7 @@ async function measureAll (): Promise<{ rounds: Rounds, entry: number }> {
   return { rounds, entry: Math.max(...each) }
 }
 
-/** What so many deliveries an hour need, by the model. */
+/** Prints the resources for large numbers of deliveries per hour, by the model. */
 async function tellNeeds (rounds: Rounds, entry: number): Promise<void> {
   const rows: string[][] = []
   for (const bytes of [330, 4096]) {
@@ -250,7 +250,7 @@ async function tellNeeds (rounds: Rounds, entry: number): Promise<void> {
   ], rows)}\n\nCores are ${BUSY * 100} % busy.`)
 }
 
-/** Between a replica and its master: from `hold` on, what the master sends does not get through. */
+/** Starts a relay between a replica and its master; after `hold` the master's data no longer arrives. */
 async function relayTo (port: number): Promise<{ port: number, hold: () => void, close: () => void }> {
   const sockets: Socket[] = []
   const server = createServer({ noDelay: true }, (socket) => {
@@ -270,7 +270,7 @@ async function relayTo (port: number): Promise<{ port: number, hold: () => void,
   }
 }
 
-/** Deliveries completed on a Redis that then dies, and how many of them its replica knows. */
+/** Completes deliveries on a Redis that then dies, and counts those that its replica knows. */
 async function failOver (lag: number, settings: readonly string[], wait: boolean): Promise<string[]> {
   const master = await startRedis(test, '--repl-diskless-sync-delay', '0', ...settings)
   const relay = await relayTo(master.port)
@@ -279,7 +279,7 @@ async function failOver (lag: number, settings: readonly string[], wait: boolean
   const client = master.connect({ maxRetriesPerRequest: 1 })
   const other = replica.connect()
   while (!/^master_link_status:up/m.test(await other.info('replication'))) await sleep(20)
-  // It is told of nothing, and counts as none, before it has said that it listens.
+  // A replica receives nothing, and does not count, before it has announced that it listens.
   while (await client.set('first', '').then(() => client.wait(1, 1000), () => 0) < 1) await sleep(20)
   const store = redisDeliveries({ client, prefix: '' })
   const [acknowledged, refused]: [string[], string[]] = [[], []]

@@ -20,24 +20,24 @@ import { API_KEY, API_SECRET, PLAYER, SECRET, SessionNotificationSchema } from '
 import { PATHS, STANDARD_SECRET, VERDICT, type Provider } from './deliveries.js'
 import { fill } from './store.js'
 
-// One server of the benchmarks, a process of its own. All do the same job: take a delivery, answer with the player (or
-// 204, or the verdict). Fastify's have the same schemas. None logs, unless `log` is set: then Fastify's own log at
-// level info, to /dev/null.
+// A server of the benchmarks, in a separate process. All do the same work: they accept a delivery and answer with the
+// player (or 204, or the verdict). Those on Fastify have the same schemas. None logs unless `log` is set: then
+// Fastify's own log at level info, to /dev/null.
 
 export type ServerKind = 'bare' | 'floor' | 'plugin' | 'raw-body' | 'standardwebhooks' | 'octokit' | 'express'
 
 export interface ServerSettings {
   readonly kind: ServerKind
   readonly provider: Provider
-  /** Of the plugin: how many secrets are live; the deliveries are signed with the first. Default 1. */
+  /** Number of valid secrets of the plugin; the deliveries are signed with the first. Default 1. */
   readonly secrets?: number
-  /** How often the plugin is registered, each on a path of its own. Default 1. */
+  /** Number of registrations of the plugin, each on its own path. Default 1. */
   readonly instances?: number
-  /** How many deliveries the store in memory holds at the start. Default 0. */
+  /** Number of deliveries in the memory store at the start. Default 0. */
   readonly entries?: number
-  /** Where deliveries are kept in place of memory. */
+  /** URL of the Redis that stores deliveries. Default: they are stored in memory. */
   readonly redis?: string | undefined
-  /** Whether notifications of identity validation go to a queue of that name, in that Redis. */
+  /** Name of a queue in that Redis, for notifications of identity validation. Default: no queue. */
   readonly queue?: string
   readonly log?: boolean
 }
@@ -49,7 +49,7 @@ const PLAYERS = new Map([[PLAYER.player_id, PLAYER]])
 const findPlayer = ({ event_data: { player_id: id } }: PlayerVerifyEvent) => PLAYERS.get(id) ?? null
 const path = PATHS[settings.provider]
 
-/** What each provider's route is without any verification. */
+/** Route of each provider, without any verification. */
 const ROUTES: Record<Provider, { schema: FastifySchema, handle: (body: never) => unknown }> = {
   aghanim: { schema: { body: PlayerVerifyEventSchema, response: { 200: PlayerSchema } }, handle: findPlayer },
   altdentifier: { schema: { body: VerificationPassedSchema }, handle () {} },
@@ -66,12 +66,12 @@ function answer (request: FastifyRequest, reply: FastifyReply): void {
   reply.send(result)
 }
 
-/** Fastify's own JSON parser, validation and serialisation, and nothing else. */
+/** Uses Fastify's own JSON parser, validation and serialization, and nothing else. */
 function bare (app: FastifyInstance): void {
   app.post(path, { schema }, answer)
 }
 
-/** The least that sees the signed bytes: one MAC over them, compared with nothing, and `JSON.parse`. */
+/** Does the least work on the signed bytes: one MAC over them, compared with nothing, and `JSON.parse`. */
 function floor (app: FastifyInstance): void {
   const algorithm = settings.provider === 'altdentifier' ? 'md5' : 'sha256'
   const key = createSecretKey(settings.provider === 'identity' ? Buffer.from(API_SECRET, 'base64') : Buffer.from(SECRET))
@@ -83,7 +83,7 @@ function floor (app: FastifyInstance): void {
   app.post(path, { schema }, answer)
 }
 
-/** As full as it is to be before the server listens. */
+/** Opens the store and fills it before the server listens. */
 async function openStore (): Promise<DeliveryStore> {
   const { redis, entries = 0 } = settings
   if (redis !== undefined) return redisDeliveries({ client: new Redis(redis, { maxRetriesPerRequest: 1 }) })
@@ -118,7 +118,7 @@ async function plugin (app: FastifyInstance): Promise<void> {
   }
 }
 
-/** Aghanim's rules as one would write them down in an afternoon. */
+/** Checks Aghanim's signature like code written in an afternoon. */
 function isAghanims (headers: IncomingHttpHeaders, body: Buffer): boolean {
   const { 'x-aghanim-signature': signature, 'x-aghanim-signature-timestamp': timestamp } = headers
   if (typeof signature !== 'string' || Math.abs(Date.now() / 1000 - Number(timestamp)) > 300) return false
@@ -175,7 +175,7 @@ const ON_NODE = { octokit: onOctokit, express: onExpress }
 async function listen (kind: ServerKind): Promise<Server> {
   if (kind === 'octokit' || kind === 'express') {
     const server = createServer(ON_NODE[kind]())
-    server.keepAliveTimeout = 72_000 // as Fastify's: a connection may have to wait for its turn
+    server.keepAliveTimeout = 72_000 // like Fastify's: a connection may have to wait for its turn
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     return server
   }

@@ -1,4 +1,4 @@
-/** Of values in order. */
+/** Returns a quantile of sorted values. */
 export const quantile = (sorted: readonly number[], part: number): number =>
   sorted[Math.floor((sorted.length - 1) * part)]!
 
@@ -9,14 +9,14 @@ export const median = (values: readonly number[]): number => {
   return (quantile(sorted, 0.5) + sorted[Math.ceil((sorted.length - 1) / 2)]!) / 2
 }
 
-/** The median and, behind it, the quartiles. */
+/** Returns the median and, in parentheses, the quartiles. */
 export function spread (values: readonly number[], digits: number): string {
   const sorted = ordered(values)
   const [low, high] = [0.25, 0.75].map((part) => quantile(sorted, part).toFixed(digits))
   return `${median(values).toFixed(digits)} (${low}-${high})`
 }
 
-/** A table in Markdown, its columns aligned for those who read it as it is. */
+/** Returns a table in Markdown, aligned to be readable as plain text. */
 export function tableOf (head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((_, column) => Math.max(...[head, ...rows].map((cells) => cells[column]!.length)))
   const line = (cells: readonly string[]): string =>

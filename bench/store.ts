@@ -3,11 +3,11 @@ import type { DeliveryStore, StoredReply } from '../plugins/index.js'
 import { PLAYER } from '../test/support/deliveries.js'
 
 const REPLY: StoredReply = { statusCode: 200, body: JSON.stringify(PLAYER) }
-// As long as the plugins' own.
+// Keys and contents of the same length as the plugins' own.
 const keyOf = (index: number): string => hash('sha256', `key ${index}`, 'base64url')
 const contentOf = (index: number): string => hash('sha256', `content ${index}`, 'base64url')
 
-/** Has a store remember so many deliveries that are done. */
+/** Fills a store with this many completed deliveries. */
 export async function fill (store: DeliveryStore, entries: number): Promise<void> {
   for (let index = 0; index < entries; index++) await put(store, index)
 }
@@ -17,7 +17,7 @@ async function put (store: DeliveryStore, index: number, reply: StoredReply = RE
   if (claim.state === 'claimed') await store.complete(keyOf(index), claim.token, reply, 361_000)
 }
 
-/** The same with many at a time, for a store that is far away. */
+/** Fills a store with many calls at a time, for a store on the network. */
 export async function fillMany (store: DeliveryStore, entries: number, reply: StoredReply = REPLY): Promise<void> {
   const lanes = 100
   await Promise.all(Array.from({ length: lanes }, async (_, lane) => {
@@ -25,7 +25,7 @@ export async function fillMany (store: DeliveryStore, entries: number, reply: St
   }))
 }
 
-/** Whether the first and the last of them are still there. */
+/** Tells if the store still knows the first and the last delivery. */
 export async function remembers (store: DeliveryStore, entries: number): Promise<boolean> {
   const claims = [0, entries - 1].map((index) => store.claim(keyOf(index), contentOf(index), 1))
   return (await Promise.all(claims)).every(({ state }) => state === 'done')

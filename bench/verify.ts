@@ -9,8 +9,8 @@ import { API_KEY, API_SECRET, SECRET, SESSIONS } from '../test/support/deliverie
 import { bodyOf, STANDARD_SECRET } from './deliveries.js'
 import { median, spread, tableOf } from './statistics.js'
 
-// What it costs to verify bytes that are there, with no server around it, beside the HMAC alone and beside what others
-// do: `npm run bench:verify -- [rounds = 60]`. All in one process, in turns; CPU time of all its threads.
+// Cost of verifying bytes in memory, without a server, compared with the HMAC alone and with other packages:
+// `npm run bench:verify -- [rounds = 60]`. All run in one process, in turns; CPU time of all its threads.
 
 const ROUNDS = Number(process.argv[2] ?? 60)
 if (!(Number.isSafeInteger(ROUNDS) && ROUNDS > 0)) {
@@ -19,13 +19,13 @@ if (!(Number.isSafeInteger(ROUNDS) && ROUNDS > 0)) {
 }
 const SIZES = [330, 4096, 61_440]
 const DELIVERIES = 64
-/** So many bytes are verified between two looks at the clock. */
+/** Bytes that are verified between two readings of the clock. */
 const BLOCK = 2_000_000
 
 type Verify = (index: number) => unknown
 interface Subject {
   readonly name: string
-  /** The HMAC that is in it. */
+  /** Name of the HMAC that it includes. */
   readonly raw: string
   readonly verify: Verify
 }
@@ -35,7 +35,7 @@ const standardTime = new Date()
 const seconds = String(Math.floor(standardTime.getTime() / 1000))
 const sha256Key = createSecretKey(Buffer.from(SECRET))
 
-/** A signed delivery each time, so that no verifier meets the same one twice in a row. */
+/** Returns the verifiers and enough signed deliveries that none meets the same one twice in a row. */
 function subjectsOf (bytes: number): Subject[] {
   const texts = Array.from({ length: DELIVERIES }, (_, index) => bodyOf('aghanim', `whevt_${index}`, true, bytes))
   const bodies = texts.map((text) => Buffer.from(text))
@@ -95,7 +95,7 @@ function subjectsOf (bytes: number): Subject[] {
   ]
 }
 
-/** Microseconds of CPU time a call. */
+/** Returns the microseconds of CPU time per call. */
 async function block ({ verify }: Subject, calls: number): Promise<number> {
   const before = process.cpuUsage()
   for (let call = 0; call < calls; call++) {
@@ -111,7 +111,7 @@ for (const bytes of SIZES) {
   const subjects = subjectsOf(bytes)
   const calls = Math.max(20, Math.floor(BLOCK / (bytes + 600)))
   const costs = new Map(subjects.map(({ name }): [string, number[]] => [name, []]))
-  for (let round = -5; round < ROUNDS; round++) { // the first ones until the code is compiled
+  for (let round = -5; round < ROUNDS; round++) { // the negative ones warm up until the code is compiled
     for (const subject of subjects) {
       const cost = await block(subject, calls)
       if (round >= 0) costs.get(subject.name)!.push(cost)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compiles everything once, which checks the types, then runs the compiled suites.
-#   test/run.sh            npm test: lint and the fast suites, those of every room but integration and hosts
-#   test/run.sh ROOM...    npm run test:ROOM: the suites of these rooms; or single ones, such as path/once.ts
+#   test/run.sh            npm test: lint and the fast suites, in all folders except integration and hosts
+#   test/run.sh NAME...    npm run test:NAME: the suites of these folders, or single suites such as path/once.ts
 #   test/run.sh all        npm run test:all: lint and every suite, with 100 % coverage
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -14,12 +14,12 @@ case "${rooms[*]}" in
 esac
 
 case " ${rooms[*]} " in
-  *' integration'*) npm run -s bench:compile || exit 1 ;; # the tarball is checked by programs that are installed there
+  *' integration'*) npm run -s bench:compile || exit 1 ;; # installs the programs that check the tarball
   *) npm run -s compile || exit 1 ;;
 esac
 
 lint=0
-if [ $# -eq 0 ] || [ "$*" = all ]; then # beside the suites, whose output is not to be mixed with its own
+if [ $# -eq 0 ] || [ "$*" = all ]; then # runs beside the suites; its output is printed at the end
   log=$(mktemp)
   trap 'rm -f "$log"' EXIT
   npm run -s lint >"$log" 2>&1 &
@@ -28,7 +28,7 @@ fi
 
 rooms=("${rooms[@]/%.ts/.js}")
 paths=("${rooms[@]/#/.built/test/}")
-if [ "$*" = all ]; then # tap's runner measures coverage; the suites are compiled, so they do without tsx
+if [ "$*" = all ]; then # tap's runner measures coverage; compiled suites do not need tsx
   npx --no-install tap run --no-disable-coverage --node-arg=--max-optimized-bytecode-size=3000 "${paths[@]}"
 else
   node test/support/runner.js "${paths[@]}"

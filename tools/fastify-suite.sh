@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # npm run fastify-suite -- [test file...]
-# Runs the test suite of the Fastify that is installed (test/*.test.js in it, unless files are named) three times: as it
-# is, with plain plugins registered first on every instance, and with our plugins registered first. The plain ones are
-# what ours are to Fastify: one with a POST route, and one that decorates the host itself. Fails if a test fails with ours
-# that does not fail with the plain ones. Takes some minutes, and hundreds of packages.
+# Runs the test suite of the installed Fastify version (its test/*.test.js, unless files are named) three times:
+# unchanged, with plain plugins registered first on every instance, and with our plugins registered first. The plain ones
+# have the same structure as ours: one with a POST route, and one that decorates the host itself. Fails if a test fails
+# with ours but not with the plain ones. Takes some minutes, and installs hundreds of packages.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 

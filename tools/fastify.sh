@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# npm run fastify -- version... [room or suite...]
-# Runs suites (the fast ones, unless rooms or suites are named: path, path/once.ts) on other versions of Fastify, which
-# npm finds after an @: 5.11.3, 6.0.0-alpha.4. They run in a copy of the tree that is compiled once and removed at the
-# end; Fastify comes from the npm registry with dependencies of its own, which nothing else in the copy sees.
+# npm run fastify -- version... [folder or suite...]
+# Runs suites (the fast ones, unless folders or suites are named: path, path/once.ts) on other versions of Fastify, in
+# the form that npm accepts after an @: 5.11.3, 6.0.0-alpha.4. They run in a copy of the project that is compiled once
+# and removed at the end. Fastify comes from the npm registry; nothing else in the copy can resolve its dependencies.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 

@@ -6,15 +6,15 @@ import { openTargets, type Targets } from '../test/support/fuzz/target.js'
 
 const USAGE = 'usage: npm run fuzz -- [count = 100000] [seed]'
 const BATCHES = 20
-/** On a terminal each batch has a line of its own, in a log every second one. */
+/** Batches per line of output: one on a terminal, two in a log. */
 const BATCHES_A_LINE = process.stdout.isTTY ? 1 : 2
 
-/** What servers have done that nobody waited for. */
+/** Unhandled rejections and exceptions of the servers. */
 const strays: unknown[] = []
 process.on('unhandledRejection', (reason) => { strays.push(reason) })
 process.on('uncaughtException', (error) => { strays.push(error) })
 
-/** Does its part of a batch; what breaks an invariant is returned as text. */
+/** Runs its part of a batch; resolves to a description of a broken invariant, or undefined. */
 type Attack = (targets: Targets, tally: Tally, seed: number, count: number) => Promise<string | undefined>
 
 const forge: Attack = async (targets, tally, seed, numRuns) =>
@@ -41,7 +41,7 @@ async function runBatch (tally: Tally, seed: number, count: number): Promise<str
       const problem = await attack(targets, tally, seed, Math.ceil(count * share))
       if (problem !== undefined) return `batch seed ${seed}: ${problem}`
     }
-    await new Promise(setImmediate) // by when a rejection of this batch is known
+    await new Promise(setImmediate) // any rejection of this batch has been reported by then
     return strays.length === 0 ? undefined : `batch seed ${seed}: unhandled ${String(strays[0])}`
   } finally {
     for (const tidy of teardowns) await tidy()

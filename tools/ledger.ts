@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { runLedger } from '../test/support/ledger/run.js'
 
-// Is any delivery lost that was acknowledged, whatever dies? `npm run ledger -- [deliveries = 20000] [kills = 10]`: two
-// servers behind nginx, a worker that is killed so often, a server that is restarted, a Redis that is killed. Status
-// 1 if one is.
+// Checks that no acknowledged delivery is lost, whatever dies: `npm run ledger -- [deliveries = 20000] [kills = 10]`.
+// Two servers behind nginx, a worker that is killed this many times, a server that is restarted, a Redis that is
+// killed. Exit status 1 if a delivery is lost.
 
 const [count, kills] = [Number(process.argv[2] ?? 20_000), Number(process.argv[3] ?? 10)]
 if (!Number.isSafeInteger(count) || count < 100 || !Number.isSafeInteger(kills) || kills < 0) {

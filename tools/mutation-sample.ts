@@ -3,9 +3,9 @@ import type { Mutant } from '@stryker-mutator/api/core'
 import { CheckStatus, type CheckResult } from '@stryker-mutator/api/check'
 import { declareClassPlugin, PluginKind } from '@stryker-mutator/api/plugin'
 
-// A checker, as Stryker calls what it asks before a mutant is tried: is it one of the sample?
+// A Stryker checker, called before a mutant is tested, which passes the mutants of a sample.
 
-/** One in how many mutants is tried: always the same ones, as long as the code is the same. */
+/** Inverse fraction of the mutants that are tested. The sample is the same as long as the code is. */
 const ONE_IN = Number(process.env['MUTATION_SAMPLE'])
 
 function isSampled ({ replacement, mutatorName, location: { start } }: Mutant): boolean {

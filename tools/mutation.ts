@@ -5,8 +5,8 @@ import type { LogLevel, MutantResult } from '@stryker-mutator/api/core'
 import { Stryker } from '@stryker-mutator/core'
 
 /**
- * Files of one subject with the suites about them, cheapest first, and those that are asked only of what is left: each
- * mutant that survives takes the time of all of its suites.
+ * Files of one subject, the suites about them, cheapest first, and suites that run only for the surviving mutants: each
+ * survivor takes the time of all of its suites.
  */
 interface Group { files: string[], suites: string[], further: string[] }
 
@@ -114,19 +114,19 @@ const GROUPS: Record<string, Group> = {
   }
 }
 
-const RESULTS = 'coverage/mutation' // a file a group
-// They read files that lie beside their own.
+const RESULTS = 'coverage/mutation' // one file per group
+// Packages that read files beside their own modules.
 const EXTERNAL = ['tap', '@tapjs/*', 'typescript', 'esbuild', 'bullmq', '@fastify/swagger-ui', '@seriousme/*']
-// What a bundle of ESM lacks, without a space: Stryker runs the command without a shell.
+// Definitions that bundles of ESM lack, without a space: Stryker runs the command without a shell.
 const REQUIRE = 'globalThis.require=process.getBuiltinModule("node:module").createRequire(import.meta.url);' +
   'globalThis.__filename=process.getBuiltinModule("node:url").fileURLToPath(import.meta.url)'
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
-    left: { type: 'boolean' }, // only what was not killed the last time, while the code is the same
-    report: { type: 'boolean' }, // of what was found the last time
-    sample: { type: 'string', default: '1' }, // one in how many mutants is tried
+    left: { type: 'boolean' }, // only the survivors of the last run, while the code is the same
+    report: { type: 'boolean' }, // only prints the results of the last run
+    sample: { type: 'string', default: '1' }, // one in this many mutants is tested
     patience: { type: 'string', default: '30' } // in seconds: on a busy machine a suite may just be slow
   }
 })
@@ -135,7 +135,7 @@ const patience = Number(values.patience)
 
 interface Mutant {
   file: string
-  /** As Stryker takes it: lines from 1, columns from 0. */
+  /** Range in Stryker's format: lines from 1, columns from 0. */
   range: string
   replacement: string
   status: MutantResult['status']
@@ -147,9 +147,9 @@ function toMutant ({ fileName, location: { start, end }, status, replacement }: 
 }
 
 /**
- * Changes the code in every way Stryker knows. Suites are bundled, as each mutant is a new process for each of them.
- * What they share with the example is in files of their own: in the file of a suite a program would take itself for
- * what was started. These lie where the example's page, an input for that reason, looks for its HTML.
+ * Mutates the code in every way Stryker knows. Suites are bundled, since each mutant starts a new process for each of
+ * them. Code that they share with the example is in separate files: inside a suite's file a program would consider
+ * itself the main module. These files are where the example's page, an input for that reason, looks for its HTML.
  */
 async function mutate (places: string[], suites: string[]): Promise<Mutant[]> {
   const inputs = ['example-server.ts', 'examples/deliveries-page/server.ts', ...suites.map((suite) => `test/${suite}.ts`)]
@@ -159,7 +159,7 @@ async function mutate (places: string[], suites: string[]): Promise<Mutant[]> {
     plugins: ['@stryker-mutator/tap-runner', new URL('mutation-sample.ts', import.meta.url).pathname],
     checkers: ['sample'],
     checkerNodeArgs: ['--import', 'tsx'],
-    testRunnerNodeArgs: ['--import', 'tsx'], // it loads all plugins, too
+    testRunnerNodeArgs: ['--import', 'tsx'], // loads all plugins, too
     tap: { testFiles: suites.map((suite) => `test/${suite}.js`), nodeArgs: [], forceBail: true },
     buildCommand: `esbuild ${inputs.join(' ')} --bundle --splitting --platform=node --format=esm --outbase=. ` +
       '--outdir=. --chunk-names=examples/deliveries-page/[hash] ' +
@@ -179,7 +179,7 @@ async function mutate (places: string[], suites: string[]): Promise<Mutant[]> {
 const isLeft = ({ status }: Mutant): boolean => status === 'Survived' || status === 'NoCoverage'
 const nameOf = ({ file, range, replacement }: Mutant): string => [file, range, replacement].join()
 
-/** The mutants again, some of them with what other suites say of them. */
+/** Tests some of the mutants with other suites, and returns all of them with the new results. */
 async function mutateAgain (
   mutants: Mutant[], suites: string[], which: (mutant: Mutant) => boolean = isLeft
 ): Promise<Mutant[]> {
@@ -213,7 +213,7 @@ function write (name: string, mutants: Mutant[]): void {
 }
 
 mkdirSync(RESULTS, { recursive: true })
-// A suite's own time is up later than ours; Node 22 and later compile the bundles but once.
+// The timeout of a suite is longer than ours; Node 22 and later cache the compiled bundles.
 Object.assign(process.env, {
   TAP_TIMEOUT: `${patience * 2}`, NODE_COMPILE_CACHE: resolve('coverage/compiled'), MUTATION_SAMPLE: values.sample
 })

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# npm run nodes -- [version...] [room or suite...]
-# Runs suites (all, unless rooms or suites are named: path, path/once.ts) on each Node (every supported major, unless
-# versions are named). A version is one that npm finds after an @: 22, 20.19.0. The binaries come from the npm registry
-# into a folder that is removed at the end.
+# npm run nodes -- [version...] [folder or suite...]
+# Runs suites (all except hosts, unless folders or suites are named: path, path/once.ts) on each Node (every supported
+# major, unless versions are named). A version is one that npm accepts after an @: 22, 20.19.0. The binaries come from
+# the npm registry and are removed at the end.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,6 +1,6 @@
 import { linesOf, markdownOf, measure } from '../test/support/hostile.js'
 
-// What this collection and others make of the same hostile deliveries: `npm run peers`, with `-- --markdown` for the
+// Compares this collection and others on the same hostile deliveries: `npm run peers`, with `-- --markdown` for the
 // table of docs/peers.md.
 
 const tidies: (() => unknown)[] = []

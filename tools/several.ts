@@ -2,9 +2,9 @@ import type { Test } from '../test/support/host.js'
 import { restartAll, runsIn, startLoad, startSeveral, statusesOf } from '../test/support/several.js'
 import { ordered, quantile } from '../bench/statistics.js'
 
-// What docs/several-instances.md says, on this machine: two example servers on one Redis behind nginx, restarted one
-// after the other while deliveries come in, then given a new secret. `npm run several -- 5 200`; exit status 1 if any
-// answer was not the one expected of a delivery that arrives at a server in good health.
+// Checks the claims of docs/several-instances.md on this machine: two example servers on one Redis behind nginx,
+// restarted one after the other under load, then given a new secret. `npm run several -- 5 200`; exit status 1 if any
+// answer is not the one that a healthy server would give.
 
 const [ROUNDS, RATE] = [process.argv[2] ?? 5, process.argv[3] ?? 200].map(Number) as [number, number]
 if (!Number.isSafeInteger(ROUNDS) || ROUNDS < 1 || !(RATE > 0)) {

@@ -9,8 +9,8 @@ import { bodyOf, PROVIDERS } from '../test/support/deliveries.js'
 import { rawRequest } from '../test/support/host.js'
 import { median, ordered, quantile } from '../bench/statistics.js'
 
-// How long honest deliveries take with and without slow clients beside them: `npm run slow-clients`. Three processes:
-// a server, the slow clients, and this one, which delivers and measures.
+// Latency of honest deliveries with and without slow clients on the same server: `npm run slow-clients`. Three
+// processes: a server, the slow clients, and this one, which delivers and measures.
 
 const PROVIDER = PROVIDERS[1]!
 const SLOW = 500
@@ -27,7 +27,7 @@ async function serve (): Promise<void> {
   process.send!((app.server.address() as AddressInfo).port)
 }
 
-/** Keeps 500 requests under way whose bodies never end, every second one of them a byte at a time. */
+/** Keeps 500 requests open whose bodies never end; every second one sends a byte at a time. */
 function crawl (port: number): void {
   const body = Buffer.from(bodyOf(PROVIDER))
   const head = rawRequest(PROVIDER.url, [
@@ -39,7 +39,7 @@ function crawl (port: number): void {
     const socket = connect({ port, host: '127.0.0.1', noDelay: true })
     let sent = 0
     let timer: NodeJS.Timeout | undefined
-    socket.on('error', () => {}) // a reset is a close
+    socket.on('error', () => {}) // a reset counts as a close
     socket.on('data', () => {})
     socket.on('connect', () => {
       socket.write(head)
@@ -59,7 +59,7 @@ function start (...args: string[]) {
   return { child, message: once(child, 'message').then(([value]) => value as unknown) }
 }
 
-/** What each honest delivery has taken, in milliseconds, in order. */
+/** Returns the duration of each honest delivery in milliseconds, sorted. */
 async function deliver (pool: Pool, ms: number): Promise<number[]> {
   const body = bodyOf(PROVIDER)
   const headers = PROVIDER.sign(body)
@@ -94,12 +94,12 @@ async function measure (): Promise<void> {
     rounds.without.push(summarise(await deliver(pool, ROUND_MS)))
     const slow = start('crawl', String(port))
     await slow.message
-    await deliver(pool, 500) // until the server has read what has just come
+    await deliver(pool, 500) // lets the server read everything that has arrived
     rounds.with.push(summarise(await deliver(pool, ROUND_MS)))
     const ended = once(slow.child, 'exit')
     slow.child.kill()
     await ended
-    await sleep(500) // until it has noticed that they are gone
+    await sleep(500) // lets the server notice that they have closed
   }
 
   for (const [kind, all] of Object.entries(rounds)) {
@@ -114,7 +114,7 @@ async function measure (): Promise<void> {
   server.child.kill()
 }
 
-process.once('disconnect', () => process.exit()) // whoever started it is gone
+process.once('disconnect', () => process.exit()) // the parent process has ended
 const [role, port] = process.argv.slice(2)
 if (role === 'serve') await serve()
 else if (role === 'crawl') crawl(Number(port))

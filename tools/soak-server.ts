@@ -4,7 +4,7 @@ import { aghanimPlugin, altdentifierPlugin, identityValidationPlugin, memoryDeli
 import { API_KEY, API_SECRET, SECRET } from '../test/support/deliveries.js'
 import type { Reading, SoakOptions } from './soak.js'
 
-// The server of `npm run soak`, a process of its own so that its memory is nobody else's.
+// Server of `npm run soak`, in a separate process, so that its memory can be measured alone.
 
 const { maxEntries, tolerance, futureTolerance } = JSON.parse(process.argv[2]!) as SoakOptions
 let handled = 0

@@ -4,8 +4,8 @@ import { Pool } from 'undici'
 import { signAghanim, signAltdentifier, signIdentityValidation } from '../plugins/index.js'
 import { API_KEY, API_SECRET, bodyOf, PROVIDERS, SECRET, SESSIONS } from '../test/support/deliveries.js'
 
-// Many deliveries over real connections, every second one forged: does the server's memory stay where it was?
-// `npm run soak -- 1000000`; exit status 1 if it does not, or if any answer is not the right one.
+// Checks that the server's memory does not grow under many deliveries on real connections, every second one forged:
+// `npm run soak -- 1000000`; exit status 1 if it grows, or if any answer is wrong.
 
 export interface SoakOptions { maxEntries: number, tolerance: number, futureTolerance: number }
 export interface Reading { rss: number, handled: number, unhandled: number }
@@ -14,10 +14,10 @@ interface Delivery { path: string, headers: Record<string, string>, body: string
 const MEGABYTE = 2 ** 20
 const GROWTH_ALLOWED = 30 * MEGABYTE
 const IN_FLIGHT = 32
-/** A delivery may be forgotten six seconds after it was handled, so that the store lives at its bound. */
+/** Options of the server. The store may forget a delivery six seconds after it was handled, and so it stays full. */
 const OPTIONS: SoakOptions = { maxEntries: 50_000, tolerance: 5, futureTolerance: 1 }
 
-/** Fewer tell nothing: they do not fill the store, nor is the server warm. */
+/** Minimum number of deliveries. Fewer neither fill the store nor warm up the server. */
 const FEWEST = 8 * OPTIONS.maxEntries
 const COUNT = Number(process.argv[2] ?? 1_000_000)
 if (!Number.isSafeInteger(COUNT) || COUNT < FEWEST) {
@@ -43,7 +43,7 @@ const member = (id: number): Delivery => {
 }
 const KINDS = [player, session, player, member]
 
-/** One character of the body is another: still JSON, still of the schema. */
+/** Changes one character of the body, which remains valid JSON and satisfies the schema. */
 const forge = ({ body, ...delivery }: Delivery): Delivery => ({ ...delivery, body: body.replace('e', 'f'), status: 403 })
 
 const server = fork(new URL('./soak-server.ts', import.meta.url), [JSON.stringify(OPTIONS)], {
@@ -89,7 +89,7 @@ async function watch (): Promise<void> {
   tenthsTold = tenths
   console.log(`${next} deliveries: ${(rss / MEGABYTE).toFixed(1)} MB`)
 }
-// One after the other, so that each question gets its own answer.
+// Asks one question at a time, so that each gets its own answer.
 const timer = setInterval(() => { watching = watching.then(watch) }, 250)
 
 const began = performance.now()
@@ -98,7 +98,7 @@ const seconds = (performance.now() - began) / 1000
 clearInterval(timer)
 await watching
 
-// What the store holds: the last of its deliveries, and none beyond its bound. Of eight deliveries it keeps three.
+// Checks the contents of the store: its newest deliveries, up to its limit. It keeps three of eight deliveries.
 const { handled } = await read()
 const keyed = (back: number): Delivery => player(COUNT - COUNT % 8 - 8 * Math.ceil(back / 3))
 await send(keyed(OPTIONS.maxEntries * 0.8))

@@ -15,7 +15,7 @@ import {
 
 t.setTimeout(280_000)
 
-const MAX_BYTES = 20_000 // as the page says
+const MAX_BYTES = 20_000 // limit stated by the page
 const PLUGINS_ONLY = /node_modules\/(?:fastify|undici|@sinclair\/typebox|@fastify\/sensible)\//
 const NAMES = ['aghanim', 'altdentifier']
 const { name, exports } = JSON.parse(read('package.json')) as { name: string, exports: object }
@@ -23,7 +23,7 @@ const { name, exports } = JSON.parse(read('package.json')) as { name: string, ex
 const page = read('docs/bundlers-and-runtimes.md')
 const find = (language: string, text: string): string => findBlock(page, language, text)
 
-/** The command of each bundler, and the file that it makes. */
+/** Command of each bundler, and the file that it writes. */
 const BUNDLES = {
   'esbuild, CommonJS': [find('sh', '--format=cjs'), 'esbuild.cjs'],
   'esbuild, ESM': [find('sh', '--format=esm'), 'esbuild.mjs'],
@@ -42,7 +42,7 @@ t.test('bundles', { skip: lacksRegistry, jobs: 8 }, async (t) => {
   write('webpack.config.js', find('js', "target: 'node20'"))
   write('vite.config.js', find('js', 'noExternal'))
 
-  /** Where a bundle is started, with no packages beside or above it. */
+  /** Moves a bundle to a folder without packages in it or above it, and returns its path. */
   function moveAway (file: string): string {
     const place = `${folder}-${file.replaceAll('/', '-')}`
     t.teardown(() => rmSync(place, { recursive: true, force: true }))
@@ -64,7 +64,7 @@ t.test('bundles', { skip: lacksRegistry, jobs: 8 }, async (t) => {
     })
   }
 
-  t.test('a bundle with HumanDetect asks its service', { buffered: true }, async (t) => {
+  t.test('a bundle with HumanDetect calls its service', { buffered: true }, async (t) => {
     const port = await startTokenService(t)
     await bundleAsEsm('guard')
     const env = { ...SECRETS, HUMANDETECT_API_KEY: 'key', HUMANDETECT_BASE_URL: `http://127.0.0.1:${port}` }

@@ -16,8 +16,9 @@ import { pathOf, read } from '../support/project.js'
 import { freePort } from '../support/redis.js'
 import { until } from '../support/waiting.js'
 
-// Projects of adopters with other plugins of Fastify, made of what docs/other-plugins.md and docs/errors-and-traces.md
-// show: fastify-cli 8, autoload 6, rate-limit 11, response-validation 3, middie 9, functions-framework 5, Sentry 11.
+// Projects that use other plugins of Fastify, built from the examples of docs/other-plugins.md and
+// docs/errors-and-traces.md: fastify-cli 8, autoload 6, rate-limit 11, response-validation 3, middie 9,
+// functions-framework 5, Sentry 11.
 
 t.setTimeout(280_000)
 
@@ -38,7 +39,7 @@ const REPLY = { player_id: 'p-canary', name: 'Ada', attributes: { level: 1 }, co
 const sign = (body = BODY) => signAghanim({ secret: SECRET, body })
 const post = (url: string, headers: Record<string, string>, body = BODY) => fetch(url, { method: 'POST', headers, body })
 
-/** Starts a program, which is ended with the test, and resolves once it accepts connections at `port`. */
+/** Starts a program, which ends with the test, and resolves once it accepts connections at `port`. */
 async function start (
   test: Test, cwd: string, port: number, args: readonly string[], more: Record<string, string> = {}
 ): Promise<string> {
@@ -62,10 +63,10 @@ async function end (child: ChildProcess): Promise<void> {
   await ended
 }
 
-/** Makes a server of the page one that `deliver.js` imports. */
+/** Turns a server of the page into a module that `deliver.js` can import. */
 const importable = (block: string) => block.replace('await app.listen({ port: 3000 })', 'export { app }')
 
-/** A server with the webhook after, or before, these lines. */
+/** Returns a server with the webhook, registered before or after these lines. */
 function serverWith (lines: string, order: 'before' | 'after' = 'before'): string {
   const plugin = `app.register(aghanimPlugin, {
     prefix: '/webhooks', secret: process.env.AGHANIM_SECRET, verifyPlayer: () => (${JSON.stringify(REPLY)})
@@ -131,11 +132,11 @@ t.test('the projects of adopters', { skip: lacksRegistry, jobs: 8 }, async (t) =
       t.strictSame(JSON.parse(replies[2]!.body), { statusCode: 429, error: 'Too Many Requests', message })
     })),
 
-    ...['registered too late', 'authenticated', 'traced'].map((name) => t.test(`nothing in the way: ${name}`, async (t) => {
+    ...['registered too late', 'authenticated', 'traced'].map((name) => t.test(`handlers run: ${name}`, async (t) => {
       t.strictSame((await results)[name]!.reports, [HANDLED, HANDLED, HANDLED])
     })),
 
-    t.test('@fastify/response-validation lets every answer pass', async (t) => {
+    t.test('@fastify/response-validation accepts every answer', async (t) => {
       const { replies } = (await results)['validated']!
       t.strictSame(replies.map(({ statusCode }) => statusCode), [200, 200, 200, 400, 400, 400])
       t.notMatch(JSON.stringify(replies), 'FST_RESPONSE_VALIDATION')
@@ -216,7 +217,7 @@ t.test('the projects of adopters', { skip: lacksRegistry, jobs: 8 }, async (t) =
   await Promise.all(journeys)
 })
 
-/** A Sentry of our own, with what is sent to it. */
+/** Starts a local stand-in for Sentry, and records the events that it receives. */
 async function startCollector (test: Test) {
   const events: string[] = []
   const collector = createServer(async (request, response) => {

@@ -32,7 +32,7 @@ function writeSources ({ folder, write }: Consumer, edit = (source: string) => s
   }
 }
 
-/** The exit status of a program, and all its output without colours. */
+/** Returns the exit status of a program, and all its output without colours. */
 const outcomeOf = (running: ReturnType<Consumer['run']>): Promise<{ code: number, output: string }> => running.then(
   ({ stdout, stderr }) => ({ code: 0, output: stdout + stderr }),
   ({ code, stdout, stderr }) => ({ code, output: `${stdout}${stderr}` }))
@@ -72,7 +72,7 @@ async function testApplication (t: Test, kit: Consumer): Promise<void> {
     t.equal((await post('/api/echo', json, '{'))[0], 400)
   })
 
-  t.test('it closes once the running handler has ended; a late plugin and an empty secret are errors', async (t) => {
+  t.test('it closes after the running handler has ended; a late plugin and an empty secret are errors', async (t) => {
     const { output } = await node(kit, 'dist/limits.js')
     t.strictSame(output.trim().split('\n').map((line) => JSON.parse(line)), [
       { status: 200, connection: 'close', order: ['onModuleDestroy', 'handler', 'onApplicationShutdown'] },
@@ -89,7 +89,7 @@ t.test('from the tarball', { skip: lacksRegistry, jobs: 2 }, async (t) => {
 
     t.test('the application', { buffered: true }, (t) => testApplication(t, kit))
 
-    t.test('CommonJS: what the page requires is there, and its settings do as it says', { buffered: true }, async (t) => {
+    t.test('CommonJS: the modules that the page requires exist, and its settings have the described effect', { buffered: true }, async (t) => {
       kit.write('page.cjs', `${blocksOf(RUNNERS, 'js')[0]}console.log(typeof Fastify, typeof aghanimPlugin)`)
       t.strictSame(await node(kit, 'page.cjs'), { code: 0, output: 'function function\n' })
       t.equal(tsconfig.compilerOptions.module, JSON.parse(read('test/fixtures/hosts/nest/tsconfig.json')).compilerOptions.module)
@@ -100,7 +100,7 @@ t.test('from the tarball', { skip: lacksRegistry, jobs: 2 }, async (t) => {
       t.equal(await errorsOf('commonjs', 'node10'), '')
     })
 
-    t.test('Jest as in the template, with one more line and not without', { buffered: true }, async (t) => {
+    t.test('Jest as in the template works with one more line, and not without it', { buffered: true }, async (t) => {
       const jest = (...args: string[]) => node(kit, 'node_modules/jest/bin/jest.js', '--runInBand', ...args)
       t.match(await jest('webhooks'), { code: 1, output: /Must use import to load ES Module/ })
       const { jest: template } = JSON.parse(readFileSync(join(kit.folder, 'package.json'), 'utf8'))
@@ -108,7 +108,7 @@ t.test('from the tarball', { skip: lacksRegistry, jobs: 2 }, async (t) => {
       t.match(await jest('--config=jest.json', 'webhooks', 'clock.jest'), { code: 0, output: /^Tests: +3 passed, 3 total$/m })
     })
 
-    t.test('the line for Jest fits the folders of pnpm as well', { buffered: true }, async (t) => {
+    t.test('the line for Jest also fits the folders of pnpm', { buffered: true }, async (t) => {
       const [pattern] = jestOptions.transformIgnorePatterns
       const compiled = (path: string) => !new RegExp(pattern).test(path)
       t.ok(compiled('/app/node_modules/fastify-verification/dist/plugins/index.js'))
@@ -129,7 +129,7 @@ t.test('from the tarball', { skip: lacksRegistry, jobs: 2 }, async (t) => {
       t.match(vitest, { code: 0, output: /^ *Tests +3 passed \(3\)$/m })
     })
 
-    t.test('a second copy of Fastify could do no harm, since no module imports one', { buffered: true }, async (t) => {
+    t.test('a second copy of Fastify would do no harm, since no module imports one', { buffered: true }, async (t) => {
       const modules = readdirSync(join(kit.installed, 'dist'), { recursive: true, encoding: 'utf8' })
         .filter((path) => path.endsWith('.js'))
       t.ok(modules.length > 20)

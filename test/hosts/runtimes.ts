@@ -8,14 +8,14 @@ import {
   answerToHalf, expectedOf, findBlock, runBlock, SECRETS, startServer, startTokenService, statusOfToken, tryProviders
 } from '../support/served.js'
 
-// docs/bundlers-and-runtimes.md, its part about Bun and Deno: the server, and the commands that start it.
+// The part of docs/bundlers-and-runtimes.md about Bun and Deno: the server, and the commands that start it.
 
 t.setTimeout(280_000)
 
 const page = read('docs/bundlers-and-runtimes.md')
 const NAMES = PROVIDERS.map(({ name }) => name)
 
-/** A certificate for `localhost`, and not for `127.0.0.1`, by an authority of its own. */
+/** Commands that create a certificate for `localhost`, not for `127.0.0.1`, signed by an authority of its own. */
 const CERTIFICATE = `
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority
 openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -out server.csr -subj /CN=localhost
@@ -45,7 +45,7 @@ t.test('Bun and Deno run every plugin', { skip: lacksRegistry, jobs: 2 }, async 
       const halves = Promise.all(PROVIDERS.map((provider) => answerToHalf(url, provider)))
       t.strictSame(await tryProviders(url, NAMES), expectedOf(NAMES))
       t.equal(await statusOfToken(url), 200, 'a token is verified over TLS')
-      t.equal(await statusOfToken(misled), 503, 'not by a service whose certificate is for another host, whatever the environment says')
+      t.equal(await statusOfToken(misled), 503, 'not by a service whose certificate is for another host, in any environment')
       for (const half of await halves) t.equal(half, 'HTTP/1.1 408 Request Timeout connection: close')
     })
   }

@@ -5,7 +5,7 @@ import { createKit, lacksRegistry } from '../support/kit.js'
 import { read } from '../support/project.js'
 import { deliveryFrom, findBlock, SECRETS, startServer, tryProviders } from '../support/served.js'
 
-// docs/serverless.md: its app, in the runtime of Google's functions and given events of AWS API Gateway.
+// docs/serverless.md: its app, in the runtime of Google's functions and with events of AWS API Gateway.
 
 t.setTimeout(280_000)
 
@@ -17,7 +17,7 @@ const PATH = `/webhooks${AGHANIM.url}`
 interface Sent { headers: Record<string, string | string[]>, body: string | null, isBase64Encoded: boolean }
 const firstOf = (value: string | string[]): string => typeof value === 'string' ? value : value.at(-1)!
 
-/** Events of API Gateway, as its documents describe them. */
+/** Events of API Gateway, in the form of its documentation. */
 const EVENTS: Record<string, (sent: Sent) => object> = {
   'REST API, format 1.0': ({ headers, ...rest }) => ({
     resource: '/{proxy+}',
@@ -49,7 +49,7 @@ t.test('serverless hosts', { skip: lacksRegistry, jobs: 2 }, async (t) => {
   write('lambda.js', find('js', 'awsLambdaFastify'))
   write('function.js', find('js', "http('webhooks'"))
 
-  t.test('AWS Lambda: the bytes that were signed are verified', { buffered: true }, async (t) => {
+  t.test('AWS Lambda: the signed bytes are verified', { buffered: true }, async (t) => {
     const { body, headers } = deliveryFrom(AGHANIM)
     const stale = deliveryFrom(AGHANIM, 3600)
     const base64 = (text: string | Buffer): string => Buffer.from(text).toString('base64')
@@ -88,10 +88,10 @@ t.test('serverless hosts', { skip: lacksRegistry, jobs: 2 }, async (t) => {
     t.strictSame(replies.map(({ statusCode }, index) => `${events[index]!.title}: ${statusCode}`),
       events.map(({ title, status }) => `${title}: ${status}`))
     t.match(replies[0]!.body, '"name":"Zoë"')
-    t.ok(idle < 1000, 'nothing keeps the process running once all is answered')
+    t.ok(idle < 1000, 'nothing keeps the process running after the answers')
   })
 
-  t.test("Google's functions: the bytes that the platform has kept are verified", { buffered: true }, async (t) => {
+  t.test("Google's functions: the bytes that the platform kept are verified", { buffered: true }, async (t) => {
     const url = await startServer(t, folder, find('sh', 'npx functions-framework'), SECRETS)
     t.strictSame(await tryProviders(`${url}/webhooks`, ['aghanim']), {
       aghanim: { signed: 200, changed: 403, stale: 403, tooLong: 413 }

@@ -6,7 +6,7 @@ import { blocksOf } from '../support/docs.js'
 import { createKit, lacksRegistry } from '../support/kit.js'
 import { read, root } from '../support/project.js'
 
-t.setTimeout(280_000) // it installs with three package managers, and compiles with four versions of TypeScript
+t.setTimeout(280_000) // installs with three package managers, and compiles with four versions
 
 const PAGE = read('docs/typescript.md')
 const [nodeSettings] = blocksOf(PAGE, 'json').map((block) => JSON.parse(block))
@@ -18,11 +18,11 @@ const MODULES = Object.keys(exports).filter((subpath) => subpath !== './package.
   .flatMap((subpath) => subpath === './schemas/*' ? SCHEMAS : [subpath])
   .map((subpath) => `fastify-verification${subpath.slice(1)}`)
 
-/** The output of a program, whether it ends well or not. */
+/** Returns the output of a program, even if it fails. */
 const outputOf = (running: ReturnType<Consumer['run']>): Promise<string> =>
   running.then(({ stdout, stderr }) => stdout + stderr, ({ stdout, stderr }) => `${stdout}${stderr}` || 'it failed')
 
-/** Takes a delivery of the provider of the page, and refuses one that was changed. */
+/** Program that sends a valid and a changed delivery to the provider of the page. */
 const DELIVER = `
 import { createHmac } from 'node:crypto'
 import Fastify from 'fastify'
@@ -81,7 +81,7 @@ t.test('in projects of adopters', { skip: lacksRegistry, jobs: 2 }, async (t) =>
   kit.write('every.ts', MODULES.map((module) => `import '${module}'\n`).join(''))
   kit.write('signup.ts', SIGNUP)
 
-  t.test('TypeScript 7.0, nodenext, with the settings of the page and the libraries checked', { buffered: true }, async (t) => {
+  t.test('TypeScript 7.0, nodenext, with the settings of the page, and with the libraries checked', { buffered: true }, async (t) => {
     const compilerOptions = { ...nodeSettings.compilerOptions, skipLibCheck: false }
     const files = ['every.ts', 'typed.ts', 'typed.cts', 'two-copies.ts', 'nothing.ts', 'raw-body/none.ts', ...pages]
     kit.write('tsconfig.json', JSON.stringify({ compilerOptions, files }))
@@ -100,7 +100,7 @@ t.test('in projects of adopters', { skip: lacksRegistry, jobs: 2 }, async (t) =>
     ['5.9', { module: 'node16' }, 'buffer'],
     ['6.0', { module: 'esnext', moduleResolution: 'bundler' }, 'plugin']
   ] as const) {
-    t.test(`TypeScript ${version}, ${JSON.stringify(settings)}; each module is found in every way`, { buffered: true }, async (t) => {
+    t.test(`TypeScript ${version}, ${JSON.stringify(settings)}; each module resolves in every way`, { buffered: true }, async (t) => {
       const files = ['every.ts', 'typed.ts', ...pages, `raw-body/${rawBody}.ts`].map((file) => join(kit.folder, file))
       const input = JSON.stringify({ options: { ...strict, ...settings }, files, modules: MODULES })
       t.equal(await outputOf(node('check.cjs', `typescript-${version}`, input)), '')
@@ -119,7 +119,7 @@ t.test('in projects of adopters', { skip: lacksRegistry, jobs: 2 }, async (t) =>
     t.equal(await outputOf(node('look-alikes.js')), expected.join(''))
   })
 
-  /** A project that finds its own dependencies only. */
+  /** Creates a project that can resolve only its own dependencies. */
   async function createStrict (name: string): Promise<Consumer> {
     const consumer = createConsumer(t)
     const { dependencies } = JSON.parse(readFileSync(join(kit.folder, 'package.json'), 'utf8'))

@@ -28,7 +28,7 @@ const PLAYER_REPLY = Type.Object({
   email: Type.Optional(Type.String())
 })
 
-/** Answers of `player.verify`, and of a custom provider with the same reply, to what a handler returns. */
+/** Returns the answers of `player.verify`, and of a custom provider with the same reply, to the result of a handler. */
 async function answersOf (test: Test, find: () => unknown) {
   const { app, lines } = createHost(test)
   app.register(aghanimPlugin, { secret: SECRET, now, verifyPlayer: find as never })
@@ -46,7 +46,7 @@ async function comesOutRight (test: Test, find: () => unknown, expected: object 
   test.strictSame(problems, [])
 }
 
-/** Fails for both, with each of these paths named in the log. */
+/** Checks that both fail, and that the log names each of these paths. */
 async function failsWith (test: Test, find: () => unknown, paths: string[]): Promise<void> {
   const { replies, problems } = await answersOf(test, find)
   test.strictSame(replies, Array(2).fill([500, 'FST_VERIFICATION_INVALID_REPLY']))
@@ -117,7 +117,7 @@ t.test('sequelize', { skip }, async (t) => {
   await comesOutRight(t, () => build({ ...PLAYER, country: null }))
   await failsWith(t, () => build({ ...PLAYER, name: null, attributes: { level: '2' } }), ['/name', '/attributes/level'])
   let runs = 0
-  const { deliver } = createReceiver(t, ITEM, () => { runs++; return [build(PLAYER), true] }) // as upsert() returns
+  const { deliver } = createReceiver(t, ITEM, () => { runs++; return [build(PLAYER), true] }) // the result of upsert()
   t.strictSame([(await deliver()).json(), (await deliver()).json(), runs], [{ status: 'ok' }, { status: 'ok' }, 1])
 })
 
@@ -144,7 +144,7 @@ t.test('a plain DTO', async (t) => {
   await failsWith(t, () => Object.assign(new PlayerDto(), { attributes: { level: '2' } }), ['/attributes/level'])
 })
 
-/** The members of an OpenTelemetry span that the test reads. */
+/** Members of an OpenTelemetry span that the test reads. */
 interface Span {
   readonly name: string
   readonly endTime: [seconds: number, nanoseconds: number]

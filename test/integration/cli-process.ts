@@ -11,7 +11,7 @@ import { createOutput, linesOf, serveExample } from '../support/command-line.js'
 import { bundle, PLAIN, PLAIN_NODE } from '../support/programs.js'
 import { until } from '../support/waiting.js'
 
-// Importing it as the program that is run must run it: here into a usage error.
+// Imports the module as the main program, which must run it: here into a usage error.
 const entry = process.argv
 process.argv = [entry[0]!, fileURLToPath(import.meta.resolve('../../cli/main.js')), 'nonsense']
 const told = t.capture(process.stderr, 'write', () => true)
@@ -19,7 +19,7 @@ const { start } = await import('../../cli/main.js')
 told.restore()
 process.argv = entry
 
-// One file, which starts fast. (As it is shipped it is run by tarball.ts.)
+// Bundles the program, so that it starts fast. tarball.ts runs it as it is published.
 const program = join(t.testdir(), 'cli.mjs')
 await bundle('cli/main.ts', program)
 const env = { ...process.env, NO_COLOR: '', TERM: 'xterm' }
@@ -28,7 +28,7 @@ t.jobs = 8
 const { urlOf } = await serveExample(t)
 const url = urlOf('aghanim', 'player.verify')
 
-t.test('it runs when it is the program', async (t) => {
+t.test('it runs as the main program', async (t) => {
   t.equal(process.exitCode, 2)
   process.exitCode = 0
   t.match(told().map(({ args }) => String(args[0])).join(''), /^fastify-verification: expected a command/)
@@ -48,11 +48,11 @@ function runProgram (t: Test, ...argv: string[]) {
 const shell = (script: string) =>
   promisify(execFile)('env', [...PLAIN, 'bash', '-c', script.replaceAll('CLI', `'${process.execPath}' '${program}'`)], { env })
 
-t.test('what is installed as the command is a program for node', { buffered: true }, async (t) => {
+t.test('the installed command is a program for Node', { buffered: true }, async (t) => {
   t.match(readFileSync(program, 'utf8'), /^#!\/usr\/bin\/env node\n/)
 })
 
-t.test('a signal or a broken stream ends what is under way', { buffered: true }, async (t) => {
+t.test('a signal or a broken stream ends the requests in progress', { buffered: true }, async (t) => {
   const argv = ['node', 'cli', 'send', 'aghanim', '--url', url, '--times', '100000', '--json']
   await Promise.all(([['SIGINT', 130], ['stdout', 0], ['stderr', 0]] as const).map(async ([end, status]) => {
     const { output, text } = createOutput()
@@ -67,7 +67,7 @@ t.test('a signal or a broken stream ends what is under way', { buffered: true },
   }))
 })
 
-t.test('its exit status says how it went', { buffered: true }, async (t) => {
+t.test('its exit status shows the result', { buffered: true }, async (t) => {
   const results = await Promise.all([[], ['--secret', 'another'], ['--times']]
     .map((more) => runProgram(t, 'send', 'aghanim', '--url', url, ...more).ended))
   t.match(results, [
@@ -78,7 +78,7 @@ t.test('its exit status says how it went', { buffered: true }, async (t) => {
   for (const { stdout } of results) t.notMatch(stdout, '\u001b')
 })
 
-t.test('a reader that has gone ends it without a word', { buffered: true }, async (t) => {
+t.test('it ends silently if its output is closed', { buffered: true }, async (t) => {
   const start = performance.now()
   const { stdout, stderr } = await shell(`
     CLI send aghanim --url ${url} --times 100000 --json | head -n 1
@@ -87,10 +87,10 @@ t.test('a reader that has gone ends it without a word', { buffered: true }, asyn
   t.equal(JSON.parse(line!).status, 200)
   t.equal(status, '0')
   t.equal(stderr, '')
-  t.ok(performance.now() - start < 30_000, 'long before it had sent all')
+  t.ok(performance.now() - start < 30_000, 'long before all deliveries had been sent')
 })
 
-t.test('Ctrl-C ends it with what was sent so far', { buffered: true }, async (t) => {
+t.test('Ctrl-C ends it with the results so far', { buffered: true }, async (t) => {
   const { child, output, ended } = runProgram(
     t, 'send', 'aghanim', '--url', url, '--times', '100000', '--json')
   await until(() => output.stdout.includes('\n'))
@@ -121,7 +121,7 @@ t.test('on a terminal it has colours and a bar', { skip: noTerminal, buffered: t
   t.ok(more.length > 1, 'drawn more than once')
 })
 
-t.test('a certificate that nobody vouches for is one line, until somebody does', { buffered: true }, async (t) => {
+t.test('an untrusted certificate is a one-line error, until it is trusted', { buffered: true }, async (t) => {
   const folder = t.testdir()
   const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
   await promisify(execFile)('openssl', [

@@ -33,7 +33,7 @@ const [GITHUB, STANDARD, SEVERAL, NO_PROVIDER] = ['github', 'standard-webhooks',
 const scan = createScan(Object.values(hidden))
 const NAMES = Object.keys(PROVIDERS)
 
-/** A server that answers as it likes. */
+/** Starts a server with this listener. */
 async function serve (t: Test, listener: RequestListener): Promise<string> {
   const server = createServer(listener)
   await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
@@ -48,7 +48,7 @@ const receive = (t: Test, status: number, headers = {}, body = '') => serve(t, (
   request.resume().on('end', () => { reply.writeHead(status, headers).end(body) })
 })
 
-/** What the example server has to answer, told without what the command line itself expects. */
+/** Expected status of the example server, independent of the expectations of the command line. */
 function answersTo (provider: string, event: string, variant: Variant): [status: number, replayed: boolean][] {
   const taken = provider === 'aghanim' ? 200 : 204
   if (event === 'bot') return variant === 'duplicate' ? [[403, false], [403, false]] : [[403, false]]
@@ -58,7 +58,7 @@ function answersTo (provider: string, event: string, variant: Variant): [status:
   return [[taken, false], [taken, provider !== 'altdentifier' && event !== 'player.verify']]
 }
 
-t.test('every event of every provider, in every variant, is answered as it should be, and no secret is shown', async (t) => {
+t.test('every event of every provider, in every variant, has the expected answer, and no secret is shown', async (t) => {
   const { urlOf, lines } = await serveExample(t, SECRETS)
   const wrong: unknown[] = []
   let runs = 0
@@ -92,7 +92,7 @@ t.test('every event of every provider, in every variant, is answered as it shoul
   t.equal(runs, 30 + 21 + 16 + 14)
 })
 
-t.test('without further options the demo secrets of the example server are the right ones', async (t) => {
+t.test('without further options the demo secrets of the example server are used', async (t) => {
   const { urlOf } = await serveExample(t)
   for (const provider of NAMES) {
     const [event] = Object.keys(PROVIDERS[provider]!.events)
@@ -101,7 +101,7 @@ t.test('without further options the demo secrets of the example server are the r
   }
 })
 
-t.test('where the example server receives is where things are sent by default', async (t) => {
+t.test('the default URLs are routes of the example server', async (t) => {
   const { app } = await serveExample(t)
   for (const provider of NAMES) {
     for (const event of Object.keys(PROVIDERS[provider]!.events)) {
@@ -112,7 +112,7 @@ t.test('where the example server receives is where things are sent by default', 
   t.match(SEND_HELP, 'route of the example server on http://127.0.0.1:3000')
 })
 
-t.test('an option goes before the environment', async (t) => {
+t.test('an option takes precedence over the environment', async (t) => {
   const { urlOf } = await serveExample(t, SECRETS)
   const { ALTDENTIFIER_SECRET: secret, IDENTITY_API_SECRET, IDENTITY_API_KEY } = SECRETS
   const altdentifier = ['send', 'altdentifier', '--url', urlOf('altdentifier', 'passed')]
@@ -124,7 +124,7 @@ t.test('an option goes before the environment', async (t) => {
   t.equal((await run([...identity, '--endpoint', '/behind/a/proxy'], { env: SECRETS })).status, 1)
 })
 
-t.test('a body of its own is sent byte for byte', async (t) => {
+t.test('a custom body is sent byte for byte', async (t) => {
   const bodies: Buffer[] = []
   const url = await serve(t, async (request, reply) => {
     bodies.push(Buffer.concat(await request.toArray()))
@@ -141,7 +141,7 @@ t.test('a body of its own is sent byte for byte', async (t) => {
   t.strictSame(bodies.slice(3).map(String), ['{"OP', '{"OP#: 5}'])
 })
 
-t.test('a token is added to a body of its own, about whom it says', async (t) => {
+t.test('a token is added to a custom body, about the identifier in it', async (t) => {
   const { origin, urlOf } = await serveExample(t)
   const body = ['--body', '{"email":"ada@example.com"}']
   const signup = ['send', 'humandetect', '--url', `${origin}/signup`, ...body]
@@ -152,7 +152,7 @@ t.test('a token is added to a body of its own, about whom it says', async (t) =>
   t.equal((await run([...own, '--identifier', 'canary-1'])).status, 0)
 })
 
-t.test('bad usage is one clear line, and exit status 2', async (t) => {
+t.test('incorrect usage is one clear line, and exit status 2', async (t) => {
   const cases: [argv: string[], line: string | RegExp][] = [
     [[], 'fastify-verification: expected a command: send, doctor, list; see --help'],
     [['sned'], 'fastify-verification: expected a command: send, doctor, list; see --help'],
@@ -265,7 +265,7 @@ t.test('help, version and list', async (t) => {
   for (const variant of Object.keys(VARIANTS)) t.match(SEND_HELP, variant)
 })
 
-t.test('an answer that is not the expected one is told, with where to look, and exit status 1', async (t) => {
+t.test('an unexpected answer is printed, with a hint, and exit status 1', async (t) => {
   const { urlOf } = await serveExample(t)
   const url = urlOf('aghanim', 'player.verify')
   const wrong = await run(['send', 'aghanim', '--url', url, '--secret', 'another secret'])
@@ -291,7 +291,7 @@ t.test('an answer that is not the expected one is told, with where to look, and 
   t.match(twice.stdout, /^The same delivery again:\n\n200 OK in .*\n\nNot as expected: .*, second attempt: expected 2xx with idempotency-replayed: true\n$/m)
 })
 
-t.test('an answer cannot do anything to a terminal, whatever is in it, nor fill it', async (t) => {
+t.test('an answer of any content cannot control a terminal, or fill it', async (t) => {
   const body = `\u001b]0;title\u0007\u009b31m\r\t\nåæø\u202e\u2066 ${'x'.repeat(5000)}`
   const url = await receive(t, 299, { location: Buffer.from('/\u009b31m', 'latin1').toString('latin1') }, body)
   const { stdout } = await run(['send', 'aghanim', '--url', url])
@@ -320,7 +320,7 @@ t.test('colours are for terminals whose user wants them', async (t) => {
   }
 })
 
-t.test('many end with a summary, and each is another one', async (t) => {
+t.test('many deliveries end with a summary, and all are different', async (t) => {
   const { urlOf, lines } = await serveExample(t)
   const many = ['send', 'aghanim', '--event', 'item.add', '--url', urlOf('aghanim', 'item.add'), '--times', '60']
   const { status, stdout, stderr } = await run(many)
@@ -339,7 +339,7 @@ t.test('many end with a summary, and each is another one', async (t) => {
   t.ok(Math.abs(60 / summary['perSecond'] - summary['seconds']) < 0.001, 'seconds are rounded')
 })
 
-t.test('each provider sends many that are told apart, duplicates in pairs', async (t) => {
+t.test('many deliveries of each provider are distinct, with duplicates in pairs', async (t) => {
   const { urlOf } = await serveExample(t)
   for (const provider of NAMES) {
     for (const [event, { again }] of Object.entries(PROVIDERS[provider]!.events)) {
@@ -352,7 +352,7 @@ t.test('each provider sends many that are told apart, duplicates in pairs', asyn
   }
 })
 
-t.test('of many, the first unexpected answer and each failure are shown once', async (t) => {
+t.test('for many deliveries, the first unexpected answer and each failure are shown once', async (t) => {
   let asked = 0
   const url = await serve(t, (request, reply) => {
     const nth = asked++
@@ -373,7 +373,7 @@ t.test('of many, the first unexpected answer and each failure are shown once', a
 
 type Ran = Awaited<ReturnType<typeof run>>
 
-t.test('a bar is drawn on a terminal, and is gone in the end', async (t) => {
+t.test('a bar is drawn on a terminal, and removed at the end', async (t) => {
   const url = await receive(t, 200)
   const argv = ['send', 'aghanim', '--url', url, '--times', '8', '--rate', '20']
   const [{ stderr }, dumb, plain] = await Promise.all(
@@ -387,7 +387,7 @@ t.test('a bar is drawn on a terminal, and is gone in the end', async (t) => {
   t.match(plain.stderr, '] 1 of 8', 'a bar has no colour')
 })
 
-t.test('so many a second, and no more', async (t) => {
+t.test('the rate is not exceeded', async (t) => {
   const arrivals: number[] = []
   const url = await serve(t, (_request, reply) => {
     arrivals.push(performance.now())
@@ -396,11 +396,11 @@ t.test('so many a second, and no more', async (t) => {
   const start = performance.now()
   t.equal((await run(['send', 'aghanim', '--url', url, '--times', '11', '--rate', '40'])).status, 0)
   t.equal(arrivals.length, 11)
-  // Node's timers may be a millisecond early.
+  // Node's timers may fire a millisecond early.
   for (const [index, arrival] of arrivals.entries()) t.ok(arrival - start >= index * 25 - 2, `the one at ${index * 25} ms`)
 })
 
-t.test('eight at a time, over connections that are kept', async (t) => {
+t.test('eight deliveries at a time, over kept-alive connections', async (t) => {
   const [sockets, open] = [new Set<unknown>(), { now: 0, most: 0 }]
   const url = await serve(t, async (request, reply) => {
     sockets.add(request.socket)
@@ -414,7 +414,7 @@ t.test('eight at a time, over connections that are kept', async (t) => {
   t.equal(sockets.size, 8)
 })
 
-t.test('ended early, it tells of what was sent', async (t) => {
+t.test('ended early, it prints the results so far', async (t) => {
   const stop = new AbortController()
   let asked = 0
   const url = await serve(t, (_request, reply) => {
@@ -435,10 +435,10 @@ t.test('ended early, it tells of what was sent', async (t) => {
   setTimeout(() => waiting.abort(), 50)
   const slow = await run(['send', 'aghanim', '--url', quick, '--times', '60', '--rate', '1'], { signal: waiting.signal })
   t.match(slow.stdout, /^sent {13}\d in/m)
-  t.ok(performance.now() - start < 30_000, 'its pauses end, too')
+  t.ok(performance.now() - start < 30_000, 'its pauses end as well')
 })
 
-t.test('a connection that fails is one line', async (t) => {
+t.test('a failed connection is one line', async (t) => {
   const nowhere = 'http://127.0.0.1:1/'
   const refused = await run(['send', 'aghanim', '--url', nowhere])
   t.equal(refused.status, 1)
@@ -459,12 +459,12 @@ t.test('a connection that fails is one line', async (t) => {
   t.match(long.stderr, /^http:.*: the response is larger than 1 MiB \(UND_ERR_RES_EXCEEDED_MAX_SIZE\)\n$/)
 })
 
-const RUN_ELSEWHERE = 'docs/signature-doctor.md' // by the suite about the doctor
+const RUN_ELSEWHERE = 'docs/signature-doctor.md' // run by the suite about the doctor
 
 for (const page of PAGES.filter((page) => page !== RUN_ELSEWHERE)) {
   const script = blocksOf(read(page), 'sh').filter((block) => block.includes('npx fastify-verification')).join('')
   if (script === '') continue
-  t.test(`the commands in ${page} do what they are there for`, async (t) => {
+  t.test(`the commands in ${page} have the described results`, async (t) => {
     const commands = await commandsIn(script)
     t.equal(commands.length, script.match(/^npx /gm)!.length)
     const { origin, urlOf } = await serveExample(t)
@@ -483,7 +483,7 @@ for (const page of PAGES.filter((page) => page !== RUN_ELSEWHERE)) {
   })
 }
 
-t.test('docs/command-line.md names what there is', async (t) => {
+t.test('docs/command-line.md lists everything there is', async (t) => {
   const text = read('docs/command-line.md')
   for (const provider of NAMES) {
     const row = text.split('\n').find((line) => line.startsWith(`| \`${provider}\``))!

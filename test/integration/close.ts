@@ -7,14 +7,14 @@ import { createHost, listen, portOf, rawRequest } from '../support/host.js'
 import { MEMBER_EVENT, VERIFY, type Keyed } from '../support/life-cycle.js'
 import { gateOf, until } from '../support/waiting.js'
 
-/** A `player.verify` as it goes over the wire. */
+/** Returns the raw HTTP request of a `player.verify`. */
 function wireForm (id: string): Buffer {
   const body = JSON.stringify(VERIFY.event(id))
   const headers = Object.entries(VERIFY.provider.sign(body))
   return rawRequest('/aghanim', [...headers, ['content-length', String(body.length)]], body)
 }
 
-t.test('close() lets 200 deliveries on kept-alive sockets end, and lets none in after them', async (t) => {
+t.test('close() lets 200 deliveries on kept-alive sockets end, and accepts none after them', async (t) => {
   const { app } = createHost(t, { logger: false })
   const gate = gateOf<undefined>()
   let begun = 0
@@ -38,7 +38,7 @@ t.test('close() lets 200 deliveries on kept-alive sockets end, and lets none in 
     await once(response, 'end')
     return response.statusCode as number
   }
-  // All sockets have been used before, for deliveries that were refused.
+  // Uses all sockets first, for deliveries that are refused.
   const unsigned = () => ({ 'content-type': 'application/json' })
   const forged: Keyed = { ...VERIFY, provider: { ...VERIFY.provider, sign: unsigned } }
   const refused = await Promise.all(Array.from({ length: 200 }, () => post(forged, 'x')))
@@ -49,7 +49,7 @@ t.test('close() lets 200 deliveries on kept-alive sockets end, and lets none in 
   idle.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
   await once(idle, 'data')
 
-  // And one that has sent the beginning of the next request when the first one is answered.
+  // Opens one more, which has sent the beginning of the next request when the first one is answered.
   const socket = connect(port, '127.0.0.1')
   let text = ''
   socket.on('data', (chunk) => { text += chunk })
@@ -66,7 +66,7 @@ t.test('close() lets 200 deliveries on kept-alive sockets end, and lets none in 
   socket.write(tooLate)
   idle.write(tooLate)
   const fresh = connect(port, '127.0.0.1')
-  t.match((await once(fresh, 'error'))[0], { code: 'ECONNREFUSED' }, 'nobody else gets in')
+  t.match((await once(fresh, 'error'))[0], { code: 'ECONNREFUSED' }, 'no other delivery is accepted')
   await new Promise((resolve) => setTimeout(resolve, 200))
   t.equal(begun, 201)
   gate.resolve(undefined)

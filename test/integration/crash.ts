@@ -7,15 +7,15 @@ import {
 import { noRedis, startRedis } from '../support/redis.js'
 import { randomOf } from '../support/stores.js'
 
-const KILLS = 30 // of servers that have a delivery of each kind
-const LANES = 6 // each with a server that takes deliveries, and one that stands by
+const KILLS = 30 // servers killed, each with a delivery of every kind
+const LANES = 6 // each with a server that receives deliveries, and one on standby
 const TIMES = { lease: 1200, handlerTimeout: 1000, work: [1, 8] } as const // ms
-const LATEST = 24 // ms after which a server is killed: some have answered by then
+const LATEST = 24 // maximum delay of a kill in ms: some servers have answered by then
 const PATIENCE = 15_000
 
 const SEED = Number(process.env['SEED'] ?? Date.now() % 2 ** 32)
 
-t.test('a delivery whose server is killed is neither lost nor, once it is completed, done again', {
+t.test('a delivery whose server is killed is neither lost nor, once it is completed, handled again', {
   skip: noRedis
 }, async (t) => {
   const [redis, { program, ledger }] = await Promise.all([startRedis(t), bundleInstance(t)])
@@ -28,7 +28,7 @@ t.test('a delivery whose server is killed is neither lost nor, once it is comple
 
   interface Server extends Instance { readonly pool: Pool, readonly name: string }
 
-  /** A server that has had its first deliveries, which are slow ones. */
+  /** Starts a server, and sends it its first deliveries, which are slow. */
   async function start (prefix: string): Promise<Server> {
     const name = `server-${++started}`
     const instance = await startInstance(t, program, redis.url, { name, ledger, prefix, ...TIMES })
@@ -37,7 +37,7 @@ t.test('a delivery whose server is killed is neither lost nor, once it is comple
     return { ...instance, pool, name }
   }
 
-  /** Once it returns, Redis has done all that the server asked for. */
+  /** Kills a server; resolves once Redis has run all of its commands. */
   async function kill ({ process, exit, name }: Server): Promise<void> {
     process.kill('SIGKILL')
     await exit
@@ -49,7 +49,7 @@ t.test('a delivery whose server is killed is neither lost nor, once it is comple
     if (keys.length > 0) await admin.del(keys)
   }
 
-  /** When a server was killed: before the only claim of that kind, while that was held, or after its completion. */
+  /** Tells the time of the kill: before the only claim of that kind, while it was held, or after its completion. */
   async function readState (prefix: string, kind: string): Promise<keyof typeof killed> {
     const [key] = await admin.keys(`${prefix}:${kind}:*`)
     if (key === undefined) return 'before'
@@ -69,7 +69,7 @@ t.test('a delivery whose server is killed is neither lost nor, once it is comple
   async function run (prefix: string): Promise<void> {
     let [server, standby] = await Promise.all([start(prefix), start(prefix)])
     for (let next = todo.shift(); next !== undefined; next = todo.shift()) {
-      await forget(prefix) // what came before: there is one key of each kind now
+      await forget(prefix) // removes earlier deliveries, so that there is one key of each kind
       const latest = Math.max(...next.map(({ after }) => after))
       const { pool } = server
       const sent = next.map(({ kind, id, after }) => {
@@ -87,13 +87,13 @@ t.test('a delivery whose server is killed is neither lost nor, once it is comple
         const [first, state] = [await answer, states[index]!]
         const reply = await redeliver(() => deliver(standby.pool))
         const done = readLedger(ledger)(`done ${id}`)
-        // The kill came between the work and its completion: nobody can know that it was done.
+        // The kill happened between the work and its completion: nobody can know that it was done.
         const doubled = state === 'while' && before(`done ${id}`) === 1
         killed[state]++
         if (done === 0) lost++
         if (doubled) doubles++
         t.equal(reply.status, kind.provider.success, `${id}, killed ${state}: is answered in the end`)
-        t.equal(done, doubled ? 2 : 1, `${id}, killed ${state}: is done ${doubled ? 'again' : 'once'}`)
+        t.equal(done, doubled ? 2 : 1, `${id}, killed ${state}: is handled ${doubled ? 'again' : 'once'}`)
         t.equal(reply.replayed, state === 'after', `${id}, killed ${state}: is handled again unless it is completed`)
         if (state === 'before') t.equal(before(`begin ${id}`), 0, `${id}: is not handled before it is claimed`)
         if (first !== undefined) {

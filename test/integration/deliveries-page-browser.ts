@@ -13,7 +13,7 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
   const browser = await startChromium(t)
   const context = await browser.newContext()
 
-  /** The page as it is once it is live. What it complains about fails the test. */
+  /** Opens the page and waits until it is live. Errors in its console fail the test. */
   async function open (test: Test, origin: string) {
     const page = await context.newPage()
     test.teardown(() => page.close())
@@ -27,17 +27,17 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
 
   const isLive = (page: Page) => page.locator('#connection.live').waitFor()
   const shown = (page: Page) => page.locator('#deliveries > li:visible')
-  /** Waits for so many to be seen, and tells what their lines say. */
+  /** Waits for this many deliveries to be visible, and returns their lines. */
   async function lines (page: Page, count: number) {
     await shown(page).nth(count - 1).waitFor()
     return shown(page).locator('summary').allInnerTexts()
   }
   const outcomesOf = async (page: Page) => shown(page).locator('.outcome').allTextContents()
-  /** What is counted beside each outcome. */
+  /** Returns the counts of all outcomes. */
   const counts = async (page: Page) => (await page.locator('#outcomes label').allInnerTexts()).join(', ').replaceAll('\n', ' ')
   const OUTCOMES = ['accepted', 'duplicate', 'denied', 'rejected', 'failed'] as const
 
-  t.test('what comes in is seen at once, the newest first, with its reason explained', { buffered: true }, async (t) => {
+  t.test('deliveries appear at once, the newest first, with their reasons explained', { buffered: true }, async (t) => {
     const { report, origin } = await createPage(t)
     const { page, complaints } = await open(t, origin)
     t.match(await page.locator('#empty').innerText(), /^No deliveries yet/)
@@ -52,7 +52,7 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
     t.strictSame(complaints, [])
   })
 
-  t.test('one that was accepted is one line, until it is opened', { buffered: true }, async (t) => {
+  t.test('an accepted delivery is one line, until it is opened', { buffered: true }, async (t) => {
     const { report, origin } = await createPage(t)
     const { page } = await open(t, origin)
     await report({
@@ -83,7 +83,7 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
     t.match(await facts(0), { signed: '400 seconds ahead of this server’s clock', body: 'none' })
   })
 
-  t.test('outcomes are told apart by a filter', { buffered: true }, async (t) => {
+  t.test('a filter selects outcomes', { buffered: true }, async (t) => {
     const { report, origin } = await createPage(t)
     const { page, complaints } = await open(t, origin)
     for (const [index, outcome] of OUTCOMES.entries()) {
@@ -98,13 +98,13 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
     await report({ outcome: 'accepted' })
     await report({ outcome: 'failed' })
     await shown(page).nth(5).waitFor()
-    t.strictSame(await outcomesOf(page), Array(6).fill('failed'), 'what comes in later, too')
+    t.strictSame(await outcomesOf(page), Array(6).fill('failed'), 'later deliveries, too')
     await page.getByRole('radio', { name: 'all' }).check()
     t.equal((await outcomesOf(page)).length, 17)
     t.strictSame(complaints, [])
   })
 
-  t.test('a filter that nothing passes says so', { buffered: true }, async (t) => {
+  t.test('a filter without matches says so', { buffered: true }, async (t) => {
     const { report, origin } = await createPage(t)
     const { page } = await open(t, origin)
     await report()
@@ -120,16 +120,16 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
     requests: () => [{ method: 'POST', url: '/sessions' }]
   }))
 
-  t.test('the keyboard does it all: a provider, a button, an outcome, a delivery', { buffered: true }, async (t) => {
+  t.test('the keyboard reaches everything: a provider, a button, an outcome, a delivery', { buffered: true }, async (t) => {
     const { origin, report } = await createPage(t, SAMPLES)
     const { page, complaints } = await open(t, origin)
-    /** Goes on by Tab until what is named has the focus, which must be seen. */
+    /** Presses Tab until the named element has the focus, which must be visible. */
     const tabTo = async (name: string) => {
       for (let steps = 0; steps < 20; steps++) {
         await page.keyboard.press('Tab')
         const found = await page.evaluate(focus)
         if (!found.name.startsWith(name)) continue
-        t.match(found, { outlineStyle: 'solid', outlineWidth: '2px' }, `the focus is seen on ${name}`)
+        t.match(found, { outlineStyle: 'solid', outlineWidth: '2px' }, `the focus is visible on ${name}`)
         return
       }
       t.fail(`Tab does not lead to ${name}`)
@@ -161,11 +161,11 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
     await report()
     await lines(page, 5)
     await page.keyboard.press('Space')
-    t.equal(await page.locator('details[open]').count(), 0, 'what comes in takes the focus from nothing')
+    t.equal(await page.locator('details[open]').count(), 0, 'new deliveries do not take the focus')
     t.strictSame(complaints, [])
   })
 
-  t.test('a sample that is not sent is told of', { buffered: true }, async (t) => {
+  t.test('a sample that cannot be sent is reported', { buffered: true }, async (t) => {
     const { app, origin } = await createPage(t, [{ provider: 'one', kind: 'valid', requests () { throw new Error('canary') } }])
     const { page } = await open(t, origin)
     t.strictSame(await page.locator('#kinds button').allInnerTexts(), ['valid'])
@@ -176,7 +176,7 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
     await page.locator('#sent', { hasText: 'Not sent: the server is unreachable.' }).waitFor()
   })
 
-  t.test('when the server comes back, so does the page', { buffered: true }, async (t) => {
+  t.test('the page reconnects when the server is back', { buffered: true }, async (t) => {
     const first = await createPage(t, SAMPLES)
     const { page } = await open(t, first.origin)
     await first.report()
@@ -193,7 +193,7 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
     t.match(await lines(page, 1), [/future/])
   })
 
-  t.test('text of others stays text, and no script but the page’s own runs', { buffered: true }, async (t) => {
+  t.test('foreign strings are not interpreted, and only the page’s own script runs', { buffered: true }, async (t) => {
     const { report, origin } = await createPage(t)
     const { page, complaints } = await open(t, origin)
     const script = '<img src=x onerror="document.title = `taken`"><script>document.title = `taken`</script>'
@@ -210,7 +210,7 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
     t.equal(await page.title(), 'Deliveries')
   })
 
-  t.test('nothing secret is in the page', { buffered: true }, async (t) => {
+  t.test('the page contains no secret', { buffered: true }, async (t) => {
     const { report, origin } = await createPage(t)
     const { page } = await open(t, origin)
     const scan = createScan(['canary', SECRET, API_KEY, API_SECRET])
@@ -226,7 +226,7 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
     t.strictSame(scan(html), [])
   })
 
-  t.test('all that is written has the contrast of WCAG AA, light and dark', { buffered: true }, async (t) => {
+  t.test('all text has the contrast of WCAG AA, light and dark', { buffered: true }, async (t) => {
     const { report, origin } = await createPage(t, SAMPLES)
     const { page } = await open(t, origin)
     for (const outcome of OUTCOMES) await report({ outcome, reason: 'stale', ageSeconds: 400, secretIndex: 0 })
@@ -246,7 +246,7 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
     }
   })
 
-  t.test('a narrow window has no need to be scrolled sideways, and a full list is quick', { buffered: true }, async (t) => {
+  t.test('a narrow window does not scroll sideways, and a full list is fast', { buffered: true }, async (t) => {
     const { report, origin } = await createPage(t, SAMPLES)
     for (let count = 0; count < 205; count++) await report({ path: `/${'long'.repeat(50)}`, delivery: 'f'.repeat(64) })
     const { page } = await open(t, origin)
@@ -258,7 +258,7 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
     for (const width of [320, 360, 740, 1440]) {
       await page.setViewportSize({ width, height: 800 })
       t.strictSame(await page.evaluate(beyondTheEdge), [], `nothing is wider than ${width} pixels`)
-      t.strictSame(await page.evaluate(overlaps), [], 'or over something else')
+      t.strictSame(await page.evaluate(overlaps), [], 'or overlaps another element')
     }
     const start = performance.now()
     await page.getByRole('radio', { name: 'failed' }).check()
@@ -268,7 +268,7 @@ t.test('in a browser', { skip: noChromium, jobs: 4 }, async (t) => {
   })
 })
 
-/** As WCAG 2 defines it, of two colours as `rgb(1, 2, 3)`. */
+/** Returns the contrast of two colours like `rgb(1, 2, 3)`, as defined by WCAG 2. */
 function contrastOf (one: string, other: string): number {
   const [dark, light] = [one, other].map((color) => {
     const [red, green, blue] = color.match(/\d+/g)!.map((channel) => {

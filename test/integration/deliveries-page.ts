@@ -17,7 +17,7 @@ import { until, within } from '../support/waiting.js'
 
 interface Told { readonly name: string, readonly data: any }
 
-/** What the page is told, as it comes. */
+/** Opens the page's stream of events, and collects them. */
 async function openStream (app: FastifyInstance) {
   const request = get({ port: portOf(app), path: '/deliveries/events', agent: false })
   const [response] = await once(request, 'response') as [IncomingMessage]
@@ -36,7 +36,7 @@ async function openStream (app: FastifyInstance) {
   return { response, events, told: () => text }
 }
 
-t.test('a delivery is told at once, with what it means, and again to who comes later', async (t) => {
+t.test('a delivery is sent at once, with its explanation, and again to later viewers', async (t) => {
   const { app, report } = await createPage(t)
   const stream = await openStream(app)
   await report({ reason: 'stale', ageSeconds: 400, secretIndex: 0, delivery: 'abc' }, {
@@ -74,7 +74,7 @@ t.test('the last 200 are kept', async (t) => {
   t.strictSame(kept, Array.from({ length: 200 }, (_, index) => index + 5))
 })
 
-t.test('what other servers of the process report is not shown, nor what has no meaning for it', async (t) => {
+t.test('deliveries of other servers in the process are not shown, nor reasons without an explanation', async (t) => {
   const one = await createPage(t)
   const other = await createPage(t)
   const streams = [await openStream(one.app), await openStream(other.app)]
@@ -87,7 +87,7 @@ t.test('what other servers of the process report is not shown, nor what has no m
   t.strictSame(seen, [[[1, REASONS.mismatch], [3, '']], [[2, REASONS.mismatch]]])
 })
 
-t.test('no more requests are remembered than are shown', async (t) => {
+t.test('only the shown requests are remembered', async (t) => {
   const { app, report, hold } = await createPage(t)
   const { events } = await openStream(app)
   const release = hold()
@@ -101,13 +101,13 @@ t.test('no more requests are remembered than are shown', async (t) => {
   t.equal(events[1]!.data.bytes, 2)
 })
 
-t.test('every reason has a sentence that says something of its own', async (t) => {
+t.test('every reason has its own explanation', async (t) => {
   const sentences = Object.values(REASONS)
   t.equal(new Set(sentences).size, sentences.length)
   for (const sentence of sentences) t.match(sentence, /^[A-Z].{30,}\.$/)
 })
 
-t.test('of a header is shown what nobody need hide, and the form of the rest', async (t) => {
+t.test('headers are shown if they are public, and others by their form', async (t) => {
   const cases: [name: string, value: string, shown: string][] = [
     ['Content-Type', 'application/json; charset=utf-8', 'application/json; charset=utf-8'],
     ['content-type', 'text/canary', 'hidden: 11 characters, other'],
@@ -134,7 +134,7 @@ t.test('of a header is shown what nobody need hide, and the form of the rest', a
   ])
 })
 
-t.test('of a body is shown which known fields it has, and of which types', async (t) => {
+t.test('a body is shown by its known fields and their types', async (t) => {
   const names = new Set(['a', 'b'])
   const cases: [body: unknown, shown: string][] = [
     [undefined, 'none'],
@@ -153,7 +153,7 @@ t.test('of a body is shown which known fields it has, and of which types', async
 const asked = (app: FastifyInstance, url: string, headers: IncomingHttpHeaders, payload?: object) =>
   app.inject({ method: payload === undefined ? 'GET' : 'POST', url, headers, ...(payload !== undefined && { payload }) })
 
-t.test('a sample is sent by the page itself, not for another site', async (t) => {
+t.test('a sample is sent from the page itself, not from another site', async (t) => {
   let sent = 0
   const samples = ['valid', 'other'].map((kind): Sample => ({
     provider: 'a', kind, requests: () => { sent++; return Array(2).fill({ method: 'POST', url: '/sessions' }) }
@@ -183,7 +183,7 @@ t.test('a sample is sent by the page itself, not for another site', async (t) =>
   t.strictSame(events[0]!.data.samples, [sample, { ...sample, kind: 'other' }])
 })
 
-t.test('the page is shown under names of this machine only, and may load nothing from elsewhere', async (t) => {
+t.test('the page answers to names of this machine only, and may load nothing from elsewhere', async (t) => {
   const { app } = await createPage(t)
   const files = [['', 'text/html'], ['/page.js', 'text/javascript'], ['/style.css', 'text/css']] as const
   for (const [path, type] of files) {
@@ -206,7 +206,7 @@ t.test('the page is shown under names of this machine only, and may load nothing
   }
 })
 
-t.test('so many may look on', async (t) => {
+t.test('the number of viewers is limited', async (t) => {
   const { app } = await createPage(t)
   const streams = await Promise.all(Array.from({ length: 20 }, () => openStream(app)))
   t.strictSame(streams.map(({ response }) => response.statusCode), Array(20).fill(200))
@@ -214,16 +214,16 @@ t.test('so many may look on', async (t) => {
   t.equal(await statusOf(), 503)
   streams[0]!.response.destroy()
   while (await statusOf() === 503);
-  t.pass('where one leaves, another may come')
+  t.pass('a viewer that leaves makes room for another')
 })
 
-t.test('who does not read what is sent is dropped, and fills no memory', async (t) => {
+t.test('a viewer that does not read is disconnected, and uses no more memory', async (t) => {
   const { app, report } = await createPage(t)
   const { events } = await openStream(app)
   const deaf = connect(portOf(app), '127.0.0.1').on('error', () => {})
   t.teardown(() => deaf.destroy())
   deaf.write('GET /deliveries/events HTTP/1.1\r\nHost: localhost\r\n\r\n')
-  await once(deaf, 'readable') // and never read
+  await once(deaf, 'readable') // reads nothing from here on
   const connections = () => new Promise((resolve) => app.server.getConnections((_error, count) => resolve(count)))
   t.equal(await connections(), 2)
   let count = 0
@@ -234,15 +234,15 @@ t.test('who does not read what is sent is dropped, and fills no memory', async (
   t.equal(await connections(), 1, `dropped after ${count} deliveries`)
 })
 
-t.test('a server that closes waits for nobody who looks on', async (t) => {
+t.test('a server that closes does not wait for viewers', async (t) => {
   const { app } = await createPage(t)
   const { response } = await openStream(app)
   t.equal(await within(5_000, app.close().then(() => 'closed')), 'closed')
   await until(() => response.closed)
-  t.equal(deliveries.hasSubscribers, false, 'and listens no more')
+  t.equal(deliveries.hasSubscribers, false, 'and no longer listens')
 })
 
-t.test('nothing secret is told of a delivery, wherever it is', async (t) => {
+t.test('no secret of a delivery is shown, wherever it is', async (t) => {
   const canaries = ['canary', SECRET, API_KEY, API_SECRET, 'ada@example.com']
   const scan = createScan(canaries)
   const { app, report } = await createPage(t)
@@ -266,7 +266,7 @@ t.test('nothing secret is told of a delivery, wherever it is', async (t) => {
   t.match(told(), /session: { id: string, status: \[ 1 items \], 1 other fields }/)
 })
 
-/** Of each provider: what its samples come to. */
+/** Outcome of each sample of a provider. */
 const COMES_TO: Record<string, Record<string, string>> = {
   altdentifier: {
     valid: 'accepted handled 204',
@@ -326,7 +326,7 @@ const SECRETS = {
 }
 
 for (const [whose, env] of [['demo secrets', {}], ['secrets of its own', SECRETS]] as const) {
-  t.test(`the example server with ${whose}: each sample comes to what its name says`, async (t) => {
+  t.test(`the example server with ${whose}: each sample has the outcome in its name`, async (t) => {
     const app = await build(env)
     t.teardown(() => app.close())
     await app.listen({ port: 0, host: '127.0.0.1' })
@@ -352,7 +352,7 @@ for (const [whose, env] of [['demo secrets', {}], ['secrets of its own', SECRETS
   })
 }
 
-t.test('there is no such page in production, or where others can reach the server', async (t) => {
+t.test('the page does not exist in production, or where others can reach the server', async (t) => {
   for (const env of [{ NODE_ENV: 'production' }, { HOST: '0.0.0.0' }]) {
     const app = await build({ ...SECRETS, ...env })
     t.teardown(() => app.close())

@@ -17,22 +17,22 @@ import { read } from '../support/project.js'
 import { portOf } from '../support/host.js'
 import { noRedis, startRedis } from '../support/redis.js'
 
-// The examples of all pages, run. (The commands of the command line are run by cli/main.ts.)
+// Runs the examples of all pages. (Those of the command line are run by the suites about it.)
 
-/** The block of TypeScript with this in it. */
+/** Returns the TypeScript block of a page that contains `text`. */
 function example (page: string, text: string): string {
   const [found, ...others] = blocksOf(read(page), 'ts').filter((block) => block.includes(text))
   if (found === undefined || others.length > 0) throw new Error(`not exactly one example with ${text} in ${page}`)
   return found
 }
 
-/** An answer without what differs from one to the next. */
+/** Returns an answer without the parts that differ each time. */
 function essence (answer: string): string {
   return answer.replaceAll('\r', '').split('\n')
     .filter((line) => !/^(content-length|date|connection|keep-alive):/i.test(line)).join('\n').trim()
 }
 
-/** What is printed by a script for the example server on its usual port. */
+/** Runs a script for the example server, on its actual port, and returns the output. */
 async function shell (app: FastifyInstance, script: string): Promise<string> {
   const ported = script.replaceAll('127.0.0.1:3000', `127.0.0.1:${portOf(app)}`)
   return essence((await promisify(execFile)('bash', ['-c', ported], { encoding: 'utf8' })).stdout)
@@ -45,14 +45,14 @@ async function serve (t: Test): Promise<FastifyInstance> {
   return app
 }
 
-/** Each script with `curl`, and the answers shown after it. */
+/** Scripts with `curl`, and the answers that the pages show after them. */
 const SCRIPTS = PAGES.flatMap((page) => {
   const parts = read(page).split(/^```sh\n(?=(?:(?!^```).*\n)*?curl -i )/m).slice(1)
   return parts.map((part) => ({ page, script: part.slice(0, part.indexOf('```')), shown: blocksOf(`\n${part.slice(part.indexOf('```') + 3)}`, 'http') }))
 })
 const SIGNED = SCRIPTS.filter(({ script }) => script.includes('openssl'))
 
-t.test('there is a script for each provider', async (t) => {
+t.test('each provider has a script', async (t) => {
   t.strictSame(SCRIPTS.map(({ page }) => page).sort(),
     ['README.md', 'docs/altdentifier.md', 'docs/humandetect.md', 'docs/identity-validation.md'])
   t.equal(SIGNED.length, 3)
@@ -65,7 +65,7 @@ for (const { page, script, shown } of SIGNED) {
     t.equal(await shell(app, script), essence(first!))
     const again = script.slice(script.lastIndexOf('curl'))
     if (page.includes('identity')) {
-      t.ok((await shell(app, `${script}\n${again}`)).endsWith(essence(second!)), 'once more')
+      t.ok((await shell(app, `${script}\n${again}`)).endsWith(essence(second!)), 'the second time')
     }
     const tampered = script.replace('--data-binary "$body"', '--data-binary "$body "')
     t.not(tampered, script)
@@ -85,11 +85,11 @@ t.test('docs/humandetect.md: a human signs up as shown, once, and nobody else do
   const another = script.replace('{\\"email\\":\\"ada@', '{\\"email\\":\\"eve@')
   const madeUp = script.replace('"$token', '"x$token').replace('\\"$token', '\\"x$token')
   t.equal(new Set([script, again, bot, another, madeUp]).size, 5)
-  t.ok((await shell(app, again)).endsWith(essence(refused!)), 'the same token once more')
+  t.ok((await shell(app, again)).endsWith(essence(refused!)), 'the same token again')
   for (const attempt of [bot, another, madeUp]) t.equal(await shell(app, attempt), essence(refused!), attempt)
 })
 
-/** Runs a block as a module; imports of the package lead to the code under test, and the app is left to the test. */
+/** Runs a block as a module. Its imports of the package resolve to the code under test, and the test gets the app. */
 async function importBlock (t: Test, block: string, { plain = false } = {}): Promise<Record<string, any>> {
   const source = block
     .replace(/'fastify-verification'/g, `'${import.meta.resolve('../../plugins/index.js')}'`)
@@ -101,7 +101,7 @@ async function importBlock (t: Test, block: string, { plain = false } = {}): Pro
   const { outputText } = ts.transpileModule(source, {
     compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 }
   })
-  const name = `${createHash('sha256').update(block).digest('hex')}.mjs` // a module is loaded once only
+  const name = `${createHash('sha256').update(block).digest('hex')}.mjs` // distinct for each block, since a module is loaded once only
   const folder = t.testdir({ [name]: plain ? source : outputText })
   const module = await import(`${folder}/${name}`)
   t.teardown(() => module['app']?.close())
@@ -112,13 +112,13 @@ async function importBlock (t: Test, block: string, { plain = false } = {}): Pro
 const send = (app: FastifyInstance, url: string, body: string | Buffer, headers: Record<string, string>) =>
   app.inject({ method: 'POST', url, headers, payload: body })
 
-/** Sends an event as Aghanim would. */
+/** Sends an event like Aghanim. */
 function sendAghanim (app: FastifyInstance, url: string, secret: string, event: object, timestamp?: number) {
   const body = JSON.stringify({ event_id: 'whevt_1', ...event })
   return send(app, url, body, signAghanim({ secret, body, timestamp }))
 }
 
-t.test('the whole server of the README serves, as JavaScript too, with the secrets it names', async (t) => {
+t.test('the complete server of the README works, as JavaScript too, with the secrets it names', async (t) => {
   const [start] = blocksOf(read('README.md'), 'sh').filter((block) => block.includes('node server.mjs'))
   for (const [, name, value] of start!.matchAll(/([A-Z_]+)='([^']+)'/g)) process.env[name!] = value!
   const server = example('README.md', 'app.listen')
@@ -150,7 +150,7 @@ t.test('docs/production.md: two servers that share a Redis handle an event once'
 
 const QUEUES = 'docs/queue.md'
 
-t.test(`${QUEUES}: what the server has put into the queue, the worker works on`, { skip: noRedis }, async (t) => {
+t.test(`${QUEUES}: the worker processes the jobs that the server adds`, { skip: noRedis }, async (t) => {
   process.env['REDIS_URL'] = (await startRedis(t)).url
   const secret = process.env['ALTDENTIFIER_SECRET'] = 'demo-altdentifier-secret'
   const { app } = await importBlock(t, example(QUEUES, 'app.listen'))
@@ -163,7 +163,7 @@ t.test(`${QUEUES}: what the server has put into the queue, the worker works on`,
   for (const state of ['failed', 'waiting', 'delayed']) t.match(await count(), `state="${state}"} 0`)
 })
 
-t.test(`${QUEUES}: dead letters are listed and retried; queues in order are worked on`, { skip: noRedis }, async (t) => {
+t.test(`${QUEUES}: dead letters are listed and retried; queues in order are processed`, { skip: noRedis }, async (t) => {
   const { url } = await startRedis(t)
   process.env['REDIS_URL'] = url
   const dead = new Queue('verification', { connection: { url } })
@@ -190,7 +190,7 @@ t.test(`${QUEUES}: dead letters are listed and retried; queues in order are work
   t.match(print.args(), [['passed', 'y']])
 })
 
-t.test('docs/several-instances.md: a new secret is taken from a file while the server runs', async (t) => {
+t.test('docs/several-instances.md: a new secret is read from a file while the server runs', async (t) => {
   const [old, next] = ['the old secret of aghanim, of 32 bytes', 'the next secret of aghanim, of 32 bytes']
   const folder = mkdtempSync(join(tmpdir(), 'secrets-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
@@ -208,10 +208,10 @@ t.test('docs/several-instances.md: a new secret is taken from a file while the s
   rmSync(file)
   process.emit('SIGHUP')
   await new Promise((resolve) => setImmediate(resolve))
-  t.strictSame([await statusOf(old), await statusOf(next)], [403, 401], 'without a file they stay as they are')
+  t.strictSame([await statusOf(old), await statusOf(next)], [403, 401], 'without a file they do not change')
 })
 
-t.test('docs/aghanim.md: a banned player may enter, and not buy', async (t) => {
+t.test('docs/aghanim.md: a banned player may log in, and not buy', async (t) => {
   const { app } = await importBlock(t, example('docs/aghanim.md', 'deny({'))
   const ask = (trigger: string) => sendAghanim(app, '/aghanim', AGHANIM_SECRET, { ...VERIFY_EVENT, trigger })
   t.match((await ask('hub.login')).json(), { player_id: '2D2R-OP3C', banned: true })
@@ -222,7 +222,7 @@ t.test('docs/aghanim.md: a banned player may enter, and not buy', async (t) => {
   t.strictSame(other.json(), { status: 'ok' })
 })
 
-t.test('docs/aghanim.md: an event of a schema of your own is verified and typed', async (t) => {
+t.test('docs/aghanim.md: an event with a custom schema is verified and typed', async (t) => {
   const { app } = await importBlock(t, example('docs/aghanim.md', 'aghanimOptions'))
   const event = { ...VERIFY_EVENT, event_data: { provider: 'apple', subject: 'Beebee-Ate' } }
   const reply = await sendAghanim(app, '/aghanim', AGHANIM_SECRET, event)
@@ -231,13 +231,13 @@ t.test('docs/aghanim.md: an event of a schema of your own is verified and typed'
 
 const SESSIONS = '/identity-validation/sessions'
 
-/** Sends a session under an api-key and its secret. */
+/** Sends a session with an api-key and its secret. */
 function sendSession (app: FastifyInstance, apiKey: string, secret: string, session: object, id: string) {
   const body = JSON.stringify({ event_id: 'identity-session-status-changed', session, idempotency_key: id })
   return send(app, SESSIONS, body, signIdentityValidation({ apiKey, secret, endpoint: SESSIONS, body }))
 }
 
-t.test('docs/identity-validation.md: a stricter schema of your own holds', async (t) => {
+t.test('docs/identity-validation.md: a stricter custom schema is applied', async (t) => {
   const [apiKey, secret] = ['key', Buffer.alloc(32, 1).toString('base64')]
   Object.assign(process.env, { IDENTITY_API_KEY: apiKey, IDENTITY_API_SECRET: secret })
   const { app } = await importBlock(t, example('docs/identity-validation.md', 'identityValidationOptions'))
@@ -246,7 +246,7 @@ t.test('docs/identity-validation.md: a stricter schema of your own holds', async
     { statusCode: 400, code: 'FST_VERIFICATION_INVALID_PAYLOAD' })
 })
 
-t.test('a guarded route and a token service of your own work together', async (t) => {
+t.test('a guarded route and a custom token service work together', async (t) => {
   const secret = process.env['TOKEN_SECRET'] = 'a secret of at least 24 bytes'
   process.env['HUMANDETECT_API_KEY'] = 'demo-humandetect-key'
   const { app: service } = await importBlock(t, example('docs/humandetect.md', 'humandetectApiPlugin'))
@@ -258,7 +258,7 @@ t.test('a guarded route and a token service of your own work together', async (t
   t.equal((await app.inject({ method: 'POST', url: '/signup', payload })).statusCode, 403)
 })
 
-t.test('signing and verifying come out as its comments say', async (t) => {
+t.test('signing and verifying give the results in the comments', async (t) => {
   const block = example('README.md', 'verifyAghanim')
   const calls = [...block.matchAll(/^(verifyAghanim\(.*\)) \/\/ (.*)$/gm)]
   t.equal(calls.length, 2)
@@ -272,7 +272,7 @@ t.test('signing and verifying come out as its comments say', async (t) => {
 
 const TENANTS = 'docs/multi-tenant.md'
 
-t.test(`${TENANTS}: each Discord server has its secret, and may speak of itself only`, async (t) => {
+t.test(`${TENANTS}: each Discord server has its secret, and can only send events about itself`, async (t) => {
   const { app, guilds } = await importBlock(t, example(TENANTS, 'verified: Set'))
   const [[one, { secret, verified }], [another, other]] = [...guilds] as [[string, any], [string, any]]
   t.equal(one, GUILD.id)
@@ -282,7 +282,7 @@ t.test(`${TENANTS}: each Discord server has its secret, and may speak of itself 
   t.strictSame([...verified], [MEMBER.id])
 
   const refused = [await send(app, `/altdentifier/${another}`, body, headers), await send(app, '/altdentifier/1', body, headers)]
-  t.strictSame(refused.map(({ body }) => body), [FORBIDDEN, FORBIDDEN], 'that secret opens no other, and nobody else')
+  t.strictSame(refused.map(({ body }) => body), [FORBIDDEN, FORBIDDEN], 'that secret is accepted for no other, and no other for it')
   const theirs = await send(app, `/altdentifier/${another}`, body, signAltdentifier({ secret: other.secret, body }))
   t.equal(theirs.statusCode, 204)
   t.strictSame([...other.verified], [], 'about another server')
@@ -290,7 +290,7 @@ t.test(`${TENANTS}: each Discord server has its secret, and may speak of itself 
   t.equal((await send(app, `/altdentifier/${one}`, test, signAltdentifier({ secret, body: test }))).statusCode, 204)
 })
 
-t.test(`${TENANTS}: with a queue, a Discord server may speak of itself only, too`, { skip: noRedis }, async (t) => {
+t.test(`${TENANTS}: with a queue, a Discord server can only send events about itself, too`, { skip: noRedis }, async (t) => {
   process.env['REDIS_URL'] = (await startRedis(t)).url
   const { app, queue } = await importBlock(t, example(TENANTS, 'enqueue(queue)'))
   t.teardown(() => queue.close())
@@ -331,7 +331,7 @@ t.test(`${TENANTS}: each api-key has its secrets, old and new, and its tenant`, 
 
 const ROWS = 'docs/from-a-row-to-a-player.md'
 
-/** A decimal like those of decimal.js and Prisma. */
+/** Decimal like those of decimal.js and Prisma. */
 class Decimal {
   readonly #text: string
   constructor (text: string) { this.#text = text }
@@ -343,7 +343,7 @@ t.test(`${ROWS}: rows of pg, objects of Prisma and documents of Mongoose admit t
   const { fromRow } = await importBlock(t, example(ROWS, 'fromRow'))
   const { fromPrisma } = await importBlock(t, example(ROWS, 'fromPrisma'))
   const { fromDocument } = await importBlock(t, example(ROWS, 'fromDocument'))
-  const document = { // its virtuals and its version are not for others
+  const document = { // must not expose its virtuals and its version
     player_id: 'p1', secret: 'canary', toJSON: () => ({ _id: 'x', __v: 0, player_id: 'p1', name: 'Ada', attributes: { level: 3 } })
   }
   const id = { toString: () => 'p1' }
@@ -373,13 +373,13 @@ t.test(`${ROWS}: rows of pg, objects of Prisma and documents of Mongoose admit t
 
 const MIGRATION = 'docs/migration.md'
 const ROUTE = '/webhooks/aghanim'
-const DAY = 86_400 // seconds
+const DAY = 86_400 // in seconds
 const seconds = () => Math.floor(Date.now() / 1000)
 const PLAYER_EVENT = { event_type: 'player.verify', event_data: { player_id: 'p1' } }
 
 interface Migrated { app: FastifyInstance, players: Map<string, unknown>, items: unknown[] }
 
-/** What happens to a server, in the words of the page's table. */
+/** Situations of a server, in the words of the page's table. */
 const HAPPENINGS: Readonly<Record<string, (server: Migrated, load: () => Promise<Migrated>) => Promise<string>>> = {
   async 'an item is sent twice, as after a lost answer' ({ app, items }) {
     const event = { event_type: 'item.add', event_data: { sku: 'gems' }, event_id: 'whevt_twice' }
@@ -403,7 +403,7 @@ const HAPPENINGS: Readonly<Record<string, (server: Migrated, load: () => Promise
       await app.ready()
       const body = Buffer.from(JSON.stringify({ event_id: 'whevt_1', ...PLAYER_EVENT }))
       const timestamp = String(seconds())
-      // Signed with no key, as the plugins' own functions would not.
+      // Signs with an empty key, which the plugins' own functions refuse.
       const { createHmac } = await import('node:crypto')
       const signature = createHmac('sha256', '').update(`${timestamp}.`).update(body).digest('hex')
       return String((await send(app, ROUTE, body, {
@@ -429,7 +429,7 @@ const HAPPENINGS: Readonly<Record<string, (server: Migrated, load: () => Promise
   }
 }
 
-t.test(`${MIGRATION}: what is wrong by hand, and what becomes of it here, is as its table says`, async (t) => {
+t.test(`${MIGRATION}: the mistakes of a manual check, and their results here, are those of the table`, async (t) => {
   const rows = tableOf(read(MIGRATION), '## What is wrong with it')
   t.strictSame(rows.map(([name]) => name), Object.keys(HAPPENINGS).map((name) => name.replaceAll('`', '')))
   const blocks = [example(MIGRATION, 'createHmac'), example(MIGRATION, 'aghanimPlugin')]
@@ -443,7 +443,7 @@ t.test(`${MIGRATION}: what is wrong by hand, and what becomes of it here, is as 
   }
 })
 
-t.test(`${MIGRATION}: an honest delivery is answered alike on both sides`, async (t) => {
+t.test(`${MIGRATION}: an honest delivery has the same answer on both sides`, async (t) => {
   for (const text of ['createHmac', 'aghanimPlugin']) {
     const { app } = await importBlock(t, `${example(MIGRATION, text)}// honest`)
     const reply = await sendAghanim(app, ROUTE, AGHANIM_SECRET, PLAYER_EVENT)
@@ -454,14 +454,14 @@ t.test(`${MIGRATION}: an honest delivery is answered alike on both sides`, async
   }
 })
 
-t.test("the page about a provider of one's own shows the tested ones as they are", async (t) => {
+t.test('the page about custom providers shows the tested ones unchanged', async (t) => {
   const blocks = blocksOf(read('docs/your-own-provider.md'), 'ts')
   const fileOf = (name: string) => read(`test/support/own-providers/${name}.ts`)
     .replace('../../../plugins/provider.js', 'fastify-verification/provider')
   t.strictSame([blocks[0], blocks[2]], [fileOf('github'), fileOf('stripe')])
 })
 
-t.test("a provider's check of the URL, beside its plugin", async (t) => {
+t.test("a provider's check of the URL, with its plugin", async (t) => {
   process.env['GITHUB_WEBHOOK_SECRET'] = AGHANIM_SECRET
   const block = blocksOf(read('docs/your-own-provider.md'), 'ts').find((text) => text.includes('app.get('))!
   const github = import.meta.resolve('../support/own-providers/github.js')

@@ -24,10 +24,10 @@ const HIDDEN = [SECRET, API_SECRET, ...Object.values(DEMO).filter((text) => text
 
 const program = join(t.testdir(), 'cli.mjs')
 await bundle('cli/main.ts', program)
-/** Arguments of `env` that run the command as its user does, without the secret of whoever runs the tests. */
+/** Arguments of `env` that run the command as its user does, without the secret of the person who runs the tests. */
 const COMMAND = ['-u', 'ALTDENTIFIER_SECRET', ...PLAIN_NODE, program]
 
-/** Runs the doctor, and fails if it shows a secret, or anything that could be a signature. */
+/** Runs the doctor, and fails if its output contains a secret, or anything that could be a signature. */
 async function examine (argv: readonly string[], env: Record<string, string> = AGHANIM) {
   const { status, stdout, stderr } = await run(['doctor', ...argv], { env })
   const shown = stdout + stderr
@@ -50,7 +50,7 @@ const base64 = { ...signed, [SIGNATURE]: Buffer.from(signed[SIGNATURE], 'hex').t
 const invalid = (reason: string, diagnosis: string, from = 'AGHANIM_SECRET') =>
   `The delivery is not authentic (${reason}), checked with ${from}.\nLikely cause: ${diagnosis}.\n`
 
-/** The clock of the command line, while a test runs. */
+/** Stops the clock of the command line until the test ends. */
 function stopClock (test: Pick<typeof t, 'intercept'>, seconds: number) {
   test.intercept(Date, 'now', { value: () => seconds * 1000 })
 }
@@ -92,7 +92,7 @@ t.test('headers and body from files', async (t) => {
   })
 })
 
-t.test('what curl -v has printed: of several requests the last, with or without the command', async (t) => {
+t.test('output of curl -v: the last of several requests, with or without the command', async (t) => {
   stopClock(t, NOW)
   const command = `$ curl -v http://127.0.0.1:3000/webhooks/aghanim --data-binary '${BODY.replace("'", "'\\''")}' \\\n`
   const dir = t.testdir({
@@ -112,7 +112,7 @@ t.test('what curl -v has printed: of several requests the last, with or without 
   t.match(await examine(['aghanim', '--curl', `${dir}/file`]), { status: 2, stderr: /the capture has no body/ })
 })
 
-t.test('a real curl, by the standard input of a real process', async (t) => {
+t.test('the real curl, piped to the standard input of a real process', async (t) => {
   const { urlOf } = await serveExample(t)
   const mac = createHmac('md5', DEMO.ALTDENTIFIER_SECRET).update('{"OP":5}').digest('base64')
   const curl = ['-sv', urlOf('altdentifier', 'test'), '-H', 'Content-Type: application/json', '-H', `Digest: MD5=${mac}`]
@@ -180,7 +180,7 @@ t.test('every provider: valid, and with a mistake', async (t) => {
   }
 })
 
-t.test('what is odd but decides nothing is told beside it', async (t) => {
+t.test('unusual parts without effect are mentioned as well', async (t) => {
   const withLength = (length: number) => `${linesOf({ ...signed, 'Content-Length': length })}\n${BODY}`
   const dir = t.testdir({ all: withLength(BODY.length + 1), right: withLength(BODY.length) })
   const told = async (seconds: number, file = 'right') => {
@@ -198,7 +198,7 @@ t.test('what is odd but decides nothing is told beside it', async (t) => {
   t.strictSame(await told(NOW - 61), ['Note: the timestamp is 61 seconds in the future; the default tolerance of a server is 60.'])
 })
 
-t.test('a command that makes no sense is answered in one line, with exit status 2', async (t) => {
+t.test('incorrect usage is a one-line error, with exit status 2', async (t) => {
   const dir = t.testdir({
     body: BODY, lines: linesOf(signed), json: '{"a":', nothing: 'no request here', junk: 'no header here\n', empty: ''
   })
@@ -262,7 +262,7 @@ t.test('large captures', async (t) => {
   t.ok(cpuTime() - since < 5000, `${cpuTime() - since} ms`)
 })
 
-t.test('no character of a capture acts on the terminal', async (t) => {
+t.test('no character of a capture controls the terminal', async (t) => {
   stopClock(t, NOW)
   const acting = '\x1b[31m\u202e\u2066\x9b'
   const identity = signIdentityValidation({ apiKey: 'k', secret: API_SECRET, endpoint: SESSIONS, body: BODY, timestamp: NOW })

@@ -14,7 +14,7 @@ import { read } from '../support/project.js'
 import { freePort, noRedis, startRedis } from '../support/redis.js'
 import { until } from '../support/waiting.js'
 
-// Importing it as the program that is run must run it: here into the refusal to make secrets up.
+// Imports the module as the main program, which must run it: here into the refusal to generate secrets.
 const entry = process.argv[1]
 process.argv[1] = fileURLToPath(import.meta.resolve('../../examples/worker.js'))
 const workerTold = t.capture(console, 'error', () => {})
@@ -28,7 +28,7 @@ told.restore()
 process.argv[1] = entry!
 delete process.env['NODE_ENV']
 
-t.test('it runs when it is the program', async (t) => {
+t.test('it runs as the main program', async (t) => {
   t.equal(process.exitCode, 1)
   process.exitCode = 0
   t.match(told()[0]?.args[0], /^in production, set/)
@@ -43,7 +43,7 @@ const SECRETS = {
   HUMANDETECT_API_KEY: 'canary-key-of-humandetect'
 }
 
-/** What an example tells of its deliveries: whom they are about. */
+/** Strings about the persons in the fixtures, which the examples log on purpose. */
 const TOLD = [MEMBER.id, MEMBER.username, PLAYER.player_id, PLAYER.name]
 
 async function createServer (test: Test, env: Record<string, string> = {}) {
@@ -68,7 +68,7 @@ async function createServer (test: Test, env: Record<string, string> = {}) {
   return { app, lines, endpoint, post }
 }
 
-t.test('each event is answered, and told in a readable line', async (t) => {
+t.test('each event is answered, and logged in a readable line', async (t) => {
   const { app, lines, endpoint, post } = await createServer(t)
   const who = { member: MEMBER, guild: GUILD }
   const cases: [string, object, number, string][] = [
@@ -92,7 +92,7 @@ t.test('each event is answered, and told in a readable line', async (t) => {
   t.strictSame((await app.inject('/health')).json(), { status: 'ok' })
 })
 
-t.test('a name can neither begin a line of the log nor do anything to a terminal', async (t) => {
+t.test('a name can neither begin a line of the log nor control a terminal', async (t) => {
   const { lines, endpoint, post } = await createServer(t)
   const name = 'A\n\u001b[2J\u009b31m\u202e\u2028\r{"level":50}'
   const member = { id: '1', name }
@@ -106,7 +106,7 @@ t.test('a name can neither begin a line of the log nor do anything to a terminal
   for (const msg of told) t.notMatch(msg, /[\p{Cc}\p{Cf}\p{Zl}]/u)
 })
 
-t.test('what became of deliveries is counted for Prometheus', async (t) => {
+t.test('outcomes of deliveries are counted for Prometheus', async (t) => {
   const { app, post } = await createServer(t)
   await post('/webhooks/aghanim', VERIFY_EVENT)
   await post('/webhooks/aghanim', { ...VERIFY_EVENT, event_data: { player_id: '1' } })
@@ -119,7 +119,7 @@ t.test('what became of deliveries is counted for Prometheus', async (t) => {
 })
 
 const { scripts } = JSON.parse(read('package.json'))
-/** As `npm start` does it. */
+/** Command of `npm start`. */
 const START = [...PLAIN, ...scripts.start.split(' ')]
 
 function run (program: readonly string[], env: Record<string, string>) {
@@ -131,8 +131,8 @@ function run (program: readonly string[], env: Record<string, string>) {
   return { child, output, exit: once(child, 'exit') as Promise<[number | null, string | null]> }
 }
 
-// These wait for processes, for a Redis and for time, so they do it together.
-t.test('as a program, and beside a Redis', { jobs: 8 }, async (t) => {
+// Tests that wait for processes, for Redis and for time, so they run at the same time.
+t.test('as a program, and with a Redis', { jobs: 8 }, async (t) => {
   t.test('servers that share a Redis handle a delivery once among them', { skip: noRedis, buffered: true }, async (t) => {
     const { url } = await startRedis(t)
     const event = { event_id: 'whevt_1', event_type: 'item.add', event_data: {} }
@@ -143,7 +143,7 @@ t.test('as a program, and beside a Redis', { jobs: 8 }, async (t) => {
     t.strictSame(replies.map(({ headers }) => headers['idempotency-replayed']), [undefined, 'true'])
   })
 
-  t.test('while Redis is away deliveries are refused, and its password is not told', { buffered: true }, async (t) => {
+  t.test('while Redis is down deliveries are refused, and its password is not logged', { buffered: true }, async (t) => {
     const { app, post } = await createServer(t, { REDIS_URL: `redis://:canary@127.0.0.1:${await freePort()}` })
     const reply = await post('/webhooks/aghanim', { event_id: 'whevt_1', event_type: 'item.add', event_data: {} })
     t.equal(reply.statusCode, 503)
@@ -168,7 +168,7 @@ t.test('as a program, and beside a Redis', { jobs: 8 }, async (t) => {
   })
 
   for (const [signal, program] of [['SIGTERM', START], ['SIGINT', plainProgram('example-server')]] as const) {
-    t.test(`run by itself it listens, prints the secrets it made up, and closes cleanly on ${signal}`, { buffered: true }, async (t) => {
+    t.test(`as a program it listens, prints the generated secrets, and closes cleanly on ${signal}`, { buffered: true }, async (t) => {
       const { AGHANIM_SECRET } = SECRETS
       const { child, output, exit } = run(program, { PORT: '0', AGHANIM_SECRET })
       t.teardown(() => child.kill('SIGKILL'))
@@ -182,7 +182,7 @@ t.test('as a program, and beside a Redis', { jobs: 8 }, async (t) => {
     })
   }
 
-  t.test('run by itself it refuses to make secrets up in production', { buffered: true }, async (t) => {
+  t.test('as a program it refuses to generate secrets in production', { buffered: true }, async (t) => {
     const { output, exit } = run(plainProgram('example-server'), { NODE_ENV: 'production', PORT: '0' })
     t.strictSame(await exit, [1, null])
     t.strictSame(output, [
@@ -190,7 +190,7 @@ t.test('as a program, and beside a Redis', { jobs: 8 }, async (t) => {
     ])
   })
 
-  t.test('with a queue, what comes is told by the worker', { skip: noRedis, buffered: true }, async (t) => {
+  t.test('with a queue, the worker logs the deliveries', { skip: noRedis, buffered: true }, async (t) => {
     const { url } = await startRedis(t)
     const { lines: told, stream } = createLog(TOLD)
     const worker = await buildWorker(url, { logger: { stream } })
@@ -212,7 +212,7 @@ t.test('as a program, and beside a Redis', { jobs: 8 }, async (t) => {
     await app.close()
   })
 
-  t.test('while its Redis is away, what is for the queue is a 503', { skip: noRedis, buffered: true }, async (t) => {
+  t.test('while its Redis is down, deliveries for the queue are answered with 503', { skip: noRedis, buffered: true }, async (t) => {
     const redis = await startRedis(t)
     await redis.stop()
     const { post } = await createServer(t, { REDIS_URL: redis.url, QUEUE: '1' })
@@ -258,7 +258,7 @@ t.test('a human signs up with a demo token, a bot or anyone else does not', asyn
   for (const secret of [token, bot, others]) t.notOk(JSON.stringify(lines).includes(secret))
 })
 
-t.test('tokens are minted on a private machine only, and another token service can be asked', async (t) => {
+t.test('tokens are minted on a private machine only, and another token service can be used', async (t) => {
   const mint = { method: 'POST', url: '/humandetect/demo-token', payload: { identifier: 'a' } } as const
   const reachable = await build({ ...SECRETS, HOST: '0.0.0.0' })
   t.teardown(() => reachable.close())
@@ -273,7 +273,7 @@ t.test('tokens are minted on a private machine only, and another token service c
   })
 })
 
-t.test('the secret of tokens is known to others only where they are given tokens anyway', async (t) => {
+t.test('the demo secret of tokens is for a private machine only; elsewhere it is random', async (t) => {
   t.equal(readEnv({}).tokenSecret, DEMO_TOKEN_SECRET)
   t.equal(readEnv({ HUMANDETECT_TOKEN_SECRET: 'canary' }).tokenSecret, 'canary')
   for (const more of [{ HOST: '0.0.0.0' }, { NODE_ENV: 'production' }]) {
@@ -298,7 +298,7 @@ t.test('demo secrets are for a private machine only', async (t) => {
   await t.rejects(build({ NODE_ENV: 'production' }))
 })
 
-t.test('what is on its way while it stops is handled, and closes its connection', async (t) => {
+t.test('deliveries in progress while it stops are handled, and close their connections', async (t) => {
   const { app, lines } = await createServer(t)
   await app.listen({ port: 0, host: '127.0.0.1' })
   const socket = connect(portOf(app), '127.0.0.1')
@@ -319,7 +319,7 @@ t.test('what is on its way while it stops is handled, and closes its connection'
   await closed
 })
 
-t.test('the next secret is live beside the one in use', async (t) => {
+t.test('the next secret is accepted together with the current one', async (t) => {
   const next = {
     ALTDENTIFIER_SECRET_NEXT: 'next canary of altdentifier',
     AGHANIM_SECRET_NEXT: 'next canary of aghanim, long enough',
@@ -356,7 +356,7 @@ t.test('main listens until a signal', async (t) => {
   t.pass('it has closed')
 })
 
-t.test('in production main tells of no page that shows deliveries', async (t) => {
+t.test('in production main prints no URL of the page that shows deliveries', async (t) => {
   const print = t.capture(console, 'log')
   const stdout = t.capture(process.stdout, 'write', () => true)
   const signals = new EventEmitter()
@@ -370,7 +370,7 @@ t.test('in production main tells of no page that shows deliveries', async (t) =>
   while (await fetch(`${origin}/health`).then(() => true, () => false));
 })
 
-t.test('main tells what stands in its way, and starts by itself only as the program that is run', async (t) => {
+t.test('main prints its error, and runs only as the main program', async (t) => {
   const print = t.capture(console, 'error', () => {})
   await main({ NODE_ENV: 'production' })
   t.equal(process.exitCode, 1)
@@ -381,7 +381,7 @@ t.test('main tells what stands in its way, and starts by itself only as the prog
   t.notMatch(second, /canary/)
 })
 
-t.test('a start that fails holds on to nothing', { skip: noRedis }, async (t) => {
+t.test('a start that fails releases all resources', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const print = t.capture(console, 'error', () => {})
   const stdout = t.capture(process.stdout, 'write', () => true)
@@ -392,7 +392,7 @@ t.test('a start that fails holds on to nothing', { skip: noRedis }, async (t) =>
   process.exitCode = 0
   t.match(print.args(), [[/EADDRINUSE/], [/apiKeys/]])
   const clients = String(await redis.connect().client('LIST'))
-  t.equal(clients.trim().split('\n').length, 1, 'only the one that asks is connected')
+  t.equal(clients.trim().split('\n').length, 1, 'only the connection of this command')
 })
 
 t.test('a queue needs a Redis, for the server as for the worker', async (t) => {

@@ -16,15 +16,15 @@ import {
 import { until } from '../support/waiting.js'
 
 const TIMEOUT = 400 // ms
-const PATIENCE = 3000 // ms, for what is not about time
+const PATIENCE = 3000 // ms, for tests that are not about time
 const GRACE = 500 // ms
 const LIMIT = 65_536 // bytes
 const CLOSED_PORT = 'http://127.0.0.1:1'
 const UNAVAILABLE = '{"statusCode":503,"code":"FST_HUMANDETECT_UNAVAILABLE","error":"Service Unavailable",' +
   '"message":"Token verification is unavailable"}'
 
-t.jobs = 4 // at a time: most of them wait
-const ALONE = { buffered: false } // for a test that has much to do, so that others would be late because of it
+t.jobs = 4 // simultaneous tests: most of them wait
+const ALONE = { buffered: false } // runs a test with much work alone: it would delay the others
 
 type Host = Awaited<ReturnType<typeof createGuardedHost>>
 
@@ -43,7 +43,7 @@ async function timed<T> (task: () => Promise<T>): Promise<{ result: T, elapsed: 
   return { result, elapsed: performance.now() - start }
 }
 
-/** Does the task for all, a few at a time, so that none is late because of the others. */
+/** Runs the task for all items, five at a time, so that none is delayed by the others. */
 async function inTurns<T> (items: readonly T[], task: (item: T) => Promise<void>): Promise<void> {
   const left = items.values()
   await Promise.all([...Array(5)].map(async () => { for (const item of left) await task(item) }))
@@ -53,7 +53,7 @@ function assertUnavailable (t: TapTest, { statusCode, headers, body }: Reply, na
   t.strictSame([statusCode, headers['retry-after'], body], [503, '5', UNAVAILABLE], name)
 }
 
-/** What the log says of the one token that could not be verified. */
+/** Returns the log lines about tokens that could not be verified. */
 const reasons = ({ lines }: Host) => lines.filter(({ reason }) => reason === 'service_unavailable')
 
 const NO_JSON = { problem: '/: Expected object' }
@@ -67,11 +67,11 @@ const BROKEN = { failure: { code: /^(?:UND_ERR_SOCKET|ECONNRESET|EPIPE)$/ } }
 interface Row {
   name: string
   answers: Answer[]
-  /** Of the log. */
+  /** Expected fields of the log line. */
   why: object
-  /** How many requests are to arrive. */
+  /** Number of requests that arrive. */
   requests: number
-  /** How many connections may be used again, which are left open. */
+  /** Number of connections that stay open for reuse. */
   kept?: number
 }
 
@@ -83,7 +83,7 @@ const chunkedHead = (...fields: string[]) =>
   ['HTTP/1.1 200 OK', JSON_TYPE, 'transfer-encoding: chunked', ...fields, '', ''].join('\r\n')
 const chunk = (part: string) => `${Buffer.byteLength(part).toString(16)}\r\n${part}\r\n`
 
-// These four have close bounds and next to nothing to do, so they run beside each other only: ALONE comes next.
+// Four tests with strict bounds and little work, so they run at the same time as each other only: ALONE comes next.
 
 t.test('a service has three seconds by default', async (t) => {
   const upstream = await startUpstream(t, [() => {}])
@@ -94,7 +94,7 @@ t.test('a service has three seconds by default', async (t) => {
   t.ok(elapsed > 2990 && elapsed < 3000 + GRACE, `${elapsed} ms`)
 })
 
-t.test('a second try gets what is left of the time', async (t) => {
+t.test('a second attempt has the remaining time', async (t) => {
   const upstream = await startUpstream(t, [(socket) => { setTimeout(() => socket.write(reply(500)), 850) }, () => {}])
   const host = await startHost(t, upstream.baseUrl, 1000)
   const { result, elapsed } = await timed(() => signUp(host))
@@ -103,7 +103,7 @@ t.test('a second try gets what is left of the time', async (t) => {
   t.ok(upstream.asked.length <= 2)
 })
 
-t.test('close() waits for a question no longer than its time', async (t) => {
+t.test('close() waits for a call no longer than its timeout', async (t) => {
   const upstream = await startUpstream(t, [() => {}])
   const host = await startHost(t, upstream.baseUrl, TIMEOUT)
   const waiting = signUp(host)
@@ -115,7 +115,7 @@ t.test('close() waits for a question no longer than its time', async (t) => {
   await until(() => upstream.open.size === 0)
 })
 
-t.test('a service that cannot be spoken to is asked twice at most', async (t) => {
+t.test('a service that cannot be reached is called twice at most', async (t) => {
   const refused = await startHost(t, CLOSED_PORT, TIMEOUT)
   const { result, elapsed } = await timed(() => signUp(refused))
   assertUnavailable(t, result, 'refused')
@@ -131,7 +131,7 @@ t.test('a service that cannot be spoken to is asked twice at most', async (t) =>
   t.strictSame(host.signedUp, [])
 })
 
-t.test('a service that does not answer in time is as good as none', ALONE, async (t) => {
+t.test('a service that does not answer in time is unavailable', ALONE, async (t) => {
   const whole = json(verdict())
   const rows = [
     row('a black hole', () => {}, TIMED_OUT),
@@ -179,14 +179,14 @@ t.test('no redirect is followed', async (t) => {
   t.equal(elsewhere.connections, 0)
 })
 
-t.test('a good reply lets in, however it comes', async (t) => {
+t.test('a good reply admits, however it arrives', async (t) => {
   const body = () => verdict()
   const rows: [name: string, answers: Answer[]][] = [
     ['as usual', [json(body())]],
     ['without a type', [reply(200, body())]],
     ['with a charset', [reply(200, body(), 'content-type: application/json; charset=utf-8')]],
     ['in capitals', [reply(200, body(), 'Content-Type: Application/JSON;Charset=UTF-8')]],
-    ['not encoded, as it says', [reply(200, body(), JSON_TYPE, 'content-encoding: identity')]],
+    ['not encoded, as its header says', [reply(200, body(), JSON_TYPE, 'content-encoding: identity')]],
     ['with whitespace around', [json(`\r\n\t ${body()}\n`)]],
     ['with more than is known', [json(verdict({ score: 0.9, nested: { valid: false } }))]],
     ['by the clock of a phone', [json(verdict({ timestamp: new Date().toISOString().replace('Z', '-0000') }))]],
@@ -197,7 +197,7 @@ t.test('a good reply lets in, however it comes', async (t) => {
     ['in chunks with a trailer', [`${chunkedHead('trailer: x')}${chunk(body())}0\r\nx: y\r\n\r\n`]],
     ['in HTTP/1.0, until the end', [breakOff(untilTheEnd('1.0', body()), 'end')]],
     ['until the end', [breakOff(untilTheEnd('1.1', body()), 'end')]],
-    ['until a reset', [breakOff(untilTheEnd('1.1', body()), 'resetAndDestroy')]], // its JSON shows that it was whole
+    ['until a reset', [breakOff(untilTheEnd('1.1', body()), 'resetAndDestroy')]], // its JSON shows that it is complete
     ['and the end', [breakOff(json(body()), 'end')]],
     ['and a reset', [breakOff(json(body()), 'resetAndDestroy')]],
     ['in pieces', [drip(json(body()), json(body()).length - 5)]],
@@ -215,12 +215,12 @@ t.test('a good reply lets in, however it comes', async (t) => {
     t.equal((await signUp(host)).statusCode, 201, name)
     t.strictSame(Object.keys(host.signedUp[0] ?? {}), ['valid', 'identifier', 'timestamp', 'checksum', 'version'], name)
     t.equal(upstream.asked.length, answers.length, name)
-    t.equal(new Set(upstream.asked.map(({ body }) => body)).size, 1, `${name}: the same question`)
+    t.equal(new Set(upstream.asked.map(({ body }) => body)).size, 1, `${name}: the same call`)
     t.strictSame(reasons(host), [], name)
   })
 })
 
-t.test('400 with one of two codes is what the service says of a forged token', async (t) => {
+t.test('only a 400 with one of two codes means that a token is forged', async (t) => {
   await inTurns([
     json('{"code":"badRequest","message":"canary"}', 400), json('{"code":"invalidRequest"}', 400)
   ], async (answer) => {
@@ -236,7 +236,7 @@ t.test('400 with one of two codes is what the service says of a forged token', a
   })
 })
 
-t.test('any other 400 is no word on the token', async (t) => {
+t.test('any other 400 says nothing about the token', async (t) => {
   await inTurns([
     json('{"code":"unauthorized","message":"canary"}', 400), json('{"code":["badRequest"]}', 400), json(verdict(), 400),
     reply(400, '<html>Bad Request</html>', 'content-type: text/html'), reply(400)
@@ -250,7 +250,7 @@ t.test('any other 400 is no word on the token', async (t) => {
   })
 })
 
-t.test('the service gets the token and the key, and nothing of the client', async (t) => {
+t.test('the service receives the token and the key, and nothing of the client', async (t) => {
   for (const [prefix, path] of [
     ['', '/v1/humandetect/verify'], ['/', '/v1/humandetect/verify'], ['/proxy', '/proxy/v1/humandetect/verify'],
     ['/proxy/', '/proxy/v1/humandetect/verify']
@@ -285,7 +285,7 @@ t.test('the service gets the token and the key, and nothing of the client', asyn
   }
 })
 
-t.test('a token is sent as JSON, whatever is in it', async (t) => {
+t.test('a token is sent as JSON, whatever it contains', async (t) => {
   const upstream = await startUpstream(t, [(socket) => { socket.write(json(verdict())) }])
   const host = await startHost(t, upstream.baseUrl)
   const tokens = ['"},{"', '\r\n\r\nGET / HTTP/1.1\r\n\r\n', '\u0000', '\uD800', 'Zo\u00eb \u{1F600}', 'x'.repeat(8192), '__proto__']
@@ -294,7 +294,7 @@ t.test('a token is sent as JSON, whatever is in it', async (t) => {
   t.equal(upstream.asked.length, tokens.length)
 })
 
-t.test('one connection serves one question after the other', async (t) => {
+t.test('one connection serves one call after the other', async (t) => {
   const upstream = await startUpstream(t, [(socket) => { socket.write(json(verdict())) }])
   const host = await startHost(t, upstream.baseUrl)
   for (let count = 0; count < 5; count++) t.equal((await signUp(host)).statusCode, 201)
@@ -303,7 +303,7 @@ t.test('one connection serves one question after the other', async (t) => {
   t.equal(host.signedUp.length, 5)
 })
 
-t.test('a connection that was closed while it was idle is no failure', async (t) => {
+t.test('a connection that was closed while idle is not a failure', async (t) => {
   for (const how of ['end', 'resetAndDestroy'] as const) {
     for (const pause of [30, 0]) {
       const upstream = await startUpstream(t, [(socket) => {
@@ -318,7 +318,7 @@ t.test('a connection that was closed while it was idle is no failure', async (t)
       t.ok(upstream.asked.length <= 10)
     }
   }
-  // The service gives up on the connection just as it is used again.
+  // The service closes the connection while it is being reused.
   const good: Answer = (socket) => { socket.write(json(verdict())) }
   for (const how of ['end', 'resetAndDestroy'] as const) {
     const upstream = await startUpstream(t, [good, (socket) => { socket[how]() }, good])
@@ -329,7 +329,7 @@ t.test('a connection that was closed while it was idle is no failure', async (t)
   }
 })
 
-t.test('a reply that nobody asked for does not answer the next question', async (t) => {
+t.test('an unsolicited reply does not answer the next call', async (t) => {
   const unasked = verdict({ identifier: 'unasked' })
   const upstream = await startUpstream(t, [
     Buffer.concat([json(verdict()), json(unasked)]), (socket) => { socket.write(json(verdict())) }
@@ -340,7 +340,7 @@ t.test('a reply that nobody asked for does not answer the next question', async 
   t.equal(upstream.asked.length, 3)
 })
 
-t.test('a reply that comes too late is not the answer to the next question', async (t) => {
+t.test('a late reply is not the answer to the next call', async (t) => {
   const late = json(verdict({ identifier: 'late' }))
   const upstream = await startUpstream(t, [
     (socket) => { setTimeout(() => socket.write(late), TIMEOUT + 50) },
@@ -353,7 +353,7 @@ t.test('a reply that comes too late is not the answer to the next question', asy
   t.equal(host.signedUp.length, 1)
 })
 
-t.test('connections that have all gone stale are no failure', async (t) => {
+t.test('connections that have all been closed are not a failure', async (t) => {
   const answered = new WeakSet<Socket>()
   const upstream = await startUpstream(t, [(socket) => {
     if (answered.has(socket)) socket.resetAndDestroy()
@@ -366,7 +366,7 @@ t.test('connections that have all gone stale are no failure', async (t) => {
   for (let count = 0; count < 10; count++) t.equal((await signUp(host)).statusCode, 201)
 })
 
-t.test('a service that comes back is asked again', async (t) => {
+t.test('a service that is back is called again', async (t) => {
   const upstream = await startUpstream(t, [() => {}, json('['), reply(503), reply(503), json(verdict())])
   const host = await startHost(t, upstream.baseUrl, TIMEOUT)
   const statuses: number[] = []
@@ -374,7 +374,7 @@ t.test('a service that comes back is asked again', async (t) => {
   t.strictSame(statuses, [503, 503, 503, 201])
 })
 
-t.test('after close() nothing is asked', async (t) => {
+t.test('after close() the service is not called', async (t) => {
   const upstream = await startUpstream(t, [(socket) => { socket.write(json(verdict())) }])
   const host = await startHost(t, upstream.baseUrl)
   const verify = () => host.app.humandetect.verify(mint(), { identifier: IDENTIFIER })
@@ -384,7 +384,7 @@ t.test('after close() nothing is asked', async (t) => {
   t.equal(upstream.asked.length, 1)
 })
 
-/** Replies of the service that let nobody in. */
+/** Replies of the service that admit nobody. */
 function hostileReplies (): Row[] {
   const body = verdict()
   const whole = json(body)
@@ -407,10 +407,10 @@ function hostileReplies (): Row[] {
     row('half of the body until a reset', breakOff(without(untilTheEnd('1.1', body), 20), 'resetAndDestroy'), NO_JSON),
 
     row('HTML', reply(200, '<html>Welcome</html>', 'content-type: text/html'), NO_JSON),
-    row('HTML that says it is JSON', json('<html>Welcome</html>'), NO_JSON),
-    row('JSON that says it is HTML', reply(200, body, 'content-type: text/html'), NO_JSON),
-    row('JSON that says it is text', reply(200, body, 'content-type: text/plain; x=application/json'), NO_JSON),
-    row('JSON that says it is a problem', reply(200, body, 'content-type: application/problem+json'), NO_JSON),
+    row('HTML declared as JSON', json('<html>Welcome</html>'), NO_JSON),
+    row('JSON declared as HTML', reply(200, body, 'content-type: text/html'), NO_JSON),
+    row('JSON declared as text/plain', reply(200, body, 'content-type: text/plain; x=application/json'), NO_JSON),
+    row('JSON declared as a problem', reply(200, body, 'content-type: application/problem+json'), NO_JSON),
     row('JSON of no type', reply(200, body, 'content-type: '), NO_JSON),
     row('two content types', reply(200, body, JSON_TYPE, 'content-type: text/html'), NO_JSON),
     row('no body', json(''), NO_JSON),
@@ -471,7 +471,7 @@ function hostileReplies (): Row[] {
     row('a verdict in gzip', encoded('gzip', gzipSync(body)), NO_JSON),
     row('a verdict in Brotli', encoded('br', brotliCompressSync(body)), NO_JSON),
     row('a verdict in gzip that does not say so', json(gzipSync(body)), NO_JSON),
-    row('a verdict that only says it is in gzip', encoded('gzip', Buffer.from(body)), NO_JSON),
+    row('a verdict that is declared as gzip and is not', encoded('gzip', Buffer.from(body)), NO_JSON),
 
     row('100 KB of headers', reply(200, body, JSON_TYPE, `x: ${'x'.repeat(100_000)}`), failure('UND_ERR_HEADERS_OVERFLOW'), 2),
     row('many headers', reply(200, body, JSON_TYPE, ...Array(10_000).fill('x: 12345678')), failure('UND_ERR_HEADERS_OVERFLOW'), 2),
@@ -481,17 +481,17 @@ function hostileReplies (): Row[] {
     row('noise', Buffer.concat([Buffer.from([0]), randomBytes(10_000)]), NO_HTTP, 2),
     row('two lengths', reply(200, body, JSON_TYPE, 'content-length: 2'), failure('UND_ERR_RES_CONTENT_LENGTH_MISMATCH'), 2),
     row('a length and chunks', reply(200, `${chunk(body)}0\r\n\r\n`, JSON_TYPE, 'transfer-encoding: chunked'), NO_HTTP, 2),
-    row('a length that is none', `HTTP/1.1 200 OK\r\n${JSON_TYPE}\r\ncontent-length: -1\r\n\r\n${body}`, NO_HTTP, 2),
+    row('an invalid length', `HTTP/1.1 200 OK\r\n${JSON_TYPE}\r\ncontent-length: -1\r\n\r\n${body}`, NO_HTTP, 2),
     row('an upgrade', reply('101 Switching Protocols', '', 'connection: upgrade', 'upgrade: websocket'), BROKEN, 2)
   ]
 }
 
-t.test('whatever else a service replies, nobody is let in and every answer is the same', ALONE, async (t) => {
+t.test('no other reply of a service admits anybody, and every answer is the same', ALONE, async (t) => {
   const rows = hostileReplies()
   t.equal(new Set(rows.map(({ name }) => name)).size, rows.length)
   await inTurns(rows, async ({ name, answers, why, requests }) => {
     const upstream = await startUpstream(t, answers)
-    // There must be time for what is to be seen, however busy the machine is; none of it may need as much, but a retry.
+    // Leaves enough time on any machine for all expected effects; only a retry may need as much.
     const host = await startHost(t, upstream.baseUrl, PATIENCE)
     const timeout = requests === 1 ? TIMEOUT : PATIENCE
     const { result, elapsed } = await timed(() => signUp(host))
@@ -505,7 +505,7 @@ t.test('whatever else a service replies, nobody is let in and every answer is th
   })
 })
 
-t.test('200 at once are all let in, over 128 connections at most', ALONE, async (t) => {
+t.test('200 at once are all admitted, over 128 connections at most', ALONE, async (t) => {
   const held: (() => void)[] = []
   let most = 0
   const upstream = await startUpstream(t, [(socket) => {
@@ -525,7 +525,7 @@ t.test('200 at once are all let in, over 128 connections at most', ALONE, async 
   t.equal(upstream.connections, 128)
 })
 
-t.test('more questions than connections to a black hole end in time, and other routes do not notice', ALONE, async (t) => {
+t.test('more calls than connections to an unresponsive service end in time, and other routes are not affected', ALONE, async (t) => {
   const upstream = await startUpstream(t, [() => {}])
   const host = await startHost(t, upstream.baseUrl, TIMEOUT)
   const token = mint()
@@ -542,23 +542,23 @@ t.test('more questions than connections to a black hole end in time, and other r
   t.ok(upstream.asked.length <= 160)
 })
 
-t.test('1,000 questions to one that never shakes hands end in time, all of them', ALONE, async (t) => {
+t.test('1,000 calls to a service that never completes a handshake end in time, all of them', ALONE, async (t) => {
   const upstream = await startUpstream(t, [])
   const host = await startHost(t, `https://127.0.0.1:${upstream.port}`, TIMEOUT)
   const token = mint()
   const verify = () => host.app.humandetect.verify(token, { identifier: IDENTIFIER })
   const alone = await timed(() => t.rejects(verify(), { code: 'FST_HUMANDETECT_UNAVAILABLE' }))
-  t.ok(alone.elapsed < TIMEOUT + GRACE, `${alone.elapsed} ms`) // undici by itself takes a second
+  t.ok(alone.elapsed < TIMEOUT + GRACE, `${alone.elapsed} ms`) // undici alone takes a second
   const ends = await Promise.all([...Array(1000)].map(() => timed(() => verify().catch(({ code }) => code))))
   t.strictSame(new Set(ends.map(({ result }) => result)), new Set(['FST_HUMANDETECT_UNAVAILABLE']))
   const slowest = Math.max(...ends.map(({ elapsed }) => elapsed))
-  t.ok(slowest < TIMEOUT + 4 * GRACE, `${slowest} ms`) // so many are slow in themselves
+  t.ok(slowest < TIMEOUT + 4 * GRACE, `${slowest} ms`) // so many calls are slow in themselves
   t.ok(upstream.connections - 1 <= 128, `${upstream.connections} connections`)
   const { elapsed } = await timed(() => host.app.close())
   t.ok(elapsed < TIMEOUT + 1000, `closed in ${elapsed} ms`)
 })
 
-/** A key and a certificate for localhost, which nobody trusts. */
+/** Creates a key and a certificate for localhost, which nobody trusts. */
 function createCertificate (folder: string): { key: string, cert: string, file: string } | undefined {
   const [keyFile, file] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
   try {
@@ -591,7 +591,7 @@ t.test('over TLS', ALONE, async (t) => {
   const script = join(folder, 'one-token.mjs')
   const certificate = createCertificate(folder)
   if (certificate === undefined) {
-    t.comment('skipped: there is no openssl that can make a certificate')
+    t.comment('skipped: there is no openssl that can create a certificate')
     return
   }
   await bundle('test/support/one-token.ts', script)
@@ -607,14 +607,14 @@ t.test('over TLS', ALONE, async (t) => {
   })
   const baseUrl = `https://localhost:${(server.address() as AddressInfo).port}`
 
-  await t.test('a certificate that is not trusted is no service', async (t) => {
+  await t.test('a service with an untrusted certificate is unavailable', async (t) => {
     const host = await startHost(t, baseUrl)
     assertUnavailable(t, await signUp(host), 'self-signed')
     t.match(reasons(host), [failure('DEPTH_ZERO_SELF_SIGNED_CERT')])
     t.equal(asked, 0)
   })
 
-  await t.test('no variable of the environment makes it one', async (t) => {
+  await t.test('no environment variable makes it trusted', async (t) => {
     const name = 'NODE_TLS_REJECT_UNAUTHORIZED'
     const before = process.env[name]
     t.teardown(() => {
@@ -630,7 +630,7 @@ t.test('over TLS', ALONE, async (t) => {
     t.equal(asked, 0)
 
     const [other] = await once(https.get(baseUrl, { agent: false }), 'response')
-    t.equal(other.resume().statusCode, 200, 'as it does for others')
+    t.equal(other.resume().statusCode, 200, 'as it does for other clients')
     t.equal(asked, 1)
     t.match(warned(), [{ args: [new RegExp(name)] }])
     asked = 0

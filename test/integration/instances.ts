@@ -6,7 +6,7 @@ import { noRedis, startRedis } from '../support/redis.js'
 const ROUNDS = 10
 const COPIES = 1000
 
-t.test('of many copies of one delivery to two servers on one Redis, one is handled', { skip: noRedis }, async (t) => {
+t.test('one of many copies of a delivery to two servers on one Redis is handled', { skip: noRedis }, async (t) => {
   const [redis, { program, ledger }] = await Promise.all([startRedis(t), bundleInstance(t)])
   const servers = await Promise.all(['first', 'second'].map((name) =>
     startInstance(t, program, redis.url, { name, ledger, prefix: 'shared', work: [10, 40] })))
@@ -21,7 +21,7 @@ t.test('of many copies of one delivery to two servers on one Redis, one is handl
       const id = `round-${round}`
       const deliver = deliveryOf(kind, id)
       const send = async (server: number) => ({ server, ...await deliver(pools[server]!) })
-      // The servers take turns in who is asked first.
+      // Alternates the server that receives the first copy.
       const sent = Array.from({ length: COPIES }, (_, copy) => send((copy + (round >> 1)) % servers.length))
       const answers = await Promise.all(sent)
       const taken = answers.filter(({ status }) => status === success)
@@ -34,19 +34,19 @@ t.test('of many copies of one delivery to two servers on one Redis, one is handl
       const entries = readLedger(ledger)
       t.equal(entries(`begin ${id}`), 1, 'the handler ran once')
       t.equal(entries(`done ${id}`), 1)
-      t.equal(taken.length + running.length, COPIES, 'each copy is answered with the reply, or told to come again')
-      t.equal(first.length, 1, 'one answer is no replay')
+      t.equal(taken.length + running.length, COPIES, 'each copy is answered with the reply, or asked to retry')
+      t.equal(first.length, 1, 'one answer is not a replay')
       t.equal(new Set(taken.map(({ text }) => text)).size, 1, 'all replies are the same')
       for (const server of servers.keys()) {
         const { status, replayed, text } = await send(server)
         t.strictSame([status, replayed, text], [success, true, first[0]?.text])
       }
-      t.equal(readLedger(ledger)(`begin ${id}`), 1, 'also later')
+      t.equal(readLedger(ledger)(`begin ${id}`), 1, 'afterwards, too')
     })
   }
-  t.ok(refused > 0, 'copies came while another one was handled')
-  t.comment(`${ROUNDS * COPIES} copies, of which ${refused} came while another one was handled`)
-  t.strictSame([...winners].sort(), [0, 1], 'both servers took part')
+  t.ok(refused > 0, 'copies arrived while another one was handled')
+  t.comment(`${ROUNDS * COPIES} copies, of which ${refused} arrived while another one was handled`)
+  t.strictSame([...winners].sort(), [0, 1], 'both servers handled some')
 
   await Promise.all(pools.map((pool) => pool.close()))
   for (const { process, exit } of servers) {

@@ -9,21 +9,21 @@ import { noRedis, startRedis } from '../support/redis.js'
 
 const COUNT = 24
 const NAMES = Array.from({ length: COUNT }, (_, index) => `s${index}`)
-const KILLS_AFTER = [3, 9, 15] // that are done
+const KILLS_AFTER = [3, 9, 15] // in completed jobs
 
 t.test('a worker that is killed loses nothing', { skip: noRedis }, async (t) => {
   t.jobs = 2
   const folder = t.testdir()
   const startProgram = await buildProgram(t, folder)
 
-  for (const [title, ordered, work] of [['its jobs are taken again', false, 600], ['in order, too', true, 50]] as const) {
+  for (const [title, ordered, work] of [['its jobs are started again', false, 600], ['in order, too', true, 50]] as const) {
     t.test(title, async (t) => {
       const redis = await startRedis(t)
       const queue = openQueue(t, redis)
       const ledger = join(folder, `ledger-${ordered}`)
       const lines = () => !existsSync(ledger) ? [] : readFileSync(ledger, 'utf8').trim().split('\n').map((line) => line.split(' '))
       const done = () => lines().filter(([what]) => what === 'done').map(([, name]) => name!)
-      /** The process that works on the one job at a time. */
+      /** Returns the id of the process that works on the current job. */
       const busy = async (): Promise<number> => {
         for (;;) {
           const [what, , , pid] = lines().at(-1)!
@@ -49,7 +49,7 @@ t.test('a worker that is killed loses nothing', { skip: noRedis }, async (t) => 
       }
       while (await queue.getCompletedCount() < COUNT) await sleep(10)
       t.strictSame([...new Set(done())].sort(), [...NAMES].sort(), 'nothing is lost')
-      t.ok(cutShort > 0, 'something was under way')
+      t.ok(cutShort > 0, 'some were in progress')
       if (ordered) t.strictSame([...new Set(done())], NAMES)
       t.equal(await queue.getFailedCount(), 0)
       t.comment(`${done().length - COUNT} done twice`)

@@ -2,9 +2,9 @@ import t from 'tap'
 import { runLedger } from '../support/ledger/run.js'
 import { noRedis } from '../support/redis.js'
 
-// The small one of `npm run ledger`.
+// A small run of `npm run ledger`.
 
-t.test('whatever is killed, each delivery that was acknowledged is worked on', { skip: noRedis }, async (t) => {
+t.test('each acknowledged delivery is processed, whatever is killed', { skip: noRedis }, async (t) => {
   const count = 400
   const result = await runLedger(t, { count, kills: 2, again: 10, copies: 5, folder: t.testdir() })
   const { sends, answers, acknowledged, processed, lost, doubles, cutShort, dead, seconds } = result
@@ -14,6 +14,6 @@ t.test('whatever is killed, each delivery that was acknowledged is worked on', {
   t.equal(processed, count)
   t.equal(dead, 0)
   t.notOk('not explained' in doubles)
-  t.ok(sends > count * 1.14, 'some came again')
-  t.ok((answers.get('503') ?? 0) + (answers.get('cut') ?? 0) > 0, 'Redis was away, and a server')
+  t.ok(sends > count * 1.14, 'some were repeated')
+  t.ok((answers.get('503') ?? 0) + (answers.get('cut') ?? 0) > 0, 'Redis was down, and a server')
 })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { noNextBullmq, useNextBullmq } from '../support/bullmq.js'
 
-// The suites of the queue once more, on the next major version of BullMQ that the peer range admits.
+// Runs the suites of the queue on the next major version of BullMQ that the peer range admits.
 if (noNextBullmq) {
   t.test('the queue on BullMQ 6', { skip: noNextBullmq }, async () => {})
 } else {

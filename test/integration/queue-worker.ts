@@ -13,7 +13,7 @@ import { freePort, noRedis, startRedis, type RedisServer } from '../support/redi
 import { queueThat } from '../support/scripted-queue.js'
 import { gateOf, until, watchRejections } from '../support/waiting.js'
 
-t.jobs = 4 // at a time: most of them wait for Redis, or for a lock to run out
+t.jobs = 4 // simultaneous tests: most of them wait for Redis, or for a lock to expire
 
 const FAST = { attempts: 3, backoff: { type: 'exponential', delay: 20 } }
 
@@ -23,7 +23,7 @@ function startWorker<Delivery = KnownDelivery> (
 ): DeliveryWorker {
   const connection = { url: redis.url, retryStrategy: () => 50 }
   const worker = createWorker<Delivery>(queue, handle, { connection, ...options })
-  // For how many seconds BullMQ asks for a job at a time; a worker that is closed without Redis leaves that as a timer.
+  // Seconds for which BullMQ waits for a job; a worker that is closed without Redis leaves a timer that long.
   for (const { opts } of worker.workers) opts.drainDelay = 1
   test.teardown(() => worker.close())
   return worker
@@ -43,7 +43,7 @@ t.test('close() ends without Redis, too', { skip: noRedis }, async (t) => {
   t.ok(workers[0]!.closing)
 })
 
-t.test('a worker is given what was put into the queue, told apart by provider and kind', { skip: noRedis }, async (t) => {
+t.test('a worker receives the deliveries of the queue, by provider and kind', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis)
   const { deliver } = createQueueingHost(t, queue)
@@ -61,10 +61,10 @@ t.test('a worker is given what was put into the queue, told apart by provider an
   await until(() => workers[0]!.isRunning())
   let done: Job[] = []
   while (done.length < QUEUEABLE.length) done = await queue.getCompleted()
-  t.ok(done.every(({ returnvalue }) => returnvalue === null), 'what a handler returns is kept nowhere')
+  t.ok(done.every(({ returnvalue }) => returnvalue === null), 'the result of a handler is not stored')
 })
 
-t.test('types tell deliveries apart', async () => {
+t.test('types distinguish deliveries', async () => {
   const is = <T>(_value: T): void => {}
   const handle: HandleDelivery<KnownDelivery> = (delivery) => {
     is<string>(delivery.id)
@@ -75,11 +75,11 @@ t.test('types tell deliveries apart', async () => {
           is<1>(delivery.event.OP)
           is<string>(delivery.event.member.id)
         }
-        // @ts-expect-error a test event is about nobody
+        // @ts-expect-error a test event has no member
         return delivery.event.member
       case 'aghanim': return is<AghanimEvent>(delivery.event)
       case 'identity-validation':
-        // @ts-expect-error which route was it?
+        // @ts-expect-error an unknown kind
         if (delivery.kind === 'session') return
         return delivery.kind === 'sessions'
           ? is<SessionNotification>(delivery.event)
@@ -99,15 +99,15 @@ t.test('types tell deliveries apart', async () => {
     enqueue([new Queue('a', { connection })], { orderBy: (delivery: KnownDelivery | Own) => delivery.provider })
     // @ts-expect-error no connection
     createWorker('a', handle, {})
-    // @ts-expect-error no text
+    // @ts-expect-error a number for the order
     enqueue(new Queue('a', { connection }), { orderBy: () => 1 })
-    // @ts-expect-error a Worker takes nothing
+    // @ts-expect-error a Worker, which adds no jobs
     enqueue(new Worker('a', null, { connection }))
   }
   t.type(never, 'function')
 })
 
-t.test('what fails is tried again, later each time, and is a dead letter in the end', { skip: noRedis }, async (t) => {
+t.test('a failed job is retried, with growing delays, and becomes a dead letter in the end', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis, 'verification', { defaultJobOptions: FAST })
   const { app, lines } = createHost(t)
@@ -166,7 +166,7 @@ t.test('a payload of another version, or none, is a dead letter at once', { skip
   t.equal(ran, 0)
 })
 
-t.test('close() lets those that run end, takes no others and loses none of 500', { skip: noRedis }, async (t) => {
+t.test('close() lets running jobs end, starts no others and loses none of 500', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis)
   const { app } = createHost(t)
@@ -195,10 +195,10 @@ t.test('close() lets those that run end, takes no others and loses none of 500',
   })
   startWorker(t, redis, 'verification', ({ id }) => { count(id) }, { concurrency: 50 })
   await until(() => done.size === 520)
-  t.ok([...done.values()].every((times) => times === 1), 'each was done once')
+  t.ok([...done.values()].every((times) => times === 1), 'each was processed once')
 })
 
-t.test('close() waits no longer than drainTimeout; what still runs is run again elsewhere', { skip: noRedis }, async (t) => {
+t.test('close() waits no longer than drainTimeout; unfinished jobs run again elsewhere', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis)
   const { app, lines } = createHost(t)
@@ -221,12 +221,12 @@ t.test('close() waits no longer than drainTimeout; what still runs is run again 
   await until(() => next.lines.some(({ level, msg }) => level === 40 && msg === 'job stalled and will be retried'))
 })
 
-t.test('close() may come at any time, while it connects as well', { skip: noRedis }, async (t) => {
+t.test('close() can be called at any time, also while it connects', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const rejections = watchRejections()
   for (const queue of ['one', ['one']]) {
     for (let wait = 0; wait < 15; wait++) {
-      // BullMQ leaves a timer of half a lock where it is closed at the wrong moment, for which the suite would wait.
+      // BullMQ leaves a timer of half a lock if it is closed at the wrong moment, for which the suite would wait.
       const { workers, close } = createWorker(queue, () => {}, { connection: { url: redis.url }, lockDuration: 1000 })
       await sleep(wait)
       await close()
@@ -238,7 +238,7 @@ t.test('close() may come at any time, while it connects as well', { skip: noRedi
 
 const PARTITIONS = ['verification-0', 'verification-1', 'verification-2']
 
-/** A member's events in turn, to be worked on in order. */
+/** Sends the events of some members in turn, which are to be processed in order. */
 async function deliverInOrder (
   send: (event: object) => Promise<unknown>, members: number, each: number
 ): Promise<void> {
@@ -249,7 +249,7 @@ async function deliverInOrder (
   }
 }
 
-t.test('in a list of queues the order of each member is kept, over failures and for several workers', {
+t.test('in a list of queues the order of each member is kept, through failures and with several workers', {
   skip: noRedis
 }, async (t) => {
   const redis = await startRedis(t)
@@ -287,7 +287,7 @@ t.test('in a list of queues the order of each member is kept, over failures and 
   t.strictSame(await listDeadLetters(queues), [])
 })
 
-t.test('a job that keeps failing holds up its queue, and lets it go as a dead letter', { skip: noRedis }, async (t) => {
+t.test('a job that keeps failing delays its queue, and becomes a dead letter', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const backoff = { type: 'exponential', delay: 100 }
   const queue = openQueue(t, redis, 'one', { defaultJobOptions: { attempts: 3, backoff } })
@@ -319,7 +319,7 @@ t.test('a job that keeps failing holds up its queue, and lets it go as a dead le
   t.strictSame(lines.filter(({ msg }) => msg === 'worker error'), [])
 })
 
-t.test('without a backoff a job in order is tried again at once, and without attempts never', { skip: noRedis }, async (t) => {
+t.test('without a backoff an ordered job is retried at once, and without attempts never', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const prefix = 'other'
   const queue = openQueue(t, redis, 'one', { prefix, defaultJobOptions: { attempts: 2, backoff: 0 } })
@@ -335,7 +335,7 @@ t.test('without a backoff a job in order is tried again at once, and without att
   while (await plain.getFailedCount() < 2) await sleep(10)
 })
 
-t.test('that Redis is gone is told by the log alone where the order is kept, too', { skip: noRedis }, async (t) => {
+t.test('an unreachable Redis is reported by the log only, with ordered queues too', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis, 'one', { defaultJobOptions: FAST })
   const { app, lines } = createHost(t)
@@ -351,7 +351,7 @@ t.test('that Redis is gone is told by the log alone where the order is kept, too
   t.strictSame(printed(), [])
 })
 
-t.test('a worker that cannot begin says so', { skip: noRedis }, async (t) => {
+t.test('a worker that cannot start reports it', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t, '--rename-command', 'HSET', '')
   const { app, lines } = createHost(t)
   startWorker(t, redis, ['one'], () => {}, { app, drainTimeout: 50 })
@@ -360,7 +360,7 @@ t.test('a worker that cannot begin says so', { skip: noRedis }, async (t) => {
   t.match(told(), { level: 40, queue: 'one', failure: { type: 'ReplyError' } })
 })
 
-t.test('a job that is gone by the time it fails is told of, too', { skip: noRedis }, async (t) => {
+t.test('a job that no longer exists when it fails is reported, too', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const { app, lines } = createHost(t)
   const { workers } = startWorker(t, redis, 'verification', () => {}, { app })
@@ -369,7 +369,7 @@ t.test('a job that is gone by the time it fails is told of, too', { skip: noRedi
   t.match(lines.at(-1), { level: 40, queue: 'verification', failure: { type: 'Error' } })
 })
 
-t.test('telemetry and metrics are BullMQ\'s own, in order or not', { skip: noRedis }, async (t) => {
+t.test("telemetry and metrics are BullMQ's own, ordered or not", { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   for (const names of ['any', ['in-order']] as const) {
     const name = [names].flat()[0]!
@@ -402,7 +402,7 @@ t.test('telemetry and metrics are BullMQ\'s own, in order or not', { skip: noRed
   }
 })
 
-t.test('a client that is given is used, and left open; a queue in order has no other Redis', { skip: noRedis }, async (t) => {
+t.test('a given client is used, and left open; an ordered queue has no other Redis', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const client = redis.connect({ maxRetriesPerRequest: null })
   const queue = openQueue(t, redis, 'one')
@@ -415,7 +415,7 @@ t.test('a client that is given is used, and left open; a queue in order has no o
   t.equal(await client.ping(), 'PONG')
 })
 
-t.test('what cannot be worked with is an error that names it', async (t) => {
+t.test('an invalid argument is an error that names it', async (t) => {
   const connection = { url: `redis://127.0.0.1:${await freePort()}` }
   const handle = () => {}
   const wrong: [unknown, unknown, object, string][] = [

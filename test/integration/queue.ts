@@ -14,18 +14,18 @@ import { queueThat } from '../support/scripted-queue.js'
 import { gateOf, until } from '../support/waiting.js'
 import { watch } from '../support/watch.js'
 
-t.jobs = 4 // at a time: most of them wait
+t.jobs = 4 // simultaneous tests: most of them wait
 
 const UNAVAILABLE = { statusCode: 503, code: 'FST_VERIFICATION_QUEUE_UNAVAILABLE', error: 'Service Unavailable' }
 
-/** A queue that does as scripted with what is added, and notes it. */
+/** Creates a queue that records its jobs and answers with `act`. */
 function scriptedQueue (act: (count: number) => unknown = () => undefined) {
   const added: { name: string, data: any, options: any }[] = []
   const add = async (name: string, data: unknown, options: object) => act(added.push({ name, data, options }))
   return { queue: queueThat(add), added }
 }
 
-t.test('every kind of delivery becomes one job that says all of it, and may be told apart', { skip: noRedis }, async (t) => {
+t.test('every kind of delivery becomes one job with all of its data, distinguishable from others', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis)
   const { reports } = watch(t)
@@ -48,7 +48,7 @@ t.test('every kind of delivery becomes one job that says all of it, and may be t
     t.ok(Date.parse(receivedAt) >= before && Date.parse(receivedAt) <= Date.now())
     t.match(id, recurs ? /^[\w-]{43}-\w{8}$/ : /^[\w-]{43}$/)
     const { delivery } = reports.find((report) => report.path === path && report.outcome === 'accepted')!
-    t.equal(delivery, recurs ? undefined : id, 'log and channel call it by the same name')
+    t.equal(delivery, recurs ? undefined : id, 'log and channel use the same name')
     t.match(opts, {
       attempts: 12,
       backoff: { type: 'exponential', delay: 1000, jitter: 0.5 },
@@ -59,24 +59,24 @@ t.test('every kind of delivery becomes one job that says all of it, and may be t
   const asked = await app.inject({
     method: 'POST', url: '/aghanim', headers: AGHANIM.sign(JSON.stringify(VERIFY_EVENT)), payload: JSON.stringify(VERIFY_EVENT)
   })
-  t.strictSame(asked.json(), PLAYER, 'player.verify is answered at once')
+  t.strictSame(asked.json(), PLAYER, 'player.verify requires an immediate answer')
   t.equal((await jobsOf(queue)).length, QUEUEABLE.length)
 })
 
-t.test("the queue's own default options go before those of enqueue", { skip: noRedis }, async (t) => {
+t.test("the queue's own default options override those of enqueue", { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis, 'own', { defaultJobOptions: { attempts: 3, removeOnComplete: true, jobId: 'x' } as object })
   const { deliver } = createQueueingHost(t, queue)
   await deliver(AGHANIM, 'id-1')
   const [{ opts, id }] = await jobsOf(queue) as [any]
   t.match(opts, { attempts: 3, removeOnComplete: true, removeOnFail: { age: 14 * 24 * 3600 } })
-  t.match(id, /^[\w-]{43}$/, 'but for the id')
+  t.match(id, /^[\w-]{43}$/, 'except the id')
 })
 
-t.test('a redelivery adds nothing, whoever takes it, for as long as the job is kept', { skip: noRedis }, async (t) => {
+t.test('a redelivery adds nothing, on any server, as long as the job is kept', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis)
-  const servers = Array.from({ length: 3 }, () => createQueueingHost(t, queue)) // each remembers its own
+  const servers = Array.from({ length: 3 }, () => createQueueingHost(t, queue)) // each with a separate store
   for (const kind of QUEUEABLE) {
     const before = (await jobsOf(queue)).length
     const replies = []
@@ -94,7 +94,7 @@ t.test('a redelivery adds nothing, whoever takes it, for as long as the job is k
   t.equal((await jobsOf(queue)).length, before + 1, 'another path is another delivery')
 })
 
-t.test('a job says whose secret signed it; compared as the page does, nobody signs for another', async (t) => {
+t.test('a job names the tenant that signed it; with the check of the page, nobody can sign for another', async (t) => {
   const { queue, added } = scriptedQueue()
   const later = enqueue(queue)
   const secrets: Record<string, string> = { 1: SECRET, 2: 'the secret of the other guild' }
@@ -121,11 +121,11 @@ t.test('a job says whose secret signed it; compared as the page does, nobody sig
     t.strictSame(await send('2', '2', 'the next secret of all guilds'), [204, [[{ guild: '2' }, 1, '2']]])
     t.strictSame(await send('2', '2', SECRET), [403, []])
     t.strictSame(await send('1', '2', SECRET), [204, compares ? [] : [[{ guild: '1' }, 0, '2']]],
-      'forged as one for the other: without the comparison the worker can still tell')
+      'forged as one for the other: without the check the worker can still tell')
   }
 })
 
-t.test('an event that is nested too deep is final, whichever way the queue fails', async (t) => {
+t.test('an event that is nested too deep is final, however the queue fails', async (t) => {
   const deep = `{"event_type":"item.add","event_data":{},"event_id":"e","deep":${'['.repeat(25_000)}${']'.repeat(25_000)}}`
   for (const act of [(data: unknown) => JSON.stringify(data), () => { throw new Error('down') }]) {
     const { store, verbs } = scriptedStore()
@@ -139,7 +139,7 @@ t.test('an event that is nested too deep is final, whichever way the queue fails
   }
 })
 
-t.test('what may look the same when it happens again is a job of its own once copies have ceased', { skip: noRedis }, async (t) => {
+t.test('an event that may recur becomes a new job after its copies have ceased', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const client = redis.connect()
   const queue = openQueue(t, redis)
@@ -157,7 +157,7 @@ t.test('what may look the same when it happens again is a job of its own once co
     const left = await client.pttl(key)
     t.ok(left > 50_000 && left <= 60_000, `copies are one job for ${left} ms`)
     await client.del(key)
-    await new Promise((resolve) => setTimeout(resolve, 1100)) // until `dedupe` is over
+    await new Promise((resolve) => setTimeout(resolve, 1100)) // until `dedupe` has expired
     await deliver()
     const after = await jobsOf(queue)
     t.equal(after.length, before + 2)
@@ -166,7 +166,7 @@ t.test('what may look the same when it happens again is a job of its own once co
   }
 })
 
-t.test('a delivery is answered once its job is in the queue, and not before', async (t) => {
+t.test('a delivery is answered after its job is in the queue, and not before', async (t) => {
   const gate = gateOf<void>()
   const { queue, added } = scriptedQueue(() => gate.promise)
   const { deliver } = createQueueingHost(t, queue)
@@ -179,7 +179,7 @@ t.test('a delivery is answered once its job is in the queue, and not before', as
   t.equal((await reply).statusCode, 200)
 })
 
-t.test('a queue that cannot take it is a 503, and the claim is given back: the next try adds the same job', async (t) => {
+t.test('a queue that cannot add a job is a 503, and the claim is released: the next attempt adds the same job', async (t) => {
   for (const kind of [AGHANIM, SESSION]) {
     const failures = [() => { throw new Error('redis://:canary@host') }, () => new Promise(() => {})]
     const { queue, added } = scriptedQueue((count) => failures[count - 1]?.())
@@ -198,7 +198,7 @@ t.test('a queue that cannot take it is a 503, and the claim is given back: the n
   }
 })
 
-t.test('a job that comes late is no other one', { skip: noRedis }, async (t) => {
+t.test('a job that is added late is the same job', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   const queue = openQueue(t, redis)
   const gate = gateOf<void>()
@@ -210,7 +210,7 @@ t.test('a job that comes late is no other one', { skip: noRedis }, async (t) => 
   t.equal((await jobsOf(queue)).length, QUEUEABLE.length)
 })
 
-t.test('so many jobs that nobody waits for are kept at most, and none once they are through', async (t) => {
+t.test('the number of abandoned additions is limited, until they settle', async (t) => {
   const gate = gateOf<void>()
   const { queue, added } = scriptedQueue(() => gate.promise)
   const handler = enqueue(queue, { timeout: 20 })
@@ -223,7 +223,7 @@ t.test('so many jobs that nobody waits for are kept at most, and none once they 
   await Promise.all(Array.from({ length: 1000 }, deliver))
   t.equal(added.length, 1000)
   t.match((await deliver()).json(), UNAVAILABLE)
-  t.equal(added.length, 1000, 'it is not even asked')
+  t.equal(added.length, 1000, 'the queue is not called')
   gate.resolve()
   await new Promise(setImmediate)
   t.equal((await deliver()).statusCode, 204)
@@ -236,10 +236,10 @@ t.test('so many jobs that nobody waits for are kept at most, and none once they 
   lost.reject(new Error('gone'))
   await new Promise(setImmediate)
   t.match((await other.deliver(ALTDENTIFIER, 'last')).json(), UNAVAILABLE)
-  t.equal(failing.added.length, 1001, 'those that have failed are through, too')
+  t.equal(failing.added.length, 1001, 'those that have failed have settled, too')
 })
 
-t.test('nothing else that a handler throws is answered so, whatever it looks like', async (t) => {
+t.test('no other error of a handler has this answer, whatever it looks like', async (t) => {
   const impostors = [
     Object.assign(new Error('x'), { code: 'FST_VERIFICATION_QUEUE_UNAVAILABLE', name: 'QueueUnavailable', statusCode: 503 }),
     QUEUE_UNAVAILABLE, { ...QUEUE_UNAVAILABLE }, 'QueueUnavailable', null
@@ -253,7 +253,7 @@ t.test('nothing else that a handler throws is answered so, whatever it looks lik
   }
 })
 
-t.test('a handler may do something first, or see that the queue has failed', async (t) => {
+t.test('a handler may do something first, or observe that the queue has failed', async (t) => {
   const { queue } = scriptedQueue(() => { throw new Error('down') })
   const later = enqueue(queue)
   const { app } = createHost(t)
@@ -271,7 +271,7 @@ t.test('a handler may do something first, or see that the queue has failed', asy
   t.match(seen, [{ name: 'QueueUnavailable', code: 'FST_VERIFICATION_QUEUE_UNAVAILABLE', cause: { message: 'down' } }])
 })
 
-t.test('outside of a delivery that is signed there is nothing to add', async (t) => {
+t.test('outside of a signed delivery there is nothing to add', async (t) => {
   const { queue, added } = scriptedQueue()
   const { app } = createHost(t)
   const later = enqueue(queue)
@@ -280,7 +280,7 @@ t.test('outside of a delivery that is signed there is nothing to add', async (t)
   t.equal(added.length, 0)
 })
 
-t.test('of several queues, deliveries about the same member, session or player go to the same one', async (t) => {
+t.test('with several queues, deliveries about the same member, session or player go to the same one', async (t) => {
   const queues = Array.from({ length: 8 }, () => scriptedQueue())
   const spread = async (options: object, kind: Queueable, events: readonly object[]): Promise<number> => {
     for (const { added } of queues) added.length = 0
@@ -296,7 +296,7 @@ t.test('of several queues, deliveries about the same member, session or player g
 
   t.equal(await spread({}, ALTDENTIFIER, many.map((method) => member('1', method))), 1)
   t.ok(await spread({}, ALTDENTIFIER, many.map((_, index) => member(String(index)))) > 4)
-  t.ok(await spread({}, ALTDENTIFIER, many.map((id) => ({ OP: 5, id }))) > 4, 'what is about nobody is spread')
+  t.ok(await spread({}, ALTDENTIFIER, many.map((id) => ({ OP: 5, id }))) > 4, 'deliveries about nobody are spread')
   t.equal(await spread({}, AGHANIM, many.map((id) => player('p', id))), 1)
   t.ok(await spread({}, AGHANIM, many.map((id) => player(id))) > 4)
   t.ok(await spread({}, AGHANIM, many.map((id) => player(7, id))) > 4)
@@ -330,17 +330,17 @@ t.test('with Redis down nothing is acknowledged; afterwards all is delivered', {
   t.equal((await jobsOf(queue)).length, refused.length, 'one job each')
 })
 
-t.test('a queue that has never been reached takes nothing either', { skip: noRedis }, async (t) => {
+t.test('a queue that has never been connected adds nothing either', { skip: noRedis }, async (t) => {
   const redis = await startRedis(t)
   await redis.stop()
   const queue = openQueue(t, redis)
   const { deliver } = createQueueingHost(t, queue, { timeout: 100 })
   t.match((await deliver(AGHANIM, 'id-1')).json(), UNAVAILABLE)
   await redis.start()
-  await queue.waitUntilReady() // BullMQ rejects what nobody handles if it is closed before
+  await queue.waitUntilReady() // if closed earlier, BullMQ rejects a promise that nobody handles
 })
 
-t.test('what is no queue, or no option, is an error that names it', async (t) => {
+t.test('an invalid queue or option is an error that names it', async (t) => {
   const { queue } = scriptedQueue()
   const wrong: [unknown, object, string][] = [
     [undefined, {}, 'queue'], [{}, {}, 'queue'], [[], {}, 'queue'], [new Set(), {}, 'queue'],

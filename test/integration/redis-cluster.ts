@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { redisDeliveries } from '../../plugins/stores/redis.js'
 import { noRedis, startRedis, type RedisServer } from '../support/redis.js'
 
-// A real Redis Cluster: which node knows a delivery is decided by its key, and each call names that key alone.
+// A real Redis Cluster: the key of a delivery decides which node stores it, and each call uses that key only.
 
 const NODES = 3
 const SLOTS = 16_384
@@ -53,6 +53,6 @@ t.test('deliveries spread over a Redis Cluster, and each is handled once', { ski
   for (const key of ['given-back-1', 'given-back-2', 'given-back-3']) {
     const claim = await store.claim(key, 'f', 5000)
     t.equal(claim.state === 'claimed' && await store.release(key, claim.token), true)
-    t.equal((await store.claim(key, 'f', 5000)).state, 'claimed', 'a claim that was given back can be had again')
+    t.equal((await store.claim(key, 'f', 5000)).state, 'claimed', 'a released claim can be granted again')
   }
 })

@@ -12,25 +12,25 @@ type ClientOptions = Omit<RedisOptions, 'replyMapping'>
 
 const PASSWORD = 'canary-password'
 const MESSAGE = 'canary-message'
-const BOUND = 1000 // ms; two calls of 250 ms at most are waited for
-const RECOVERY = 8000 // far less than the lease of a claim that nobody gives back: 60 s
+const BOUND = 1000 // ms; at most two calls of 250 ms each are waited for
+const RECOVERY = 8000 // ms, far less than the lease of a claim that nobody releases: 60 s
 const OK = '200'
 const REPLAYED = '200 replayed'
 const UNAVAILABLE = 'FST_VERIFICATION_STORE_UNAVAILABLE'
 const FAILED = 'FST_VERIFICATION_HANDLER_FAILED'
 const IN_PROGRESS = 'FST_VERIFICATION_IN_PROGRESS'
-const SCENES = 8 // at a time: each has a Redis to itself, and waits most of the time
+const SCENES = 8 // simultaneous; each has its own Redis, and waits most of the time
 
 const rejections = watchRejections()
 const lag = watchLag()
 
-/** What stands for Redis, and how it goes out of order and back. */
+/** A stand-in for Redis, with functions that start and end its outage. */
 interface Stage {
   readonly port: number
   readonly strike: (host: Host) => unknown
-  /** Happens to a call that is under way. */
+  /** Runs while a call is in progress. */
   readonly meanwhile?: () => unknown
-  /** What it was told by the host. */
+  /** Commands that it received from the host. */
   readonly heard?: readonly (readonly string[])[]
   readonly mend: () => unknown
 }
@@ -39,21 +39,21 @@ interface Outage {
   readonly name: string
   readonly stage: (test: Test) => Promise<Stage>
   readonly client?: ClientOptions
-  /** What a delivery that comes then is answered with. */
+  /** Accepted answers to a delivery that arrives during the outage. */
   readonly during?: readonly string[]
-  /** Where it begins after a claim: what a copy is answered with once it is over; not asked if not given. */
+  /** Accepted answers to a copy after an outage that began after a claim. Absent: no copy is sent. */
   readonly after?: readonly string[]
-  /** The same where the handler failed. */
+  /** Accepted answers to a copy where the handler failed. */
   readonly afterFailure?: readonly string[]
-  /** How many deliveries come during the outage. */
+  /** Number of deliveries during the outage. */
   readonly burst?: number
-  /** Whether who connects notices it, so that it makes a difference if it has begun before. */
+  /** Set if a connecting client notices the outage, so that it matters if the outage has already begun. */
   readonly toConnect?: boolean
 }
 
 type Host = ReturnType<typeof createScene>
 
-/** A host on a Redis that may fail it. What must hold of every answer is checked; `broken` says what does not. */
+/** Creates a host on a Redis that may fail. Checks each answer, and collects what is wrong in `broken`. */
 function createScene (test: Test, port: number, options: ClientOptions = {}) {
   const { app, lines } = createHost(test)
   const client = new Redis(port, '127.0.0.1', { password: PASSWORD, ...options })
@@ -84,7 +84,7 @@ function createScene (test: Test, port: number, options: ClientOptions = {}) {
     client,
     broken,
     begun: (id: string) => begun.get(id) ?? 0,
-    /** Has handlers wait until the function it returns is called. */
+    /** Holds handlers back until the function it returns is called. */
     hold () {
       let open!: () => void
       gate = new Promise((resolve) => { open = resolve })
@@ -93,7 +93,7 @@ function createScene (test: Test, port: number, options: ClientOptions = {}) {
         open()
       }
     },
-    /** Delivers an event, and says how that was answered: a code, or `200`. */
+    /** Sends an event, and returns the code of the answer, or `200`. */
     async send (id: string): Promise<string> {
       const payload = JSON.stringify({ ...VERIFY_EVENT, event_type: 'item.add', event_id: id, event_data: { id } })
       const headers = signAghanim({ secret: SECRET, body: payload, timestamp: NOW })
@@ -115,7 +115,7 @@ function createScene (test: Test, port: number, options: ClientOptions = {}) {
   }
 }
 
-/** Sends until it is answered with one of `wanted`, or it takes too long; says what the last answer was. */
+/** Sends until the answer is one of `wanted`, or the time is up; returns the last answer. */
 async function sendUntil (host: Host, id: string, wanted: readonly string[]): Promise<string> {
   const start = performance.now()
   for (;;) {
@@ -126,8 +126,8 @@ async function sendUntil (host: Host, id: string, wanted: readonly string[]): Pr
 }
 
 /**
- * Has Redis know each script. A client without patience may lose the answer to a release on a busy machine, so that its
- * claim stays: another delivery is tried.
+ * Loads each script into Redis. On a busy machine an impatient client may lose the answer to a release, so that its
+ * claim stays: then another delivery is tried.
  */
 async function teachScripts (t: TapTest, host: Host): Promise<void> {
   let answer = FAILED
@@ -139,7 +139,7 @@ async function teachScripts (t: TapTest, host: Host): Promise<void> {
   t.equal(answer, OK)
 }
 
-/** Sends until its handler runs, and says what that one is answered with. */
+/** Sends until the handler runs, and returns the answer of that delivery. */
 async function begin (host: Host, id: string): Promise<{ answered: Promise<string> }> {
   for (;;) {
     const answered = host.send(id)
@@ -150,7 +150,7 @@ async function begin (host: Host, id: string): Promise<{ answered: Promise<strin
   }
 }
 
-/** What holds of every outage once it is over: the same host takes deliveries, and its log has told no secret. */
+/** Checks after an outage that the same host accepts deliveries, and that its log contains no secret. */
 async function checkRecovery (t: TapTest, host: Host) {
   const id = 'after the outage'
   t.equal(await sendUntil(host, id, [OK]), OK, 'a new delivery is accepted, without a restart of the host')
@@ -182,18 +182,18 @@ function testBefore (t: TapTest, outage: Outage, early = false): void {
     if (!during.includes(OK)) {
       t.strictSame(ids.map(host.begun), runs, 'no handler ran')
       const told = host.lines.slice(from).filter(({ level, reason }) => level === 50 && reason === 'store_unavailable')
-      t.equal(told.length, burst, 'which the log tells of each')
+      t.equal(told.length, burst, 'and the log has each of them')
     }
     await mend()
     await Promise.all(ids.map((id) => sendUntil(host, id, [OK, REPLAYED])))
-    t.strictSame(ids.map(host.begun), runs.map((count) => count + 1), 'each runs once when it comes again')
+    t.strictSame(ids.map(host.begun), runs.map((count) => count + 1), 'each runs once when it is sent again')
     await checkRecovery(t, host)
   })
 }
 
 function testBetween (t: TapTest, { name, stage, client, after, afterFailure }: Outage): void {
   const test = (title: string, id: string, answer: string, copies: readonly string[] | undefined) => {
-    t.test(`where ${name} under a handler ${title}`, async (t) => {
+    t.test(`if ${name} during a handler ${title}`, async (t) => {
       const { port, strike, meanwhile, mend } = await stage(t)
       const host = createScene(t, port, client)
       await teachScripts(t, host)
@@ -213,15 +213,15 @@ function testBetween (t: TapTest, { name, stage, client, after, afterFailure }: 
       await checkRecovery(t, host)
     })
   }
-  test('that succeeds, the sender is told so', 'struck', OK, after)
+  test('that succeeds, the sender gets its reply', 'struck', OK, after)
   if (afterFailure !== undefined) {
-    test('that fails, its claim is given back if that can be', 'fails', FAILED, afterFailure)
+    test('that fails, its claim is released if possible', 'fails', FAILED, afterFailure)
   }
 }
 
 // Real ones
 
-/** Gives Redis a command by a connection of its own. */
+/** Sends Redis a command on a separate connection. */
 type Say = (words: string) => Promise<unknown>
 type Act = (say: Say, redis: RedisServer) => unknown
 type Strike = (say: Say, redis: RedisServer, host: Host) => unknown
@@ -233,7 +233,7 @@ interface Real {
 
 const idle: Real[] = []
 
-/** A real Redis that asks for the password, in order and empty. It is left to the next scene, unless it cannot be. */
+/** Takes an empty, working Redis that requires the password. The next scene reuses it, unless it cannot. */
 async function takeRedis (test: Test): Promise<Real> {
   const real = idle.pop() ?? await createRedis()
   test.teardown(async () => {
@@ -288,14 +288,14 @@ const diesOverCall = onRedis(pause, (_say, redis) => redis.start(), async (say, 
   await called(say)
   await redis.stop()
 })
-/** Has another password than before, for those who connect anew: which all have to. */
+/** Changes the password and closes all connections, which then have to authenticate again. */
 const locked = (password: string, before = PASSWORD) => onRedis(async (say, redis, { client }) => {
   await say(`CONFIG SET requirepass ${password}`)
   await cutOff(say, redis)
   while (client.status === 'ready') await sleep(1)
 }, (say) => say(`CONFIG SET requirepass ${before}`))
 const keyIs = (type: 'list' | 'text') => onRedis(async (say, _redis, host) => {
-  if (host.begun('struck') + host.begun('fails') === 0) await host.send('struck 0') // so that there is its key
+  if (host.begun('struck') + host.begun('fails') === 0) await host.send('struck 0') // creates the key
   for (const key of await say('KEYS *') as string[]) {
     await say(`DEL ${key}`)
     await say(type === 'list' ? `RPUSH ${key} ${MESSAGE}` : `SET ${key} ${MESSAGE}`)
@@ -352,7 +352,7 @@ const REAL: readonly Outage[] = [
     after: [IN_PROGRESS, REPLAYED]
   },
   { name: 'the key holds a list', stage: keyIs('list'), burst: 1, after: [OK], afterFailure: [OK] },
-  { name: 'the key holds another text', stage: keyIs('text'), burst: 1, after: [OK], afterFailure: [OK] },
+  { name: 'the key holds another string', stage: keyIs('text'), burst: 1, after: [OK], afterFailure: [OK] },
   {
     name: 'the connection is cut while a call is under way',
     client: soon,
@@ -367,7 +367,7 @@ const REAL: readonly Outage[] = [
   }
 ]
 
-/** A real Redis that gets every command, while its answers are lost and then the connection. */
+/** Starts a real Redis that receives every command; its answers are lost, and then the connection. */
 async function answersLost (test: Test): Promise<Stage> {
   const { redis } = await takeRedis(test)
   const sockets = new Set<Socket>()
@@ -388,7 +388,7 @@ async function answersLost (test: Test): Promise<Stage> {
   return {
     port,
     async strike ({ client }) {
-      while (await client.ping().then(() => false, () => true)) await sleep(1) // until it has heard all of before
+      while (await client.ping().then(() => false, () => true)) await sleep(1) // until all earlier ones have arrived
       lost = true
     },
     async meanwhile () {
@@ -409,10 +409,10 @@ async function listenOn (test: Test, server: Server, sockets: Set<Socket>): Prom
   return (server.address() as AddressInfo).port
 }
 
-/** `away`: calls without a connection. `mute`: calls without an answer. `cut`: calls that lose their connection. */
+/** Failure of a call: `away` has no connection, `mute` gets no answer, `cut` loses its connection. */
 type Trouble = 'away' | 'mute' | 'cut'
 
-/** Options of a client, each with the troubles in which it makes a difference to a call of the store. */
+/** Options of a client, each with the troubles in which they affect a call of the store. */
 const CLIENTS: readonly [how: string, client: ClientOptions, troubles: readonly Trouble[]][] = [
   ['has its defaults', {}, ['away', 'mute', 'cut']],
   ['has no offline queue', { enableOfflineQueue: false }, ['away', 'mute', 'cut']],
@@ -429,7 +429,7 @@ const CLIENTS: readonly [how: string, client: ClientOptions, troubles: readonly 
   ['speaks RESP2', { protocol: 2 }, ['cut']]
 ]
 
-t.test('of a real Redis', { skip: noRedis }, async (t) => {
+t.test('with a real Redis', { skip: noRedis }, async (t) => {
   t.jobs = SCENES
   for (const outage of REAL) {
     testBefore(t, outage)
@@ -448,7 +448,7 @@ t.test('of a real Redis', { skip: noRedis }, async (t) => {
     if (troubles.includes('cut')) {
       const lost = { name: `an answer is lost and the client ${how}`, client: { ...soon, ...client }, stage: answersLost }
       const { enableOfflineQueue: queue = true, commandTimeout } = client
-      // A client with neither queue nor patience cannot give back what it has claimed unknowingly: its lease ends it.
+      // An impatient client without a queue cannot release a claim that it does not know of: the lease ends it.
       if (queue || commandTimeout === undefined) testBefore(t, { ...lost, during: [OK, UNAVAILABLE] })
       testBetween(t, { ...lost, after: [REPLAYED] })
       testBefore(t, { name: `Redis dies over a call and the client ${how}`, client, stage: diesOverCall })
@@ -461,7 +461,7 @@ t.test('of a real Redis', { skip: noRedis }, async (t) => {
 
 // Scripted ones
 
-/** What a server says to a command. */
+/** Returns a server's answer to a command. */
 type Script = (command: readonly string[], socket: Socket) => string | undefined
 
 const bulk = (text: string) => `$${text.length}\r\n${text}\r\n`
@@ -471,7 +471,7 @@ const isClaim = (command: readonly string[]) => isScript(command) && argsOf(comm
 const isRelease = (command: readonly string[]) => isScript(command) && argsOf(command).length === 1
 const isScript = ([verb]: readonly string[]) => /^eval/i.test(verb!)
 
-/** As much of Redis as a store needs, but that it gives every claim. */
+/** Implements the part of Redis that a store needs, and grants every claim. */
 const healthy: Script = (command) => {
   switch (command[0]!.toUpperCase()) {
     case 'HELLO': return "-ERR unknown command 'HELLO'\r\n"
@@ -482,7 +482,7 @@ const healthy: Script = (command) => {
   }
 }
 
-/** The first command in `text`, and what comes after it. */
+/** Parses the first command in `text`, and returns it with the rest. */
 function readCommand (text: string): [command: string[], rest: string] | undefined {
   const head = /^\*(\d+)\r\n/.exec(text)
   if (head === null) return undefined
@@ -532,7 +532,7 @@ const scripted = (struck: Script, { reconnects = false, rest = '' } = {}) => asy
   }
 }
 
-/** Only what the store asks is answered so; who connects notices nothing. */
+/** Answers only the scripts of the store like this; connecting clients notice nothing. */
 const toScripts = (answer: string | ((socket: Socket) => void)): Script => (command, socket) => {
   if (!isScript(command)) return healthy(command, socket)
   if (typeof answer === 'string') return answer
@@ -549,29 +549,29 @@ const NONSENSE = [
 ]
 
 const SCRIPTED: readonly Outage[] = [
-  { name: 'Redis loads its data, and takes no connection', stage: scripted(() => `-LOADING ${MESSAGE}\r\n`), client: soon, toConnect: true },
+  { name: 'Redis loads its data, and accepts no connection', stage: scripted(() => `-LOADING ${MESSAGE}\r\n`), client: soon, toConnect: true },
   { name: 'Redis loads its data', stage: scripted(toScripts(`-LOADING ${MESSAGE}\r\n`)) },
   {
-    name: 'Redis loads its data, as it says itself',
+    name: 'Redis loads its data, according to INFO',
     toConnect: true,
     stage: scripted((command, socket) => command[0]!.toUpperCase() === 'INFO'
       ? bulk('redis_version:7.0.0\r\nloading:1\r\nloading_eta_seconds:1\r\n')
       : toScripts(`-LOADING ${MESSAGE}\r\n`)(command, socket))
   },
   { name: 'a web server is in its place', stage: scripted(() => `HTTP/1.1 400 ${MESSAGE}\r\n\r\n`), client: soon, toConnect: true },
-  { name: 'what it says breaks off', stage: scripted(toScripts('*1\r\n$7\r\ncla'), { reconnects: true }), client: soon },
-  { name: 'what it says breaks off, and goes on later', stage: scripted(toScripts('*1\r\n$7\r\ncla'), { rest: 'imed\r\n' }) },
-  { name: 'nothing is said', stage: scripted(() => undefined, { reconnects: true }), client: soon, burst: 120, toConnect: true },
+  { name: 'its answer breaks off', stage: scripted(toScripts('*1\r\n$7\r\ncla'), { reconnects: true }), client: soon },
+  { name: 'its answer breaks off, and continues later', stage: scripted(toScripts('*1\r\n$7\r\ncla'), { rest: 'imed\r\n' }) },
+  { name: 'there is no answer', stage: scripted(() => undefined, { reconnects: true }), client: soon, burst: 120, toConnect: true },
   { name: 'the store is never answered', stage: scripted(toScripts(() => {}), { reconnects: true }), client: soon },
   { name: 'the connection is closed at each call', stage: scripted(toScripts((socket) => socket.end())), client: soon },
   { name: 'the connection is reset at each call', stage: scripted(toScripts((socket) => socket.resetAndDestroy())), client: soon },
   { name: 'scripts are never known', stage: scripted(toScripts(`-NOSCRIPT ${MESSAGE}\r\n`)) },
   ...NONSENSE.map((answer): Outage => ({
-    name: `the store is told ${JSON.stringify(answer)}`, stage: scripted(toScripts(answer))
+    name: `the store receives ${JSON.stringify(answer)}`, stage: scripted(toScripts(answer))
   }))
 ]
 
-t.test('of a server that is no Redis, or not yet', async (t) => {
+t.test('with a server that is not Redis, or not yet', async (t) => {
   t.jobs = SCENES
   for (const outage of SCRIPTED) {
     testBefore(t, outage)
@@ -580,14 +580,14 @@ t.test('of a server that is no Redis, or not yet', async (t) => {
   }
 })
 
-t.test('of a real Redis that many ask', { skip: noRedis }, async (t) => {
-  testBefore(t, { name: 'Redis is frozen and many come', stage: frozen, burst: 90 })
-  testBefore(t, { name: 'Redis is frozen and more come than may wait', stage: frozen, burst: 500 })
+t.test('with a real Redis under load', { skip: noRedis }, async (t) => {
+  testBefore(t, { name: 'Redis is frozen under many deliveries', stage: frozen, burst: 90 })
+  testBefore(t, { name: 'Redis is frozen under more deliveries than may wait', stage: frozen, burst: 500 })
 })
 
 for (const [title, burst] of [
-  ['a claim that comes too late is given back by its token', 1],
-  ['however many claims come too late, each is given back by its token', 150]
+  ['a claim that is granted too late is released by its token', 1],
+  ['each of many claims that are granted too late is released by its token', 150]
 ] as const) {
   t.test(title, async (t) => {
     const held: Socket[] = []
@@ -612,7 +612,7 @@ for (const [title, burst] of [
   })
 }
 
-t.test('a claim that Redis learns to make when it is too late is given back, or not made', async (t) => {
+t.test('a claim that reaches Redis too late is released, or not made', async (t) => {
   const { port, heard, strike, mend } = await scripted(toScripts((socket) => {
     if (!isRelease(heard!.at(-1)!)) return
     socket.write('-NOSCRIPT none\r\n:0\r\n')

@@ -15,20 +15,20 @@ import { gateOf, until } from '../support/waiting.js'
 
 // docs/several-instances.md: its nginx.conf in front of real servers.
 
-const RATE = 200 // deliveries a second
-const SOME = 100 // of them, which is what several providers send to both servers
+const RATE = 200 // deliveries per second
+const SOME = 100 // deliveries, enough for several providers to send to both servers
 const NEXT = 'the next secret of aghanim, of 32 bytes'
 const NEXT_IDENTITY = Buffer.from('the next secret of identity').toString('base64')
 const NEXT_ALTDENTIFIER = 'the next secret of altdentifier'
 
-t.test('two servers are restarted, and three secrets replaced, while deliveries come in', {
+t.test('two servers are restarted, and three secrets replaced, while deliveries arrive', {
   skip: noRedis || noNginx
 }, async (t) => {
   const { servers, nginx, lines } = await startSeveral(t)
   const load = startLoad(nginx.origin, RATE)
   t.teardown(() => load.stop())
   const providers = ['aghanim', 'identity-validation', 'altdentifier'] as const
-  /** How many deliveries of each provider were signed with the secret at this index, on both servers. */
+  /** Counts the deliveries of each provider that were signed with the secret at this index, on both servers. */
   const signedWith = async (index: number): Promise<number[]> => Promise.all(providers.map(async (provider) => {
     const counts = await Promise.all(servers.map(({ matches }) => matches(provider)))
     return counts.reduce((sum, count) => sum + (count[index] ?? 0), 0)
@@ -42,37 +42,37 @@ t.test('two servers are restarted, and three secrets replaced, while deliveries 
   const both = {
     AGHANIM_SECRET_NEXT: NEXT, IDENTITY_API_SECRET_NEXT: NEXT_IDENTITY, ALTDENTIFIER_SECRET_NEXT: NEXT_ALTDENTIFIER
   }
-  t.strictSame(await restartAll(servers, both), [0, 0], 'old and new are live, and both servers ended well')
+  t.strictSame(await restartAll(servers, both), [0, 0], 'old and new secrets are valid, and both servers exited with status 0')
   await answered(SOME)
-  t.ok((await signedWith(0)).every((count) => count > 0), 'all is signed with the old ones so far')
+  t.ok((await signedWith(0)).every((count) => count > 0), 'all deliveries are signed with the old ones so far')
   t.strictSame(await signedWith(1), [0, 0, 0])
 
   load.sign({ aghanim: NEXT, 'identity-validation': NEXT_IDENTITY, altdentifier: NEXT_ALTDENTIFIER })
-  await answered(SOME) // what was under way has arrived
+  await answered(SOME) // requests in transit have arrived
   const [old, next] = [await signedWith(0), await signedWith(1)]
   await answered(SOME)
-  t.strictSame(await signedWith(0), old, 'the metrics show that the old ones are silent')
+  t.strictSame(await signedWith(0), old, 'the metrics show that the old ones are no longer used')
   t.ok((await signedWith(1)).every((count, index) => count > next[index]!), 'and that the new ones are in use')
 
   const only = { AGHANIM_SECRET: NEXT, IDENTITY_API_SECRET: NEXT_IDENTITY, ALTDENTIFIER_SECRET: NEXT_ALTDENTIFIER }
-  t.strictSame(await restartAll(servers, only), [0, 0], 'the old ones are gone')
+  t.strictSame(await restartAll(servers, only), [0, 0], 'the old ones are removed')
   await answered(SOME)
   await load.stop()
 
   const { answers } = load
   t.strictSame(answers.filter(({ provider, status }) => status !== (provider === 'aghanim' ? 200 : 204)), [],
-    'each delivery was accepted at its first try')
+    'each delivery was accepted at its first attempt')
   for (const server of servers) await server.stop()
   t.equal(runsIn(lines), answers.length, 'and handled once, those without a key, too')
   const log = nginx.log()
   t.equal(log.length, answers.length)
-  for (const { port } of servers) t.ok(log.some(({ tries }) => tries.at(-1)!.includes(`:${port}:`)), `${port} took some`)
+  for (const { port } of servers) t.ok(log.some(({ tries }) => tries.at(-1)!.includes(`:${port}:`)), `${port} received some`)
   const again = log.filter(({ tries }) => tries.length > 1).length
   const slowest = Math.max(...answers.map(({ milliseconds }) => milliseconds))
-  t.comment(`${answers.length} deliveries, ${again} of them given to the other server, ${Math.round(slowest)} ms at most`)
+  t.comment(`${answers.length} deliveries, ${again} of them passed on to the other server, ${Math.round(slowest)} ms at most`)
 })
 
-/** Two servers with one store behind nginx, in this process. Their handler is `handle`. */
+/** Starts two servers with one store behind nginx, in this process. Their handler is `handle`. */
 async function createPair (
   test: Test, handle: (event: { event_id: string }, server: number) => unknown,
   deliveries: DeliveryStore = memoryDeliveries()
@@ -106,7 +106,7 @@ function senderOf (test: Test, origin: string) {
 
 const item = (id: string) => ({ event_type: 'item.add', event_id: id, event_data: {} })
 
-t.test('copies of what is being handled are told to come again, and no server counts as failed', {
+t.test('copies of a running delivery are asked to retry, and no server counts as failed', {
   skip: noNginx
 }, async (t) => {
   const [begun, gate] = [gateOf<void>(), gateOf<void>()]
@@ -128,10 +128,10 @@ t.test('copies of what is being handled are told to come again, and no server co
   for (let index = 0; index < 4; index++) t.equal((await send(item(`quick-${index}`))).status, 200)
   gate.resolve()
   t.equal((await first).status, 200)
-  t.strictSame(nginx.log().filter(({ tries }) => tries.length !== 1), [], 'none was given to another server')
+  t.strictSame(nginx.log().filter(({ tries }) => tries.length !== 1), [], 'none was passed on to another server')
 })
 
-t.test('a server that dies while it handles a delivery does not have it handled twice, unless it has no key', {
+t.test('a delivery whose server dies is not handled twice, unless it has no key', {
   skip: noNginx
 }, async (t) => {
   const runs: string[] = []
@@ -139,7 +139,7 @@ t.test('a server that dies while it handles a delivery does not have it handled 
   const { apps, nginx } = await createPair(t, async ({ event_id: id }, server) => {
     runs.push(id)
     if (runs.filter((run) => run === id).length > 1) return
-    apps[server]!.server.closeAllConnections() // as it looks from outside
+    apps[server]!.server.closeAllConnections() // looks like a crash from outside
     await gate.promise
   })
   t.teardown(() => gate.resolve())
@@ -152,7 +152,7 @@ t.test('a server that dies while it handles a delivery does not have it handled 
   t.strictSame(nginx.log().map(({ tries }) => tries.length), [2, 2])
 })
 
-t.test('that a server is down is not noticed', { skip: noNginx }, async (t) => {
+t.test('a stopped server is not noticed', { skip: noNginx }, async (t) => {
   const { app } = createHost(t)
   app.register(aghanimPlugin, { prefix: '/webhooks', secret: SECRET, verifyPlayer: () => PLAYER })
   await listen(app)
@@ -160,10 +160,10 @@ t.test('that a server is down is not noticed', { skip: noNginx }, async (t) => {
   const send = senderOf(t, nginx.origin)
   for (let index = 0; index < 20; index++) t.equal((await send(VERIFY_EVENT)).status, 200)
   const failed = nginx.log().filter(({ tries }) => tries.length > 1).length
-  t.ok(failed > 0, `${failed} of 20 were to be handled by it`)
+  t.ok(failed > 0, `${failed} of 20 were passed to it first`)
 })
 
-t.test('bodies come through as they are, up to the limit of the largest', { skip: noNginx }, async (t) => {
+t.test('bodies pass unchanged, up to the limit of the largest', { skip: noNginx }, async (t) => {
   const { nginx } = await createPair(t, () => {})
   const send = senderOf(t, nginx.origin)
   const long = (bytes: number) => ({ ...item(`${bytes}`), event_data: { text: 'x'.repeat(bytes), odd: '\u2028 é \ud83d\ude00' } })
@@ -172,7 +172,7 @@ t.test('bodies come through as they are, up to the limit of the largest', { skip
   t.match(await send(long(270_000)), { status: 413, code: /nginx/ }, 'by nginx')
 })
 
-t.test('only what receives deliveries can be reached from outside', { skip: noNginx }, async (t) => {
+t.test('only the webhooks can be reached from outside', { skip: noNginx }, async (t) => {
   const { nginx } = await createPair(t, () => {})
   for (const path of ['metrics', 'health', 'ready', 'docs']) {
     t.equal((await fetch(`${nginx.origin}/${path}`)).status, 404, path)
@@ -182,7 +182,7 @@ t.test('only what receives deliveries can be reached from outside', { skip: noNg
   }
 })
 
-t.test('X-Endpoint is the path outside, where the path inside is another', { skip: noNginx }, async (t) => {
+t.test('X-Endpoint is the public path, if the internal path differs', { skip: noNginx }, async (t) => {
   const page = read('docs/several-instances.md')
   const [location] = blocksOf(page, 'nginx').filter((block) => block.includes('/public/kyc/'))
   const endpoint = '/public/kyc/sessions'
@@ -206,16 +206,16 @@ t.test('X-Endpoint is the path outside, where the path inside is another', { ski
     return (await fetch(nginx.origin + endpoint, { method: 'POST', headers, body })).status
   }
   t.equal(await post(endpoint, 'a'), 204)
-  t.equal(await post('/identity-validation/sessions', 'b'), 403, 'what is inside is not what is signed')
+  t.equal(await post('/identity-validation/sessions', 'b'), 403, 'the internal path is not the signed one')
   t.strictSame(seen.map((entry) => (entry as string[])[1]), ['a'])
 })
 
-t.test('what the page says of nginx is what its file says', async (t) => {
+t.test('the statements of the page about nginx match its file', async (t) => {
   const page = read('docs/several-instances.md')
   const directives = [...CONFIGURATION.matchAll(/^ {2,4}([a-z_]+)(?: ([^;{]*))?;/gm)].map(([, name, value = '']) => ({ name, value }))
   const told = [...page.matchAll(/`([a-z_]+)(?: ([^`]*))?`/g)]
     .filter(([, name]) => /^(?:proxy|client|keepalive)_/.test(name!))
-    .filter(([, name]) => name !== 'proxy_request_buffering') // which is to be left as it is
+    .filter(([, name]) => name !== 'proxy_request_buffering') // must keep its default
   t.ok(told.length > 8)
   t.notMatch(CONFIGURATION, 'proxy_request_buffering')
   for (const [, name, value] of told) {

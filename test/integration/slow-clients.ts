@@ -17,8 +17,8 @@ const [ALTDENTIFIER, AGHANIM, IDENTITY] = PROVIDERS as [ProviderCase, ProviderCa
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 /**
- * How long what is due at once may take, in milliseconds: far more than a busy machine needs for it, and far less than
- * Node keeps a connection that nobody ends.
+ * Milliseconds that an immediate action may take: far more than a busy machine needs, and far less than Node keeps a
+ * connection that nobody closes.
  */
 const HELD_UP = 8000
 
@@ -31,11 +31,11 @@ const connectionsOf = (app: FastifyInstance) => new Promise<number>((resolve, re
 
 interface Client { readonly socket: Socket, text: string, closedAfter: number | undefined }
 
-/** Connects, sends the beginning of a request, and notes what comes back and when the server ends it. */
+/** Connects, sends the beginning of a request, and records the response and the time at which the server closes. */
 async function begin (app: FastifyInstance, part: Buffer): Promise<Client> {
   const socket = connect({ port: portOf(app), host: '127.0.0.1', noDelay: true, allowHalfOpen: false })
   const client: Client = { socket, text: '', closedAfter: undefined }
-  socket.on('error', () => {}) // a reset is a close
+  socket.on('error', () => {}) // a reset counts as a close
   socket.on('data', (chunk) => { client.text += chunk.toString('latin1') })
   await once(socket, 'connect')
   const start = performance.now()
@@ -46,7 +46,7 @@ async function begin (app: FastifyInstance, part: Buffer): Promise<Client> {
 
 const areOver = (clients: readonly Client[]) => clients.every(({ closedAfter }) => closedAfter !== undefined)
 
-/** The same code serves each provider: one of them meets many of these clients, the others a few. */
+/** Numbers of clients. All providers share the code: one of them gets many of these clients, the others a few. */
 const CROWDS: [provider: ProviderCase, slow: number, cutOff: number][] = [
   [ALTDENTIFIER, 60, 60], [AGHANIM, 500, 600], [IDENTITY, 60, 60]
 ]
@@ -57,7 +57,7 @@ for (const [provider, , count] of CROWDS) {
     const { app } = createHost(t, { logger: false })
     const calls: unknown[] = []
     const dedupe = provider === ALTDENTIFIER ? { dedupe: 60 } : {}
-    // Any deadline that is left would keep its timer for a minute.
+    // A deadline that is not cleared would keep its timer for a minute.
     provider.register(app, calls, { deliveries: store, bodyTimeout: 60_000, ...dedupe })
     await listen(app)
     const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
@@ -80,14 +80,14 @@ for (const [provider, , count] of CROWDS) {
     t.strictSame(asked, [])
     const body = bodyOf(provider)
     const { statusCode } = await app.inject({ method: 'POST', url: provider.url, headers: provider.sign(body), payload: body })
-    t.equal(statusCode, provider.success, 'the whole of it is taken')
+    t.equal(statusCode, provider.success, 'all of it is received')
     const start = performance.now()
     await app.close()
-    t.ok(performance.now() - start < HELD_UP, 'and close() is not held up')
+    t.ok(performance.now() - start < HELD_UP, 'and close() is not delayed')
   })
 }
 
-t.test('300 bodies parked before their last byte take what they have sent, and give it back', async (t) => {
+t.test('300 bodies without their last byte use the memory of what they have sent, and release it', async (t) => {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
   const held = () => {
@@ -113,7 +113,7 @@ t.test('300 bodies parked before their last byte take what they have sent, and g
   while (await connectionsOf(app) > 0) await turn()
   sockets.length = 0
   const growth = during.arrayBuffers - before.arrayBuffers
-  await until(() => held().arrayBuffers - before.arrayBuffers < growth / 10) // given back, once it is collected
+  await until(() => held().arrayBuffers - before.arrayBuffers < growth / 10) // released, once it is collected
   const after = held()
 
   const mebibytes = (bytes: number) => Math.round(bytes / 2 ** 20 * 10) / 10
@@ -121,19 +121,19 @@ t.test('300 bodies parked before their last byte take what they have sent, and g
     const of = kind as keyof typeof before
     return `${kind} ${mebibytes(during[of] - before[of])}, ${mebibytes(after[of] - before[of])}`
   }).join('; '))
-  t.ok(growth > 0.5 * COUNT * LIMIT, 'they are there')
-  t.ok(growth < 2 * COUNT * LIMIT, 'and take no more than twice what was sent')
+  t.ok(growth > 0.5 * COUNT * LIMIT, 'they are in memory')
+  t.ok(growth < 2 * COUNT * LIMIT, 'and use no more than twice what was sent')
   t.strictSame(parked.filter(({ text }) => text !== '' && !text.startsWith('HTTP/1.1 408')), [])
   const longest = Math.max(...parked.map(({ closedAfter }) => closedAfter!))
   t.ok(longest < BODY_TIMEOUT + HELD_UP, `the last one was ended after ${longest} ms`)
   t.equal(calls.length, 0)
 })
 
-// Tests that wait more than they work run at the same time; the largest crowd has the process to itself, before them.
+// Tests that mostly wait run at the same time; the one with most clients runs alone, before them.
 t.jobs = 8
 
 for (const [provider, count] of CROWDS.toSorted(([, one], [, other]) => other - one)) {
-  t.test(`${provider.name}: ${count} slow clients are ended in time, and honest deliveries are taken meanwhile`,
+  t.test(`${provider.name}: ${count} slow clients are ended in time, and honest deliveries are accepted meanwhile`,
     { buffered: count < 100 }, async (t) => {
       const BODY_TIMEOUT = count < 100 ? 1000 : 1500 // larger ones take longer to connect
       const { app } = createHost(t, { logger: false })
@@ -181,7 +181,7 @@ for (const [provider, count] of CROWDS.toSorted(([, one], [, other]) => other - 
       await Promise.all([deliver(), deliver(), deliver(), deliver()])
       clearInterval(drip)
 
-      t.strictSame([...refused], [], `all ${honest} honest deliveries were taken`)
+      t.strictSame([...refused], [], `all ${honest} honest deliveries were accepted`)
       t.equal(calls.length, honest, 'the handler ran for those only')
       t.ok(honest > 10)
       const longest = Math.max(...slow.map(({ closedAfter }) => closedAfter!))
@@ -195,7 +195,7 @@ for (const [provider, count] of CROWDS.toSorted(([, one], [, other]) => other - 
       await pool.close()
       const start = performance.now()
       await app.close()
-      t.ok(performance.now() - start < HELD_UP, 'and close() is not held up')
+      t.ok(performance.now() - start < HELD_UP, 'and close() is not delayed')
     })
 }
 
@@ -217,7 +217,7 @@ const RESOLVERS: [provider: ProviderCase, option: string, secret: string][] = [
 ]
 
 for (const [provider, option, secret] of RESOLVERS) {
-  t.test(`${provider.name}'s ${option}: a resolver that hangs has a second, and holds up nobody else`, { buffered: true }, async (t) => {
+  t.test(`${provider.name}'s ${option}: a resolver that hangs has one second, and delays no other delivery`, { buffered: true }, async (t) => {
     const { app } = createHost(t)
     const gate = gateOf<undefined>()
     let called = 0
@@ -232,7 +232,7 @@ for (const [provider, option, secret] of RESOLVERS) {
     const next = () => {
       const body = JSON.stringify({ ...provider.event, count: ++sent, idempotency_key: `key-${sent}` })
       const headers = provider.sign(body)
-      // For one api-key there is one look-up at a time.
+      // There is one look-up per api-key at a time.
       return { body, headers: option === 'apiKeys' ? { ...headers, 'x-api-key': `api-key-${sent}` } : headers }
     }
     const inject = async () => {
@@ -266,7 +266,7 @@ for (const [provider, option, secret] of RESOLVERS) {
   })
 }
 
-t.test('a body that stops halfway holds up close() no longer than bodyTimeout', { buffered: true }, async (t) => {
+t.test('a body that stops halfway delays close() no longer than bodyTimeout', { buffered: true }, async (t) => {
   const { app } = createHost(t, NO_REQUEST_LOG)
   const calls: unknown[] = []
   AGHANIM.register(app, calls, { bodyTimeout: 500 })
@@ -282,7 +282,7 @@ t.test('a body that stops halfway holds up close() no longer than bodyTimeout', 
   t.strictSame(calls, [])
 })
 
-t.test('docs/production.md: half a head is ended while the server runs, and does not hold it up when it closes', { buffered: true }, async (t) => {
+t.test('docs/production.md: an incomplete head is ended while the server runs, and does not delay its close', { buffered: true }, async (t) => {
   const http = { headersTimeout: 300, connectionsCheckingInterval: 100 }
   const { app } = createHost(t, { requestTimeout: 1000, http })
   const calls: unknown[] = []
@@ -308,7 +308,7 @@ t.test('docs/production.md: half a head is ended while the server runs, and does
   t.strictSame(calls, [])
 })
 
-t.test('no promise was left to reject unseen', async (t) => {
+t.test('no promise was rejected without being handled', async (t) => {
   await turn()
   t.strictSame(rejections, [])
 })

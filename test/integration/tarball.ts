@@ -13,23 +13,23 @@ import { freePort } from '../support/redis.js'
 const { name, version, exports, peerDependencies, peerDependenciesMeta } = JSON.parse(read('package.json'))
 const optional = Object.keys(peerDependenciesMeta)
 
-t.setTimeout(600_000) // it packs, installs and compiles
+t.setTimeout(600_000) // packs, installs and compiles
 
 const consumer = createConsumer(t)
 const { folder, installed, write, run } = consumer
 const node = (...args: string[]) => run(process.execPath, ...args)
 
-/** The output of a program, and an exit status other than 0; '' if it ends well without a word. */
+/** Returns the output of a program, with an exit status other than 0; '' if it succeeds silently. */
 const complaintsOf = (running: ReturnType<Consumer['run']>): Promise<string> => running.then(
   ({ stdout, stderr }) => stdout + stderr, ({ code, stdout, stderr }) => `exit status ${code}\n${stdout}${stderr}`)
-/** The same, where the program talks even if it ends well. */
+/** Returns the output of a program only if it fails. */
 const failureOf = (running: ReturnType<Consumer['run']>): Promise<string> =>
   complaintsOf(running).then((said) => said.startsWith('exit status') ? said : '')
 
 const tarball = await packOnce(t)
 const contents = (await run('tar', '-tzf', tarball)).stdout.trim().split('\n').map((path) => path.replace('package/', ''))
 
-/** What can be imported, and in which file it is. */
+/** Modules that can be imported, with their files. */
 const modules = Object.entries<{ default: string } | string>(exports).flatMap(([subpath, target]) => {
   if (typeof target === 'string') return []
   const [before, after] = target.default.slice(2).split('*') as [string, string?]
@@ -40,11 +40,11 @@ const modules = Object.entries<{ default: string } | string>(exports).flatMap(([
   })
 })
 
-// What takes long runs beside the tests, which wait for it. `require` loads an ES module on every supported Node.
+// Starts the slow tools first, which run beside the tests. `require` loads an ES module on every supported Node.
 const tool = (name: string, ...args: string[]) => failureOf(run(pathOf(`bench/node_modules/.bin/${name}`), ...args))
 const tools = { publint: tool('publint', 'run', tarball, '--strict'), attw: tool('attw', tarball, '--ignore-rules', 'cjs-resolves-to-esm') }
 
-t.test('only what a user needs is in the tarball, and all of it', async (t) => {
+t.test('the tarball contains only what a user needs, and all of it', async (t) => {
   const wanted = /^(?:dist\/.*\.(?:js|d\.ts)|docs\/(?:several-instances\/)?[\w-]+\.(?:md|svg|conf|yaml)|package\.json|LICENSE|(?:README|CHANGELOG|SECURITY)\.md)$/
   t.strictSame(contents.filter((path) => !wanted.test(path)), [])
   t.strictSame(contents.filter((path) => /(?:^|\/)(?:test|bench|example)/.test(path)), [])
@@ -69,7 +69,7 @@ t.test('it is installed into an empty folder', async (t) => {
 
 const importAll = (from: readonly { specifier: string }[]) => from.map(({ specifier }) => `import '${specifier}'\n`).join('')
 
-/** Imports what is named, one after the other in one process, and returns the error of each, or ''. */
+/** Imports modules one after the other in one process, and returns the error of each, or ''. */
 async function errorsOf (specifiers: readonly string[]): Promise<Record<string, string>> {
   write('errors.js', `const errors = {}
     for (const specifier of ${JSON.stringify(specifiers)}) {
@@ -79,7 +79,7 @@ async function errorsOf (specifiers: readonly string[]): Promise<Record<string, 
   return JSON.parse((await node('errors.js')).stdout)
 }
 
-/** Takes a delivery from a socket, and refuses one that has changed: prints both statuses. */
+/** Program that sends a valid and a changed delivery over a socket, and prints both statuses. */
 const programOf = (title: string, plugin: string) => `
 const secret = 'a secret of at least 24 bytes'
 const app = Fastify()
@@ -95,7 +95,7 @@ app.listen({ port: 0 }).then(async (address) => {
 })
 `
 
-// Those of an extension are run in one process, which begins with a part of the package or with the whole.
+// Programs by extension. Those of one extension run in one process, and import parts of the package or the whole.
 const PROGRAMS = {
   js: {
     default: `import { fastify as Fastify } from 'fastify'
@@ -116,7 +116,7 @@ const PROGRAMS = {
 }
 
 t.test('without the optional peers', { jobs: 3 }, async (t) => {
-  /** The optional peers that a module imports by itself. */
+  /** Returns the optional peers that a module imports. */
   const needs = ({ file }: { file: string }): string[] => {
     const text = readFileSync(join(installed, file), 'utf8')
     return optional.filter((peer) => text.includes(`from '${peer}'`))
@@ -135,12 +135,12 @@ t.test('without the optional peers', { jobs: 3 }, async (t) => {
       write(`all.${extension}`, Object.keys(programs).map(load).join(''))
       const { stdout, stderr } = await node(`all.${extension}`)
       t.strictSame(stdout.trim().split('\n').sort(), Object.keys(programs).map((title) => `${title} 200 403`).sort())
-      // Node 22.12 still says that require() of a module is new.
+      // Node 22.12 still warns that require() of a module is experimental.
       t.match(stderr, extension === 'cjs' ? /^(?:.*ExperimentalWarning: CommonJS module[^]*using require[^]*)?$/ : /^$/)
     })
   }
 
-  t.test('every module is there, but for those which are about one', { buffered: true }, async (t) => {
+  t.test('every module can be imported, except those for a peer', { buffered: true }, async (t) => {
     t.ok(about.length > 0 && plain.length > 10)
     const errors = await running
     t.equal(errors['./plain.js'], '', 'without them')
@@ -149,10 +149,10 @@ t.test('without the optional peers', { jobs: 3 }, async (t) => {
     }
   })
 
-  t.test('what is not exported cannot be had', { buffered: true }, async (t) => {
+  t.test('modules that are not exported cannot be imported', { buffered: true }, async (t) => {
     const errors = await running
     for (const specifier of inside) t.match(errors[specifier], /^ERR_PACKAGE_PATH_NOT_EXPORTED /, specifier)
-    t.match(errors['./nothing.js'], "does not provide an export named 'default'", 'which plugin would it be?')
+    t.match(errors['./nothing.js'], "does not provide an export named 'default'", 'there is no default export')
   })
 })
 
@@ -168,7 +168,7 @@ t.test('with the optional peers', { jobs: 2 }, async (t) => {
     t.equal(await complaintsOf(node(compiler, '--singleThreaded')), '')
     t.equal(await complaintsOf(node('built/every.js')), '')
 
-    t.test('the first server of the README takes what the command sends, and refuses what has changed', async (t) => {
+    t.test('the first server of the README accepts the deliveries of the command, and refuses changed ones', async (t) => {
       const secrets = { AGHANIM_SECRET: 'a secret of at least 24 bytes', ALTDENTIFIER_SECRET: 'another one of 24 bytes or more' }
       const port = await freePort()
       const server = spawn('env', [...PLAIN_NODE, 'built/server.js'], { cwd: folder, env: { ...shellEnv, ...secrets, PORT: String(port) } })
@@ -189,7 +189,7 @@ t.test('with the optional peers', { jobs: 2 }, async (t) => {
     })
   })
 
-  t.test('a bundle holds what is used of it only', { buffered: true }, async (t) => {
+  t.test('a bundle contains only the code that is used', { buffered: true }, async (t) => {
     const inputsOf = async (use: string) => {
       const stdin = { contents: `import { ${use} } from '${name}'\nconsole.log(${use})`, resolveDir: folder }
       const { metafile } = await build({ stdin, bundle: true, write: false, metafile: true, platform: 'node', format: 'esm' })
@@ -200,6 +200,6 @@ t.test('with the optional peers', { jobs: 2 }, async (t) => {
   })
 })
 
-t.test('publint and arethetypeswrong have nothing to say', async (t) => {
+t.test('publint and arethetypeswrong find nothing', async (t) => {
   for (const [tool, said] of Object.entries(tools)) t.equal(await said, '', tool)
 })

@@ -23,9 +23,9 @@ import {
 import { read, root } from '../support/project.js'
 import { quiet } from '../support/quiet.js'
 
-// What the pages say, held against the source. What their examples do is seen by docs-examples.ts, and what
-// diagnostics.md, command-line.md, signature-doctor.md and peers.md list, by the suites about that; what docs/README.md
-// lists of the example server, by openapi.ts.
+// Compares what the pages claim with the source. Other suites check the rest: docs-examples.ts runs the examples, the
+// suites of their subjects check the lists in diagnostics.md, command-line.md, signature-doctor.md and peers.md, and
+// openapi.ts checks the list of the example server in docs/README.md.
 
 const readme = read('README.md')
 const { scripts } = JSON.parse(read('package.json'))
@@ -39,7 +39,7 @@ t.test('the README is short', async (t) => {
   t.ok(readme.split('\n').length < 400, `${readme.split('\n').length} lines`)
 })
 
-t.test('the README leaves production to its pages', async (t) => {
+t.test('the README leaves production to other pages', async (t) => {
   const section = sectionOf(readme, '## In production').trim()
   t.ok(section.split('\n').length < 10)
   const pages = [...section.matchAll(/\]\(docs\/([\w-]+)\.md\)/g)].map(([, page]) => page)
@@ -93,7 +93,7 @@ t.test('every command and option of the command line exists', async (t) => {
 
 const blocks = Object.fromEntries(PAGES.flatMap((page) =>
   blocksOf(read(page), 'ts').map((block, index) => [`${page.replace('/', '-')}-${index}.ts`, block])))
-// A block may import the plugin that its page begins with.
+// A block may import the plugin that the first block of its page defines.
 const github = blocksOf(read('docs/your-own-provider.md'), 'ts')[0]!
 const complaints = checkBlocks(t, { ...blocks, 'github.ts': github })
 
@@ -102,10 +102,10 @@ t.test('the TypeScript of all pages compiles as strictly as the project itself',
   t.strictSame(await complaints, [])
 })
 
-/** The options of an exported type, and the defaults that its comments tell. */
+/** Reads the options of an exported type, with the defaults that their comments state. */
 const optionsOf = createOptionsReader(['plugins/index.ts', 'plugins/queue.ts'])
 
-/** The same of a table. */
+/** Returns the options in a table, with the defaults that it states. */
 function optionsIn ({ rows }: Table): Map<string, string> {
   return new Map(rows.flatMap(([names, told]) =>
     codesIn(names!).map((name) => [/^\w+/.exec(name)![0], told!.replaceAll('`', '')])))
@@ -128,7 +128,7 @@ for (const [index, [type, plugin]] of PLUGINS.entries()) {
     const app = Fastify()
     t.teardown(() => app.close())
     for (const [name, told] of options) {
-      // What is told of the webhooks is told there.
+      // The page of the webhooks states the defaults of the webhook options.
       if (told !== undefined && (isWebhook || !common!.has(name) || name === 'now')) {
         t.ok(listed.get(name)!.includes(told), `${name}: ${listed.get(name)} has ${told}`)
       }
@@ -137,11 +137,11 @@ for (const [index, [type, plugin]] of PLUGINS.entries()) {
       t.notMatch(failure, 'is not known', `the plugin knows ${name}`)
     }
     const untold = [...listed].filter(([name, told]) => /^[\d,]+$|^false$/.test(told) && options.get(name) === undefined)
-    t.strictSame(untold, [], 'figures that the source does not tell')
+    t.strictSame(untold, [], 'figures that the source does not state')
   })
 }
 
-t.test('the other tables of options are whole', async (t) => {
+t.test('the other tables of options are complete', async (t) => {
   const tables = new Map(tablesIn(read('docs/production.md')).map((table) => [table.head[0]!.replaceAll('`', ''), table]))
   const [guard] = tablesIn(sectionOf(read('docs/humandetect.md'), '## The guard'))
   const [producer, worker] = tablesIn(read('docs/queue.md')).filter(({ head }) => head[0] === 'option')
@@ -156,17 +156,17 @@ t.test('the other tables of options are whole', async (t) => {
   }
 })
 
-/** Answers by status and code, as API pages list them, which are compared with real ones by openapi.ts. */
+/** Returns the responses by status and code, in the form of the API pages. openapi.ts compares them with real ones. */
 function answersOf (responses: Readonly<Record<string, TSchema>>): string[] {
   return sorted(Object.entries(responses).flatMap(([status, { 'x-examples': examples = {} }]) => {
-    if (status === '4xx' || status === 'default') return [] // of the user's own, by deny() or a hook
-    // Other names are those of examples: of a player, a denial, a verdict.
+    if (status === '4xx' || status === 'default') return [] // chosen by the user, through deny() or a hook
+    // Other names belong to examples: of a player, a denial, a verdict.
     const codes = Object.keys(examples).filter((name) => status >= '400' && /^FST_|^[A-Za-z]+$/.test(name))
     return codes.length > 0 ? codes.map((code) => `${status} ${code}`) : [status]
   }))
 }
 
-/** The same of tables whose first columns are status and code. */
+/** Returns the responses in the tables whose first two columns are status and code. */
 function answersIn (text: string): string[] {
   const tables = tablesIn(text).filter(({ head }) => head[0] === 'status' && head[1] === 'code')
   return sorted(tables.flatMap(({ rows }) => rows).flatMap(([statuses, codes]) =>
@@ -207,12 +207,12 @@ for (const [page, text, responses] of ANSWERS) {
   })
 }
 
-t.test('the README lists what webhooks answer', async (t) => {
+t.test('the README lists the answers of the webhooks', async (t) => {
   const webhooks = ANSWERS.slice(0, 3).flatMap(([,, responses]) => answersOf(responses)).filter((answer) => answer !== '401')
   t.strictSame(answersIn(sectionOf(readme, '## The way of a delivery')), sorted(webhooks))
 })
 
-t.test('every code of the source is told, and every code that is told is in the source', async (t) => {
+t.test('every code of the source is documented, and every documented code is in the source', async (t) => {
   const literals = filesIn('plugins', 'schemas').flatMap((text) => text.match(/FST_[A-Z_]+[A-Z]\b/g) ?? [])
   const answers = Object.values(errors).flatMap((value) => typeof value === 'object' && 'body' in value
     ? JSON.parse((value as errors.Answer).body!).code as string
@@ -222,7 +222,7 @@ t.test('every code of the source is told, and every code that is told is in the 
   t.strictSame(sorted(told), sorted([...literals, ...answers]))
 })
 
-t.test('every reason that is named exists', async (t) => {
+t.test('every documented reason exists', async (t) => {
   const inTables = PAGES.flatMap((page) => tablesIn(read(page))).flatMap(({ head, rows }) => {
     const column = head.findIndex((cell) => /^reason( of the 403)?$/.test(cell))
     return column === -1 ? [] : rows.flatMap((cells) => codesIn(cells[column]!))
@@ -232,7 +232,7 @@ t.test('every reason that is named exists', async (t) => {
   t.strictSame(sorted([...inTables, ...quoted]).filter((reason) => !(reason in REASONS)), [])
 })
 
-/** The JSON of a section. */
+/** Parses the JSON of a section. */
 function jsonIn (page: string, heading: string): any[] {
   const text = sectionOf(page, heading)
   const lines = blocksOf(text, 'jsonl').flatMap((block) => block.trim().split('\n'))
@@ -241,7 +241,7 @@ function jsonIn (page: string, heading: string): any[] {
 
 type Headers = Record<string, string>
 
-/** Posts to a plugin what a page shows. */
+/** Posts the payloads that a page shows to a plugin. */
 async function post (
   plugin: unknown, options: object, url: string, payloads: readonly unknown[], sign: (body: string) => Headers
 ) {
@@ -258,7 +258,7 @@ async function post (
 
 const statuses = (replies: readonly { statusCode: number }[]): number[] => replies.map(({ statusCode }) => statusCode)
 
-t.test('docs/altdentifier.md: its samples are those of the schema, and accepted', async (t) => {
+t.test('docs/altdentifier.md: its samples are those of the schema, and are accepted', async (t) => {
   const samples = jsonIn(read('docs/altdentifier.md'), '## Samples')
   t.strictSame(samples, Object.values(AltDentifierExamples))
   const events: unknown[] = []
@@ -270,7 +270,7 @@ t.test('docs/altdentifier.md: its samples are those of the schema, and accepted'
   t.strictSame(tableOf(read('docs/altdentifier.md'), '## What it sends').map(([op]) => Number(op)), samples.map(({ OP }) => OP))
 })
 
-t.test('docs/aghanim.md: its samples are those of the schema, and accepted; its player is sent whole', async (t) => {
+t.test('docs/aghanim.md: its samples are those of the schema, and are accepted; its player is sent unchanged', async (t) => {
   const page = read('docs/aghanim.md')
   const samples = jsonIn(page, '## Samples')
   t.strictSame(samples, Object.values(AghanimExamples))
@@ -286,7 +286,7 @@ t.test('docs/aghanim.md: its samples are those of the schema, and accepted; its 
   t.strictSame(JSON.parse(tableOf(page, '## Answers')[1]![1]!.slice(4)), denied[0]!.json())
 })
 
-t.test('docs/identity-validation.md: its samples are those of the schema, and accepted', async (t) => {
+t.test('docs/identity-validation.md: its samples are those of the schema, and are accepted', async (t) => {
   const samples = jsonIn(read('docs/identity-validation.md'), '## Samples')
   const { sessions, requiredFiles } = IdentityValidationExamples
   t.strictSame(samples, [...Object.values(sessions), ...Object.values(requiredFiles)])
@@ -300,7 +300,7 @@ t.test('docs/identity-validation.md: its samples are those of the schema, and ac
   }
 })
 
-t.test('docs/humandetect.md: its samples are those of the schema, and accepted', async (t) => {
+t.test('docs/humandetect.md: its samples are those of the schema, and are accepted', async (t) => {
   const [result, asked, checked] = jsonIn(humandetect, '## Samples') as [HumanDetectResult, object, object]
   t.strictSame([asked, checked], Object.values(HumanDetectExamples))
   const api = { apiKeys: [API_KEY], verifyToken: () => result }

@@ -39,14 +39,14 @@ interface Operation {
 }
 interface Document { openapi: string, paths: Record<string, Record<string, Operation>> }
 
-// The Token Verification API that the guard's own route asks.
+// The Token Verification API that the guard calls.
 const service = Fastify()
 apiRoutes('', '').at(-1)!.register(service)
 const routes = apiRoutes(
   await service.listen({ port: 0, host: '127.0.0.1' }), `http://127.0.0.1:${await freePort()}`)
 t.teardown(() => service.close())
 
-// It compiles the schema of each version of OpenAPI once, which the optimizer of Ajv would slow down.
+// The validator compiles the schema of each OpenAPI version once, which Ajv's optimizer would slow down.
 const validator = new Validator({ code: { optimize: false } })
 
 async function isValid (t: Test, document: Document): Promise<void> {
@@ -56,7 +56,7 @@ async function isValid (t: Test, document: Document): Promise<void> {
 
 type Register = (app: FastifyInstance) => unknown
 
-/** What a host's pages say of what it registers. */
+/** Returns the OpenAPI document of a host that registers these plugins. */
 async function describe (options: object, ...registered: readonly Register[]): Promise<Document> {
   const app = Fastify()
   await app.register(swagger, options)
@@ -81,7 +81,7 @@ async function hostOf (t: Test, route: ApiRoute, options?: object): Promise<Fast
   return app
 }
 
-/** Sends what the route takes, but for what is to be tried; to `host` where that takes no options of its own. */
+/** Sends the request that a route accepts, with the given changes; to `host` where the attempt has no options. */
 async function attempt (
   t: Test, route: ApiRoute, { options, body = route.body, headers, bytes }: Attempt, host?: FastifyInstance
 ) {
@@ -107,14 +107,14 @@ for (const route of routes) {
   const { path, tag } = route
   const { tags, summary, description, parameters = [], requestBody, responses } = operationAt(path)
 
-  t.test(`${path} is described: what is verified, in which headers, and every answer`, quiet(async (t) => {
+  t.test(`${path} is described: the verified data, its headers, and every answer`, quiet(async (t) => {
     t.strictSame(tags, [tag])
     t.match(summary, /^.{10,60}$/)
     t.match(description, /.{100}/)
     t.strictSame(Object.keys(requestBody!.content), ['application/json'])
 
     const headers = Object.keys(route.sign('{}')).filter((name) => name !== 'content-type')
-    t.strictSame(parameters.map(({ name }) => name.toLowerCase()).sort(), headers.sort(), 'all that is checked')
+    t.strictSame(parameters.map(({ name }) => name.toLowerCase()).sort(), headers.sort(), 'every check')
     for (const { schema: { pattern = '' }, ...parameter } of parameters) {
       t.match(parameter, { in: 'header', required: true, description: /\w{2}/, example: new RegExp(pattern, 'u') })
     }
@@ -127,7 +127,7 @@ for (const route of routes) {
     t.strictSame(examples.sort(), Object.keys(route.attempts).sort(), 'each example is compared below')
   }))
 
-  t.test(`${path} takes the examples of its bodies, once they are signed`, async (t) => {
+  t.test(`${path} accepts the examples of its bodies, once they are signed`, async (t) => {
     const bodies = Object.entries(bodiesAt(path))
     t.ok(bodies.length > 0)
     for (const [name, { value }] of bodies) {
@@ -136,14 +136,14 @@ for (const route of routes) {
     }
   })
 
-  t.test(`the headers that ${path} shows are those of the first of its bodies`, async (t) => {
+  t.test(`the example headers of ${path} are those of the first of its bodies`, async (t) => {
     const headers = Object.fromEntries(parameters.map(({ name, example }) => [name.toLowerCase(), example!]))
     const [first] = Object.values(bodiesAt(path))
     const { statusCode } = await attempt(t, route, { body: first!.value, headers })
     t.ok(statusCode < 300, `${statusCode}`)
   })
 
-  t.test(`${path} gives the answers that it shows`, quiet(async (t) => {
+  t.test(`${path} gives the answers in its examples`, quiet(async (t) => {
     const host = await hostOf(t, route)
     for (const [name, attempted] of Object.entries(route.attempts)) {
       const [status, example] = name.split(' ') as [string, string]
@@ -154,14 +154,14 @@ for (const route of routes) {
     }
   }))
 
-  t.test(`${path} validates nothing by what it shows`, async (t) => {
+  t.test(`${path} does not validate with the schema of its page`, async (t) => {
     const without = Object.fromEntries(parameters.map(({ name }) => [name.toLowerCase(), '']))
     const { statusCode } = await attempt(t, route, { headers: without })
     t.equal(statusCode, parameters.length === 0 ? 204 : '401 unauthorized' in route.attempts ? 401 : 403)
   })
 }
 
-t.test('schemas of the user are shown in place of ours, without examples that may not fit them', async (t) => {
+t.test('schemas of the user are shown instead of ours, without examples that may not fit them', async (t) => {
   const Login = Type.Object({ subject: Type.String() }, { $id: 'Login' })
   const Session = Type.Object({ session: Type.Object({ id: Type.String() }) }, { description: 'Of our own' })
   const Reply = Type.Object({ welcome: Type.Boolean() }, { description: 'Welcome' })
@@ -178,7 +178,7 @@ t.test('schemas of the user are shown in place of ours, without examples that ma
   t.match(operationAt(guard.path, document).responses[200], { description: 'Welcome' })
 })
 
-t.test('AltDentifier shows the headers that it is asked to require', async (t) => {
+t.test('AltDentifier shows the headers that it is configured to require', async (t) => {
   for (const [httpSignature, shown] of [['ignore', ['Digest']], ['require', ['Digest', 'Signature', 'Date']]] as const) {
     const { paths } = await describe({ openapi: { openapi: '3.1.0' } }, (app) =>
       app.register(altdentifierPlugin, { secret: 'a secret of AltDentifier', httpSignature, handleEvent () {} }))
@@ -187,7 +187,7 @@ t.test('AltDentifier shows the headers that it is asked to require', async (t) =
   }
 })
 
-t.test('a host changes what is shown of one route only', async (t) => {
+t.test('a host changes the description of one route only', async (t) => {
   const [route] = routes
   const [first, second] = ['/first', '/second'].map((path): Register => (app) => route!.register(app, { path }))
   const change: Register = (app) => app.addHook('onRoute', ({ url, schema }) => {
@@ -198,7 +198,7 @@ t.test('a host changes what is shown of one route only', async (t) => {
   t.strictSame(operationAt('/webhooks/second', document).responses, operationAt(route!.path).responses)
 })
 
-t.test("beside a host's own schemas and transform, zod's, all routes are described", async (t) => {
+t.test("together with a host's own schemas and transform, zod's, all routes are described", async (t) => {
   const host: Register = (app) => {
     app.setValidatorCompiler(validatorCompiler)
     app.setSerializerCompiler(serializerCompiler)

@@ -6,12 +6,19 @@ import { read, root } from '../support/project.js'
 
 const { version, dependencies, engines, exports, scripts } = JSON.parse(read('package.json'))
 
-const paths = ['plugins', 'schemas', 'cli', 'examples'].flatMap((folder) =>
-  readdirSync(new URL(folder, root), { recursive: true, encoding: 'utf8' }).map((path) => `${folder}/${path}`))
-  .filter((path) => path.endsWith('.ts'))
+/** Lists the TypeScript files of a folder, without those of packages installed in it. */
+function filesIn (folder: string): string[] {
+  return readdirSync(new URL(folder, root), { withFileTypes: true }).flatMap((entry) => {
+    const path = `${folder}/${entry.name}`
+    if (entry.isDirectory()) return entry.name === 'node_modules' ? [] : filesIn(path)
+    return path.endsWith('.ts') ? [path] : []
+  })
+}
+
+const paths = ['plugins', 'schemas', 'cli', 'examples'].flatMap(filesIn)
 const sources = paths.map(read)
 
-t.test('each runtime dependency is used, argued for in CONTRIBUTING.md, and nothing else is', async (t) => {
+t.test('each runtime dependency is used, and CONTRIBUTING.md gives the reasons for each and for no other', async (t) => {
   const names = Object.keys(dependencies)
   const rows = tableOf(read('CONTRIBUTING.md'), '## Runtime dependencies')
   t.strictSame(rows.map(([name]) => name).sort(), names.sort())
@@ -21,16 +28,16 @@ t.test('each runtime dependency is used, argued for in CONTRIBUTING.md, and noth
   }
 })
 
-/** The versions that mend what has been published of their predecessors, or whose behaviour is relied upon. */
+/** Minimum versions: each fixes a published vulnerability of its predecessors, or has behaviour we rely on. */
 const FLOORS: Record<string, number[]> = {
   fastify: [5, 12, 8], undici: [7, 30, 2], 'find-my-way': [9, 10, 0], 'fast-uri': [3, 1, 9], 'secure-json-parse': [4, 0, 0]
 }
 
-t.test('what is installed of the server and the client is as new as it has to be', async (t) => {
+t.test('the installed server and client are as new as they have to be', async (t) => {
   const { packages } = JSON.parse(read('package-lock.json')) as { packages: Record<string, { version: string }> }
   for (const [name, floor] of Object.entries(FLOORS)) {
     const versions = Object.entries(packages)
-      .filter(([path]) => path.endsWith(`node_modules/${name}`) && !path.includes('/node-gyp/')) // which has its own client
+      .filter(([path]) => path.endsWith(`node_modules/${name}`) && !path.includes('/node-gyp/')) // has its own client
       .map(([, { version }]) => version.split('.').map(Number))
     t.ok(versions.length > 0, name)
     const older = versions.filter((version) => {
@@ -41,17 +48,18 @@ t.test('what is installed of the server and the client is as new as it has to be
   }
 })
 
-t.test('no MAC is compared by === or !==, which take longer the more of it is right', async (t) => {
+t.test('no MAC is compared by === or !==, whose duration depends on the number of equal characters', async (t) => {
   const comparison = /\b\w*(?:mac|digest|signature|token|secret|apikey)\w*\)? [!=]== [\w']+/gi
   const compared = sources.flatMap((source) => source.match(comparison) ?? [])
   t.ok(compared.length > 5)
-  const tokenOfClaim = 'token === token' // which never leaves the store
+  const tokenOfClaim = 'token === token' // a token that never leaves the store
   t.strictSame(compared.filter((text) => !/ (?:undefined|null|true|false|'.*)$/.test(text)), [tokenOfClaim])
 })
 
 t.test('a doc comment begins with a noun or a verb', async (t) => {
   const FRAGMENT = /\/\*\*\s+(?:\* )?(?:what|whether|how|who|where|when|as|of|by)\b.*/gi
-  t.strictSame(paths.flatMap((path) => (read(path).match(FRAGMENT) ?? []).map((comment) => `${path}: ${comment}`)), [])
+  const all = [...paths, ...['test', 'bench', 'tools'].flatMap(filesIn)]
+  t.strictSame(all.flatMap((path) => (read(path).match(FRAGMENT) ?? []).map((comment) => `${path}: ${comment}`)), [])
 })
 
 t.test('each error code is in `errors`, with its status and its message', async (t) => {
@@ -80,7 +88,7 @@ t.test('lib names no provider', async (t) => {
   t.strictSame(named, [])
 })
 
-t.test('each script runs what is there', async (t) => {
+t.test('each script runs an existing file', async (t) => {
   const run = Object.values<string>(scripts).flatMap((script) => script.match(/[\w./-]+\.(?:ts|sh|js)\b/g) ?? [])
     .map((path) => path.replace(/^\.built\/(.*)\.js$/, '$1.ts'))
   t.ok(run.length > 10)
@@ -91,7 +99,7 @@ t.test('the newest entry of CHANGELOG.md is the version of the package', async (
   t.equal(/^## (.*)$/m.exec(read('CHANGELOG.md'))?.[1], version)
 })
 
-t.test('every supported Node is tried by the script and by the workflow', async (t) => {
+t.test('every supported Node is tested by the script and by the workflow', async (t) => {
   const tried = /nodes=\(([\d ]+)\)/.exec(read('tools/nodes.sh'))![1]!.split(' ')
   t.strictSame(/node: \[(.*)\]/.exec(read('.github/workflows/ci.yml'))![1]!.split(', '), tried)
   t.equal(engines.node, `^${tried[0]}.19 || >=${tried[1]}.12`)

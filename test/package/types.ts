@@ -31,12 +31,12 @@ const Files = Type.Object({ files: Type.Array(Type.String()) })
 
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
 
-/** `exactly<Expected>()(value)` compiles for no other type than the one expected: not for `any`, not for a subtype. */
+/** `exactly<Expected>()(value)` compiles for the expected type only: not for `any`, and not for a subtype. */
 function exactly<Expected> () {
   return <Actual>(_value: Actual, ..._same: Same<Actual, Expected> extends true ? [] : ['another type']): void => {}
 }
 
-/** What compiles must start, too. */
+/** Checks that a registration which compiles also starts. */
 function valid (name: string, register: (app: FastifyInstance) => unknown): void {
   t.test(`${name} compiles and starts`, async (t) => {
     const { app } = createHost(t)
@@ -45,7 +45,7 @@ function valid (name: string, register: (app: FastifyInstance) => unknown): void
   })
 }
 
-/** What must not compile, so it is never called. Each line differs from a valid one in one thing. */
+/** Accepts registrations that must not compile; never calls them. Each differs from a valid one in one detail. */
 function invalid (..._registrations: ((app: FastifyInstance) => unknown)[]): void {}
 
 valid('the least of options', (app) => {
@@ -63,11 +63,11 @@ invalid(
   (app) => app.register(altdentifierPlugin, { secret }),
   // @ts-expect-error no options
   (app) => app.register(altdentifierPlugin, {}),
-  // @ts-expect-error a secret that is no text
+  // @ts-expect-error a secret that is not a string
   (app) => app.register(altdentifierPlugin, { secret: 1, handleEvent }),
-  // @ts-expect-error a resolver of something else
+  // @ts-expect-error a resolver that returns a number
   (app) => app.register(altdentifierPlugin, { secret: () => 1, handleEvent }),
-  // @ts-expect-error not one of the choices
+  // @ts-expect-error a value that is not one of the choices
   (app) => app.register(altdentifierPlugin, { secret, handleEvent, httpSignature: 'off' }),
   // @ts-expect-error an unknown option
   (app) => app.register(aghanimPlugin, { secret, verifyPlayer, verifyplayer: verifyPlayer }),
@@ -75,17 +75,17 @@ invalid(
   (app) => app.register(aghanimPlugin, { verifyPlayer }),
   // @ts-expect-error no handler
   (app) => app.register(aghanimPlugin, { secret }),
-  // @ts-expect-error not the handler that is required
+  // @ts-expect-error another handler than the required one
   (app) => app.register(aghanimPlugin, { secret, handleEvent }),
-  // @ts-expect-error a time that is no number
+  // @ts-expect-error a time that is not a number
   (app) => app.register(aghanimPlugin, { secret, verifyPlayer, tolerance: '300' }),
   // @ts-expect-error an unknown option
   (app) => app.register(identityValidationPlugin, { apiKeys, handleSession, secret }),
   // @ts-expect-error no keys
   (app) => app.register(identityValidationPlugin, { handleSession }),
-  // @ts-expect-error neither handler
+  // @ts-expect-error no handler
   (app) => app.register(identityValidationPlugin, { apiKeys }),
-  // @ts-expect-error neither handler, with schemas
+  // @ts-expect-error no handler, with schemas
   (app) => app.register(identityValidationPlugin, identityValidationOptions({ apiKeys, schemas })),
   // @ts-expect-error an unknown route
   (app) => app.register(identityValidationPlugin, { apiKeys, handleSession, paths: { session: '/sessions' } })
@@ -150,7 +150,7 @@ valid('every common option', (app) => {
     endpoints: { sessions: '/c?d' },
     onRejected ({ reason, ageSeconds }) {
       exactly<number | undefined>()(ageSeconds)
-      // @ts-expect-error no such reason
+      // @ts-expect-error an unknown reason
       return reason === 'wrong_secret'
     }
   })
@@ -171,7 +171,7 @@ valid('a row whose columns may be null, nobody, and any result of a handler', (a
     handleEvent: async () => [{ rowCount: 1 }],
     onFailed (error, { reason }) {
       exactly<unknown>()(error)
-      // @ts-expect-error no such reason
+      // @ts-expect-error an unknown reason
       return reason === 'wrong_secret'
     }
   })
@@ -194,19 +194,19 @@ valid('an AltDentifier event, told apart by OP,', (app) => app.register(altdenti
     exactly<AltDentifierEvent>()(event)
     exactly<unknown>()(request.body)
     exactly<0 | 1 | 2 | 3 | 4 | 5>()(event.OP)
-    // @ts-expect-error only some events have it
+    // @ts-expect-error a member of some events only
     exactly<unknown>()(event.reason)
-    // @ts-expect-error a test event has none
+    // @ts-expect-error a test event has no member
     exactly<unknown>()(event.member)
     if (event.OP === 4 && typeof event.incorrect_account === 'object') {
       exactly<string | null | undefined>()(event.incorrect_account?.id)
     }
     if (event.OP === 2) exactly<string | null | undefined>()(event.reason)
-    // @ts-expect-error one that passed has no reason
+    // @ts-expect-error an event that passed has no reason
     if (event.OP === 1) exactly<unknown>()(event.reason)
     if (event.OP === 5) exactly<{ OP: 5 }>()(event)
     else exactly<string>()(event.member.id)
-    // @ts-expect-error an event of no known kind does not reach the handler
+    // @ts-expect-error an event of an unknown kind does not reach the handler
     return event.OP === 6
   }
 }))
@@ -218,7 +218,7 @@ valid('an Aghanim event', (app) => app.register(aghanimPlugin, {
     exactly<unknown>()(request.body)
     exactly<'player.verify'>()(event.event_type)
     exactly<string>()(event.event_data.player_id)
-    // @ts-expect-error in no player.verify
+    // @ts-expect-error a member that player.verify does not have
     exactly<unknown>()(event.event_data.steam_id)
     if (event.sandbox) throw deny({ statusCode: 403, code: undefined, message: 'not here' })
     return event.trigger === 'hub.login' ? { ...PLAYER, attributes: { level: 2, guild: 'any attribute' } } : null
@@ -250,15 +250,15 @@ invalid(
   (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => nameless }),
   // @ts-expect-error no name, in a promise
   (app) => app.register(aghanimPlugin, { secret, verifyPlayer: async () => nameless }),
-  // @ts-expect-error the level as text
+  // @ts-expect-error a string for the level
   (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => badLevel }),
-  // @ts-expect-error a platform that is none
+  // @ts-expect-error an unknown platform
   (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => badPlatform }),
-  // @ts-expect-error the player without their name, beside eventData
+  // @ts-expect-error a player without a name, with eventData
   (app) => app.register(aghanimPlugin, aghanimOptions({ secret, eventData: Login, verifyPlayer: () => nameless })),
-  // @ts-expect-error true, which is no player
+  // @ts-expect-error true, which is not a player
   (app) => app.register(aghanimPlugin, { secret, verifyPlayer: () => true }),
-  // @ts-expect-error a denial without a number
+  // @ts-expect-error a denial whose status is not a number
   () => deny({ statusCode: '401' })
 )
 
@@ -283,7 +283,7 @@ valid('a schema for event_data', (app) => app.register(aghanimPlugin, aghanimOpt
     exactly<PlayerVerifyEvent<typeof Login>>()(event)
     exactly<{ provider: 'steam', steam_id: string }>()(event.event_data)
     exactly<unknown>()(request.body)
-    // @ts-expect-error it was replaced
+    // @ts-expect-error a member that the schema replaced
     exactly<unknown>()(event.event_data.player_id)
     return null
   }
@@ -299,15 +299,15 @@ valid('a schema for event_data that has several forms', (app) => app.register(ag
 })))
 
 invalid(
-  // @ts-expect-error a typo beside eventData
+  // @ts-expect-error a misspelt option, with eventData
   (app) => app.register(aghanimPlugin, aghanimOptions({ secret, verifyPlayer, eventData: Login, tolerence: 300 })),
-  // @ts-expect-error a typo for eventData
+  // @ts-expect-error a misspelt eventData
   (app) => app.register(aghanimPlugin, aghanimOptions({ secret, verifyPlayer, eventdata: Login })),
-  // @ts-expect-error no secret beside eventData
+  // @ts-expect-error no secret, with eventData
   (app) => app.register(aghanimPlugin, aghanimOptions({ verifyPlayer, eventData: Login })),
-  // @ts-expect-error no handler beside eventData
+  // @ts-expect-error no handler, with eventData
   (app) => app.register(aghanimPlugin, aghanimOptions({ secret, eventData: Login })),
-  // @ts-expect-error a schema without a player_id, its event untyped
+  // @ts-expect-error a schema without a player_id, and an untyped event
   (app) => app.register(aghanimPlugin, { secret, verifyPlayer, eventData: Login }),
   (app) => app.register(aghanimPlugin,
     // @ts-expect-error a handler for other data
@@ -318,10 +318,10 @@ invalid(
     // @ts-expect-error not a TypeBox schema
     identityValidationOptions({ apiKeys, handleSession, schemas: { sessions: z.object({}) } })),
   (app) => app.register(identityValidationPlugin,
-    // @ts-expect-error a typo beside schemas
+    // @ts-expect-error a misspelt option, with schemas
     identityValidationOptions({ apiKeys, handleSession, schemas, tolerence: 300 })),
   (app) => app.register(identityValidationPlugin,
-    // @ts-expect-error a typo within schemas
+    // @ts-expect-error a misspelt member of schemas
     identityValidationOptions({ apiKeys, handleSession, schemas: { session: Session } }))
 )
 
@@ -344,7 +344,7 @@ valid('schemas for identity validation', (app) => {
     schemas: { sessions: Session, requiredFiles: Files },
     handleSession (notification) {
       exactly<{ session: { id: string }, attempt: number }>()(notification)
-      // @ts-expect-error not in the schema
+      // @ts-expect-error a member that is not in the schema
       exactly<unknown>()(notification.session.status)
     },
     handleRequiredFiles: (notification) => exactly<{ files: string[] }>()(notification)
@@ -401,33 +401,33 @@ invalid(
   (app) => app.register(humandetectPlugin, { ...humandetect, apiKey: ['key'] }),
   // @ts-expect-error an unknown option
   (app) => app.register(humandetectPlugin, { ...humandetect, baseURL: 'https://localhost' }),
-  // @ts-expect-error the time-out as text
+  // @ts-expect-error a string for the timeout
   (app) => app.register(humandetectPlugin, { ...humandetect, timeout: '3s' }),
   // @ts-expect-error no identifier
   (app) => app.humandetect.requireHuman({}),
-  // @ts-expect-error nor in code
+  // @ts-expect-error no identifier, in a direct call
   (app) => app.humandetect.verify('token'),
   // @ts-expect-error a number for an identifier
   (app) => app.humandetect.requireHuman({ identifier: () => 5 }),
-  // @ts-expect-error bots are not allowed
+  // @ts-expect-error an option that would admit bots
   (app) => app.humandetect.requireHuman({ identifier: 'a', onBot: 'allow' }),
   (app) => app.post<{ Body: { email?: string } }>('/host', {
-    // @ts-expect-error perhaps no identifier
+    // @ts-expect-error an identifier that may be undefined
     preHandler: app.humandetect.requireHuman({ identifier: ({ body }) => body.email })
   }, () => {}),
-  // @ts-expect-error the result may not be there
+  // @ts-expect-error a result that may be undefined
   (app) => app.get('/host', ({ humandetect }) => humandetect.valid),
-  // @ts-expect-error one key that is no list
+  // @ts-expect-error a single key instead of a list
   (app) => app.register(humandetectApiPlugin, { apiKeys: 'key', verifyToken: () => null }),
   // @ts-expect-error no verifyToken
   (app) => app.register(humandetectApiPlugin, { apiKeys: ['key'] }),
-  // @ts-expect-error a verdict that is none
+  // @ts-expect-error an invalid verdict
   (app) => app.register(humandetectApiPlugin, { apiKeys: ['key'], verifyToken: () => true }),
   // @ts-expect-error another version
   (app) => app.register(humandetectApiPlugin, { apiKeys: ['key'], verifyToken: () => ({ ...result, version: 2 }) }),
-  // @ts-expect-error nobody said whether it is a human
+  // @ts-expect-error no `human`
   () => issueToken({ secret, identifier: 'a' }),
-  // @ts-expect-error a rotation to issue with
+  // @ts-expect-error several secrets, of which only one can issue
   () => issueToken({ ...tokens, secret: [secret] })
 )
 
@@ -435,9 +435,9 @@ const wantsAghanim = (_event: AghanimEvent) => {}
 const wantsAltDentifier = (_event: AltDentifierEvent) => {}
 
 invalid((app) => app.post('/host', (request) => {
-  // @ts-expect-error nobody has verified or checked it
+  // @ts-expect-error a body that was neither verified nor validated
   wantsAghanim(request.body)
-  // @ts-expect-error nobody has verified or checked it
+  // @ts-expect-error a body that was neither verified nor validated
   wantsAltDentifier(request.body)
 }))
 
@@ -460,13 +460,13 @@ valid('a plugin of somebody else', (app) => {
 })
 
 invalid(
-  // @ts-expect-error the size as text
+  // @ts-expect-error a string for the size
   (app) => app.register(foreign, { size: '1' }),
   // @ts-expect-error no size
   (app) => app.register(foreign, { label: 'x' }),
   // @ts-expect-error an unknown option
   (app) => app.register(foreign, { size: 1, lable: 'x' }),
-  // @ts-expect-error the size as text
+  // @ts-expect-error a string for the size
   (app) => app.register(foreignCallback, { size: '1' }),
   // @ts-expect-error Aghanim's options
   (app) => app.register(foreign, { secret, verifyPlayer, eventData: Login }),
@@ -474,7 +474,7 @@ invalid(
   (app) => app.register(foreignNamesake, { secret, verifyPlayer, eventData: Login }),
   // @ts-expect-error identity validation's options
   (app) => app.register(foreign, { apiKeys, handleSession, schemas }),
-  // @ts-expect-error an unknown option of its own
+  // @ts-expect-error an unknown option of the plugin
   (app) => app.register(async (_scope, _options: { size: number }) => {}, { size: 1, sise: 1 })
 )
 
@@ -514,15 +514,15 @@ valid('a delivery store of one\'s own, in part synchronous, and one store for al
 invalid(
   // @ts-expect-error no store
   (app) => app.register(aghanimPlugin, { secret, verifyPlayer, deliveries: {} }),
-  // @ts-expect-error a store that cannot give claims back
+  // @ts-expect-error a store that cannot release claims
   (): DeliveryStore => ({ claim: store.claim, complete: store.complete }),
   // @ts-expect-error a claim without a token
   (): DeliveryStore => ({ ...store, claim: () => ({ state: 'claimed' }) }),
-  // @ts-expect-error only AltDentifier's deliveries have no ids
+  // @ts-expect-error an option for AltDentifier, the only provider whose deliveries have no ids
   (app) => app.register(aghanimPlugin, { secret, verifyPlayer, dedupe: 60 }),
   // @ts-expect-error no client
   () => redisDeliveries({}),
-  // @ts-expect-error what is no client
+  // @ts-expect-error a client that is not one
   () => redisDeliveries({ client: 'redis://localhost' }),
   // @ts-expect-error an unknown option
   () => memoryDeliveries({ max: 1000 })
@@ -588,11 +588,11 @@ invalid(
   (app) => app.register(createProvider(mine), { handleEvent }),
   // @ts-expect-error no handler
   (app) => app.register(createProvider(mine), { secret }),
-  // @ts-expect-error a typo
+  // @ts-expect-error a misspelt option
   (app) => app.register(createProvider(mine), { secret, handleEvent, tolerence: 300 }),
-  // @ts-expect-error not in the schema
+  // @ts-expect-error a member that is not in the schema
   (app) => app.register(createProvider(mine), { secret, handleEvent: (event) => event.more }),
-  // @ts-expect-error another reply than the schema's
+  // @ts-expect-error a reply that does not match the schema
   (app) => app.register(createProvider({ ...mine, reply: Pong }), { secret, handleEvent: () => ({ n: '1' }) }),
   // @ts-expect-error no reply
   (app) => app.register(createProvider({ ...mine, reply: Pong }), { secret, handleEvent: async () => {} }),
@@ -602,17 +602,17 @@ invalid(
   () => createProvider({ ...mine, body: z.object({}) }),
   // @ts-expect-error an unknown option
   () => createProvider({ ...mine, verify: false }),
-  // @ts-expect-error an algorithm that is none
+  // @ts-expect-error an unknown algorithm
   () => createProvider({ ...mine, algorithm: 'none' }),
-  // @ts-expect-error nobody says when it was signed, or that nothing does
+  // @ts-expect-error neither a timestamp nor null for its absence
   () => createProvider({ ...mine, read: ([mac]) => ({ mac: decodeHex(mac, 32), prefix: '' }) }),
-  // @ts-expect-error a MAC as text
+  // @ts-expect-error a string for the MAC
   () => createProvider({ ...mine, read: ([mac]) => ({ mac, prefix: '', timestamp: null }) }),
   // @ts-expect-error a promise
   () => createProvider({ ...mine, read: async () => undefined }),
-  // @ts-expect-error a header that read was not given
+  // @ts-expect-error a header that `read` does not receive
   () => createProvider({ ...mine, read: ([, mac]) => ({ mac: decodeHex(mac, 32), prefix: '', timestamp: null }) }),
-  // @ts-expect-error perhaps no id
+  // @ts-expect-error an id that may be undefined
   () => createProvider({ ...mine, identify: (_event, { id }) => ({ id: [id] }) })
 )
 
@@ -667,7 +667,7 @@ valid("the bytes in a handler, and no types for a request's own", (app) => app.r
     exactly<AltDentifierEvent>()(event)
     exactly<unknown>()(request.params)
     exactly<unknown>()(request.query)
-    const bytes: Buffer = request.rawBody // to which fastify-raw-body, imported by other tests, adds a string
+    const bytes: Buffer = request.rawBody // fastify-raw-body, imported by other tests, adds a string
     return bytes.length
   }
 }))
@@ -677,12 +677,12 @@ type Routed = FastifyRequest<{ Params: { tenant: string } }>
 invalid(
   // @ts-expect-error a string for a request
   (app) => app.register(altdentifierPlugin, { secret, handleEvent: (_event, _request: string) => {} }),
-  // @ts-expect-error an event with more than it has, beside a route of its own
+  // @ts-expect-error an event with a member it does not have, with a typed request
   (app) => app.register(altdentifierPlugin, { secret, handleEvent (_event: { more: string }, _request: Routed) {} }),
-  // @ts-expect-error an event with more than its schema
+  // @ts-expect-error an event with a member that is not in its schema
   (app) => app.register(createProvider(mine), { secret, handleEvent: (_event: { zen: string, more: string }) => {} }),
-  // @ts-expect-error nobody has verified it
+  // @ts-expect-error a request that has not been verified yet
   (app) => app.register(altdentifierPlugin, { secret: ({ rawBody }: VerifiedRequest) => String(rawBody), handleEvent }),
-  // @ts-expect-error no secret, beside a route of its own
+  // @ts-expect-error a secret that is a number, with a typed request
   (app) => app.register(altdentifierPlugin, { secret: (_request: Routed) => 1, handleEvent })
 )

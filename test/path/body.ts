@@ -35,7 +35,7 @@ for (const provider of PROVIDERS) {
       const [first = '', second = ''] = text.split(/(?=HTTP\/1\.1 \d)/)
       answers.push(first.replace(/date: .*\r\n/i, ''))
       t.match(first, FORBIDDEN)
-      t.equal(statusOf(second), success, 'the connection goes on')
+      t.equal(statusOf(second), success, 'the connection stays open')
       t.strictSame(kept.splice(0), [undefined, body.length])
       const told = reports.splice(0)
       t.strictSame(told.map(({ bytes }) => bytes), [body.length, body.length])
@@ -49,15 +49,15 @@ for (const provider of PROVIDERS) {
 
     for (const headers of [signed, bad]) {
       const endless = rawRequest(url, [...headers, ['transfer-encoding', 'chunked']], chunks('x'.repeat(20_001), 1000))
-      t.equal(statusOf((await exchange(app, [endless])).text), 413, 'what comes first stays first')
+      t.equal(statusOf((await exchange(app, [endless])).text), 413, 'the first deliveries are answered first')
       const slow = rawRequest(url, [...headers, ['content-length', '9']], '{')
       t.equal(statusOf((await exchange(app, [slow])).text), 408)
     }
     t.ok(handled > 0)
-    t.equal(calls.length, handled, 'the handler ran for the good ones alone')
+    t.equal(calls.length, handled, 'the handler ran for the good ones only')
   })
 
-  t.test(`${name}: a body in pieces of a byte is ended, and any other chunks are put together`, async (t) => {
+  t.test(`${name}: a body in chunks of one byte is ended, and other chunks are joined`, async (t) => {
     const { app, lines } = createHost(t)
     const calls: unknown[] = []
     register(app, calls)
@@ -77,7 +77,7 @@ for (const provider of PROVIDERS) {
   })
 }
 
-t.test('a reader that throws is asked once more when the delivery is verified, and answered 500', async (t) => {
+t.test('a reader that throws is called once more when the delivery is verified, and answered with 500', async (t) => {
   let reads = 0
   const { deliver } = createOwn(t, { read () { reads++; throw new Error('x') } })
   t.equal((await deliver()).json().code, 'FST_VERIFICATION_FAILED')

@@ -20,9 +20,9 @@ import { quiet } from '../support/quiet.js'
 
 const [ALTDENTIFIER, AGHANIM, IDENTITY] = PROVIDERS as [ProviderCase, ProviderCase, ProviderCase]
 const PREFIX = '/webhooks'
-const OTHER_SECRET = 'b3RoZXItc2VjcmV0LW90aGVyLXNlY3JldC1vdGhlci4=' // as good in base64 as it is in UTF-8
+const OTHER_SECRET = 'b3RoZXItc2VjcmV0LW90aGVyLXNlY3JldC1vdGhlci4=' // valid both as base64 and as UTF-8
 
-/** What hosts and handlers have noted. Each test empties it. */
+/** Notes of hosts and handlers. Each test empties it. */
 const seen: unknown[] = []
 
 type Headers = Record<string, string>
@@ -44,7 +44,7 @@ function signed ({ name }: ProviderCase, endpoint: string, body: string | Uint8A
   return signIdentityValidation({ apiKey: API_KEY, secret: secret ?? API_SECRET, endpoint, body, timestamp: NOW })
 }
 
-/** Sends what the provider would, by default to `PREFIX`. */
+/** Sends a delivery as the provider would, by default to `PREFIX`. */
 function deliver (app: FastifyInstance, provider: ProviderCase, delivery: Delivery = {}) {
   const { url = PREFIX + provider.url, secret, body = bodyOf(provider), headers } = delivery
   return app.inject({
@@ -56,13 +56,13 @@ function post (app: FastifyInstance, url: string, payload: string | object, type
   return app.inject({ method: 'POST', url, headers: { 'content-type': type }, payload })
 }
 
-/** The provider's delivery is taken, handled and answered to the byte; one by another secret is not. */
+/** Checks that the provider's delivery is accepted, handled and answered exactly, and another secret's is rejected. */
 async function works (
   t: Test, app: FastifyInstance, provider: ProviderCase, calls: unknown[], delivery: Delivery = {}
 ): Promise<void> {
   calls.length = 0
   const taken = await deliver(app, provider, delivery)
-  t.equal(taken.statusCode, provider.success, `${provider.name} is taken`)
+  t.equal(taken.statusCode, provider.success, `${provider.name} is accepted`)
   t.equal(taken.body, provider.success === 200 ? JSON.stringify(PLAYER) : '', `${provider.name} is answered`)
   t.same(calls, [provider.event], `${provider.name} is handled`)
   const forged = await deliver(app, provider, { ...delivery, secret: delivery.secret ? SECRET + SECRET : OTHER_SECRET })
@@ -75,15 +75,15 @@ function registerAll (app: FastifyInstance, calls: unknown[], options: WebhookOp
   for (const { register } of PROVIDERS) register(app, calls, { prefix: PREFIX, ...options })
 }
 
-/** Tests the webhooks beside a host that does `setup` before it registers them, and after they have loaded. */
+/** Tests the webhooks with a host that runs `setup` before it registers them, and with one that runs it afterwards. */
 function beside (host: string, setup: Setup, verify: Verify): void {
   for (const order of ORDERS) {
-    t.test(`beside ${host} from ${order} them, the webhooks and the host work`, quiet(async (t) => {
+    t.test(`together with ${host} from ${order} them, the webhooks and the host work`, quiet(async (t) => {
       const { app, lines } = createHost(t)
       const calls: unknown[] = []
       if (order === 'before') await setup(app)
       registerAll(app, calls)
-      await app.register(async () => {}) // all before it have loaded then
+      await app.register(async () => {}) // waits until all plugins before it have loaded
       if (order === 'after') await setup(app)
       await t.resolves(async () => { await app.ready() })
       for (const provider of PROVIDERS) await works(t, app, provider, calls)
@@ -92,12 +92,12 @@ function beside (host: string, setup: Setup, verify: Verify): void {
   }
 }
 
-/** A list of calls that no handler can add to, so that every handler throws. */
+/** Returns a list whose `push` throws, so that every handler throws. */
 function failing (): unknown[] {
   return Object.assign([], { push () { throw new Error('canary') } })
 }
 
-t.test('three webhooks share a server and a prefix, and none takes a delivery of another', quiet(async (t) => {
+t.test('three webhooks share a server and a prefix, and none accepts a delivery of another', quiet(async (t) => {
   const { app } = createHost(t)
   const calls: unknown[] = []
   registerAll(app, calls)
@@ -141,7 +141,7 @@ for (const [type, content, sent] of [
     if (type === 'application/json') return
     for (const provider of PROVIDERS) {
       const reply = await deliver(app, provider, { headers: { 'content-type': content } })
-      t.equal(reply.statusCode, 415, 'the parser is not for the webhooks')
+      t.equal(reply.statusCode, 415, "the host's parser does not apply to the webhooks")
     }
   })
 }
@@ -187,7 +187,7 @@ const AT_SECOND: Record<string, object> = {
 }
 
 for (const provider of PROVIDERS) {
-  t.test(`${provider.name} twice on a server: each secret opens its own path only`, quiet(async (t) => {
+  t.test(`${provider.name} twice on a server: each secret is accepted on its own path only`, quiet(async (t) => {
     const { app } = createHost(t)
     const calls: { first: unknown[], second: unknown[] } = { first: [], second: [] }
     provider.register(app, calls.first)
@@ -199,7 +199,7 @@ for (const provider of PROVIDERS) {
     t.equal(calls.first.length, 1)
   }))
 
-  t.test(`${provider.name} in two scopes: prefixes add up, each secret opens its own path only`, quiet(async (t) => {
+  t.test(`${provider.name} in two scopes: prefixes add up, each secret is accepted on its own path only`, quiet(async (t) => {
     const { app } = createHost(t)
     const calls: { eu: unknown[], us: unknown[] } = { eu: [], us: [] }
     app.register(async (scope) => provider.register(scope, calls.eu, { prefix: PREFIX }), { prefix: '/eu' })
@@ -225,14 +225,14 @@ for (const provider of PROVIDERS) {
     })
   }
 
-  t.test(`${provider.name} twice on one path keeps the server from starting`, async (t) => {
+  t.test(`${provider.name} twice on one path prevents the start of the server`, async (t) => {
     const { app } = createHost(t)
     provider.register(app, [])
     provider.register(app, [])
     await t.rejects(async () => { await app.ready() }, { code: 'FST_ERR_DUPLICATED_ROUTE' })
   })
 
-  t.test(`${provider.name} takes logLevel and logSerializers`, async (t) => {
+  t.test(`${provider.name} accepts logLevel and logSerializers`, async (t) => {
     const { app, lines } = createHost(t)
     const logSerializers = { provider: (name: string) => `<${name}>` }
     provider.register(app, [], { prefix: '/quiet', logLevel: 'error' })
@@ -264,7 +264,7 @@ beside('an error handler of its own', (app) => {
   })
   app.get('/host', () => { throw new Error('of the host') })
 }, async (t, app, lines) => {
-  t.same(seen, [], 'a 403 is not for it')
+  t.same(seen, [], 'a 403 does not reach it')
   for (const provider of PROVIDERS) {
     const url = `/failing${provider.url}`
     for (const [statusCode, code, delivery] of [
@@ -275,7 +275,7 @@ beside('an error handler of its own', (app) => {
       [400, 'FST_VERIFICATION_INVALID_JSON', { url, body: '{' }]
     ] as const) t.match((await deliver(app, provider, delivery)).json(), { statusCode, code })
   }
-  t.same(seen, [], 'nor is anything else')
+  t.same(seen, [], 'and neither does anything else')
   t.notMatch(JSON.stringify(lines), /canary/)
   const reply = await app.inject('/host')
   t.equal(reply.statusCode, 418)
@@ -328,8 +328,8 @@ beside('a 404 handler of its own', (app) => {
   }
 })
 
-t.test("what a host's hook throws is answered in fixed words, and of its headers with Retry-After alone", quiet(async (t) => {
-  const { app } = createHost(t, {}, ['canary']) // by Fastify, which logs what a hook of the host throws
+t.test("an error of a host's hook is answered with a fixed message, and of its headers with Retry-After only", quiet(async (t) => {
+  const { app } = createHost(t, {}, ['canary']) // logged by Fastify, from a hook of the host
   const throwAt = (stage: string) => async ({ headers }: FastifyRequest) => {
     if (headers['x-throw-at'] !== stage) return
     throw Object.assign(new Error('canary'), { statusCode: 429, headers: { 'retry-after': '7', 'x-canary': 'canary' } })
@@ -351,14 +351,14 @@ t.test("what a host's hook throws is answered in fixed words, and of its headers
       t.equal(reply.headers['retry-after'], '7')
     }
     const own = await app.inject({ method: 'POST', url: '/host', headers })
-    t.equal(own.json().message, 'canary', 'on its own route it is answered as ever')
+    t.equal(own.json().message, 'canary', 'on its own route it is answered as before')
     t.equal(own.headers['retry-after'], '7')
   }
   t.equal(calls.length, 0)
   for (const provider of PROVIDERS) await works(t, app, provider, calls)
 }))
 
-t.test('a host whose hook replaces the body by what is not a stream goes on', quiet(async (t) => {
+t.test('a host whose hook replaces the body by something other than a stream keeps running', quiet(async (t) => {
   const { app } = createHost(t)
   let replaces = true
   app.addHook('preParsing', async (_request, _reply, payload) => replaces ? {} as typeof payload : payload)
@@ -428,9 +428,9 @@ beside('an onRoute hook that adds to the hooks of every route', (app) => {
   t.strictSame(seen.splice(0), ['hook'])
 })
 
-t.test('an onSend hook that keeps throwing shows nothing of an error that can write itself as JSON', quiet(async (t) => {
+t.test('an onSend hook that keeps throwing shows nothing of an error that serializes itself', quiet(async (t) => {
   for (const [statusCode, error] of [[500, 'Internal Server Error'], [429, 'Too Many Requests']] as const) {
-    const { app } = createHost(t, {}, ['canary']) // by Fastify, which logs what a hook of the host throws
+    const { app } = createHost(t, {}, ['canary']) // logged by Fastify, from a hook of the host
     registerAll(app, [])
     app.addHook('onSend', async () => {
       throw Object.assign(new Error('x'), { statusCode, toJSON: () => ({ config: 'canary' }) })
@@ -460,7 +460,7 @@ beside("decorators named like sensible's", (app) => {
   for (const line of told) t.match(line, { failure: { type: String } })
 })
 
-t.test("where the host has sensible already, or its errors, they are the host's, and nothing is warned of", quiet(async (t) => {
+t.test("where the host already has sensible, or its errors, they stay the host's, without a warning", quiet(async (t) => {
   for (const own of [undefined, { imateapot: () => 'of the host' }]) {
     const { app, lines } = createHost(t)
     if (own === undefined) await app.register(sensible)
@@ -489,7 +489,7 @@ beside('decorators of the same names', (app) => {
   t.same(seen.splice(0), HANDLERS, "and they are still the host's")
 })
 
-t.test('each plugin has a name and the versions of Fastify of the package, which its host is held to', async (t) => {
+t.test('each plugin has a name and requires the Fastify versions of the package', async (t) => {
   const { fastify } = JSON.parse(read('package.json')).peerDependencies
   for (const [name, plugin] of Object.entries({
     altdentifier: altdentifierPlugin,
@@ -533,17 +533,17 @@ t.test("each handler is a decorator of its plugin's scope, and not of the host",
   t.notOk(HANDLERS.some((name) => app.hasDecorator(name)))
 })
 
-t.test('a hook of the host that changes the body opens no door', quiet(async (t) => {
+t.test('a hook of the host that changes the body admits no forgery', quiet(async (t) => {
   const parse = (bytes: unknown) => JSON.parse(String(bytes))
   type Add = (app: FastifyInstance, signed: string) => unknown
   const hooks: [what: string, add: Add, sent: (signed: string) => string | Buffer][] = [
-    ['what was signed in place of what was sent', (app, signed) => {
+    ['the signed body instead of the sent one', (app, signed) => {
       app.addHook('preValidation', async (request) => { request.body = Buffer.from(signed) })
     }, (signed) => signed.replace('{', '{"forged":true,')],
     ['a copy of what was sent', (app) => {
       app.addHook('preValidation', async (request) => { request.body = Buffer.from(request.body as Buffer) })
     }, (signed) => signed],
-    ['what was sent, in other bytes', (app) => {
+    ['the sent body, in other bytes', (app) => {
       app.addHook('preValidation', async (request) => { request.body = Buffer.from(JSON.stringify(parse(request.body), null, 1)) })
     }, (signed) => signed],
     ['the same bytes, overwritten', (app) => {
@@ -557,7 +557,7 @@ t.test('a hook of the host that changes the body opens no door', quiet(async (t)
         transform: (chunk, _encoding, done) => { done(null, String(chunk).replace('"', "'")) }
       })))
     }, (signed) => signed],
-    ['what was compressed', (app) => {
+    ['a compressed body', (app) => {
       app.addHook('preParsing', async (_request, _reply, payload) =>
         Object.assign(payload.pipe(createGunzip()), { receivedEncodedLength: undefined }))
     }, (signed) => gzipSync(signed)]
@@ -579,7 +579,7 @@ t.test('a hook of the host that changes the body opens no door', quiet(async (t)
   }
 }))
 
-t.test('what a proxy forwards changes nothing, trusted or not', quiet(async (t) => {
+t.test('forwarded headers change nothing, with and without trustProxy', quiet(async (t) => {
   const headers = {
     'x-forwarded-host': 'evil.example', 'x-forwarded-proto': 'https', 'x-forwarded-for': '9.9.9.9', 'x-forwarded-prefix': '/evil'
   }

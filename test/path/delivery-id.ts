@@ -37,7 +37,7 @@ const identity = (
   return { url, payload, headers: signIdentityValidation({ apiKey, secret, endpoint: url, body: payload, timestamp }) }
 }
 
-/** Plugins that share a store, and how often any handler of theirs ran. */
+/** Creates plugins that share a store, and counts the runs of all their handlers. */
 function createTenants (test: Test, store: DeliveryStore = memoryDeliveries()) {
   const { app } = createHost(test)
   let runs = 0
@@ -61,7 +61,7 @@ function createTenants (test: Test, store: DeliveryStore = memoryDeliveries()) {
   }
 }
 
-/** Each is handled once, and none is taken for another. */
+/** Checks that each delivery is handled once, and none is mistaken for another. */
 async function areStrangers (test: Test, { send, runs }: ReturnType<typeof createTenants>, all: Sent[]): Promise<void> {
   for (const [index, sent] of all.entries()) {
     test.match(await send(sent), /^20[04]$/, `${index}: ${sent.url}`)
@@ -71,7 +71,7 @@ async function areStrangers (test: Test, { send, runs }: ReturnType<typeof creat
   test.equal(runs(), all.length)
 }
 
-t.test('what a store knows a delivery by stays as it is: copies of one from before an update are copies of it', async (t) => {
+t.test('keys in the store never change: copies of a delivery from before an update are still copies', async (t) => {
   const digest = (...values: unknown[]) =>
     createHash('sha256').update(values.map((value) => JSON.stringify(value)).join('')).digest('base64url')
   const tenant = (algorithm: string) => createHmac(algorithm, SECRET).update('fastify-verification key').digest('hex')
@@ -93,7 +93,7 @@ t.test('what a store knows a delivery by stays as it is: copies of one from befo
   }
 })
 
-t.test('player.verify without a key runs every time, and no store is asked', quiet(async (t) => {
+t.test('player.verify without a key runs every time, and the store is not called', quiet(async (t) => {
   const { store, asked } = scriptedStore()
   const { send, events } = createReceiver(t, VERIFY, undefined, { deliveries: store })
   const { idempotency_key: _none, ...absent } = VERIFY_EVENT
@@ -107,7 +107,7 @@ t.test('player.verify without a key runs every time, and no store is asked', qui
   t.equal(events.length, 7)
 }))
 
-t.test('other Aghanim events are known by their key, or else by their id', quiet(async (t) => {
+t.test('other Aghanim events are identified by their key, or else by their id', quiet(async (t) => {
   const { send, events } = createReceiver(t, ITEM)
   const item = (id: string, key?: string | null) => ({ ...ITEM.event(id), idempotency_key: key })
   for (const [event, outcome] of [
@@ -118,7 +118,7 @@ t.test('other Aghanim events are known by their key, or else by their id', quiet
   t.equal(events.length, 7)
 }))
 
-t.test('an Aghanim event with an empty id runs every time, and no store is asked', async (t) => {
+t.test('an Aghanim event with an empty id runs every time, and the store is not called', async (t) => {
   const { store, asked } = scriptedStore()
   const { deliver, events } = createReceiver(t, ITEM, undefined, { deliveries: store })
   for (let times = 1; times <= 3; times++) {
@@ -128,7 +128,7 @@ t.test('an Aghanim event with an empty id runs every time, and no store is asked
   t.strictSame(asked, [])
 })
 
-t.test('what is around the content of an Aghanim event may differ in a resend', async (t) => {
+t.test('members outside the content of an Aghanim event may differ in a resend', async (t) => {
   for (const keyed of [VERIFY, ITEM]) {
     const { send, events } = createReceiver(t, keyed)
     await send(keyed.event('id-1'))
@@ -153,7 +153,7 @@ t.test('contents that only look alike are not the same', quiet(async (t) => {
   for (const [index, value] of alike.entries()) {
     const under = (content: unknown) => send({ ...eventOf(content), event_id: `alike-${index}` })
     same(JSON.stringify(value), [outcomeOf(await under(value)), outcomeOf(await under(value))], ['200', '200 replayed'])
-    for (const other of alike.slice(index + 1)) { // of two that are taken for the same, either may be the first
+    for (const other of alike.slice(index + 1)) { // equality is symmetric, so each pair is tried in one order only
       same(JSON.stringify([value, other]), outcomeOf(await under(other)), '422 ID_REUSED')
     }
   }
@@ -161,7 +161,7 @@ t.test('contents that only look alike are not the same', quiet(async (t) => {
   t.equal(events.length, 1 + alike.length)
 }))
 
-t.test('content that is nested deeper than calls can be is handled once like any other', async (t) => {
+t.test('content that is nested deeper than the call stack is handled once like any other', async (t) => {
   const { post, events } = createReceiver(t, SESSION)
   const nested = (depth: number) => JSON.stringify({ idempotency_key: 'deep', data: 0 })
     .replace('0}', `${'[{"a":'.repeat(depth)}1${'}]'.repeat(depth)}}`)
@@ -171,7 +171,7 @@ t.test('content that is nested deeper than calls can be is handled once like any
   t.equal(events.length, 1)
 })
 
-t.test('the same id means nothing under another type of event, or as another kind of id', quiet(async (t) => {
+t.test('the same id under another type of event, or as another kind of id, is another delivery', quiet(async (t) => {
   const tenants = createTenants(t)
   tenants.aghanim()
   const { event_data: data } = VERIFY_EVENT
@@ -187,7 +187,7 @@ t.test('the same id means nothing under another type of event, or as another kin
   ])
 }))
 
-t.test('the same id means nothing at another path or prefix', quiet(async (t) => {
+t.test('the same id at another path or prefix is another delivery', quiet(async (t) => {
   const tenants = createTenants(t)
   tenants.aghanim()
   tenants.aghanim({ path: '/aghanim/b' })
@@ -206,7 +206,7 @@ t.test('the same id means nothing at another path or prefix', quiet(async (t) =>
   ])
 }))
 
-t.test('the same id at the same path means nothing from another provider', async (t) => {
+t.test('the same id at the same path from another provider is another delivery', async (t) => {
   const { store, asked } = scriptedStore()
   const event = { event_type: 'x', event_id: 'x', event_data: {}, idempotency_key: 'x', OP: 5 }
   const url = '/hook'
@@ -222,7 +222,7 @@ t.test('the same id at the same path means nothing from another provider', async
   t.equal(new Set(asked.filter(([verb]) => verb === 'claim').map(([, key]) => key)).size, 3)
 })
 
-t.test('the same id means nothing under another secret or api-key', quiet(async (t) => {
+t.test('the same id under another secret or api-key is another delivery', quiet(async (t) => {
   const event = VERIFY.event('x')
   const session = SESSION.event('x')
   const member = { OP: 1, member: MEMBER, guild: GUILD }
@@ -260,7 +260,7 @@ t.test('a resolver that finds the secret of each tenant keeps their ids apart', 
   ])
 }))
 
-t.test('servers that share a store know what another has handled, while they rotate secrets too', async (t) => {
+t.test('servers that share a store know which deliveries the others have handled, also while they rotate secrets', async (t) => {
   const store = memoryDeliveries()
   const before = createTenants(t, store)
   const after = createTenants(t, store)
@@ -280,7 +280,7 @@ t.test('servers that share a store know what another has handled, while they rot
   t.equal(after.runs(), 0)
 })
 
-t.test('the same delivery in other spellings of what is not signed is a duplicate', async (t) => {
+t.test('the same delivery with other spellings of its unsigned parts is a duplicate', async (t) => {
   const tenants = createTenants(t)
   tenants.aghanim()
   tenants.altdentifier()
@@ -300,7 +300,7 @@ t.test('the same delivery in other spellings of what is not signed is a duplicat
   t.equal(tenants.runs(), 2)
 })
 
-t.test('a session notification is known by its key at any time, and by its MAC without one', quiet(async (t) => {
+t.test('a session notification is identified by its key at any time, and by its MAC without one', quiet(async (t) => {
   const tenants = createTenants(t)
   tenants.identity()
   const session = { id: 'iss-1', status: 'VERIFIED' }
@@ -318,7 +318,7 @@ t.test('a session notification is known by its key at any time, and by its MAC w
   t.equal(tenants.runs(), 7)
 }))
 
-t.test('AltDentifier: without dedupe each delivery runs and no store is asked; with it, each body once', quiet(async (t) => {
+t.test('AltDentifier: without dedupe each delivery runs and the store is not called; with it, each body runs once', quiet(async (t) => {
   for (const dedupe of [undefined, 1, 3600]) {
     const { store, verbs } = scriptedStore()
     const { deliver, post, events } = createReceiver(t, MEMBER_EVENT, undefined, { dedupe, deliveries: store })
@@ -333,7 +333,7 @@ t.test('AltDentifier: without dedupe each delivery runs and no store is asked; w
   }
 }))
 
-t.test('a store is given digests, the lease, the reply, and how long the delivery may come again', quiet(async (t) => {
+t.test('a store receives digests, the lease, the reply, and the time in which a resend is possible', quiet(async (t) => {
   for (const keyed of KEYED) {
     for (const [options, ttl] of [
       [{}, 421_000], [{ tolerance: 600 }, 721_000], [{ tolerance: 1, futureTolerance: 0 }, 62_000],
@@ -356,7 +356,7 @@ t.test('a store is given digests, the lease, the reply, and how long the deliver
   }
 }))
 
-t.test('AltDentifier: once dedupe is over, the same body is another delivery', quiet(async (t) => {
+t.test('AltDentifier: after dedupe has expired, the same body is another delivery', quiet(async (t) => {
   for (const dedupe of [1, 60, 360.5, 7200]) {
     let clock = 5
     const deliveries = memoryDeliveries({ now: () => clock })
@@ -370,7 +370,7 @@ t.test('AltDentifier: once dedupe is over, the same body is another delivery', q
   }
 }))
 
-t.test('in a store of the least size a delivery is known for as long as its timestamp is fresh', quiet(async (t) => {
+t.test('in the smallest store a delivery is known as long as its timestamp is fresh', quiet(async (t) => {
   let clock = now()
   const clocks = { now: () => clock, deliveries: memoryDeliveries({ maxEntries: 1, ttl: 1, now: () => clock }) }
   for (const keyed of [VERIFY, SESSION, BARE_SESSION]) {
@@ -384,7 +384,7 @@ t.test('in a store of the least size a delivery is known for as long as its time
     clock += 60_000
     const rival = JSON.stringify(keyed.event('rival'))
     t.equal(outcomeOf(await post(rival, sign(rival, clock / 1000 | 0))), '503 STORE_UNAVAILABLE retry', 'no room')
-    clock -= 60_000 // set back by a minute
+    clock -= 60_000 // clock set back by one minute
     t.equal(outcomeOf(await post(body, ahead)), `${success} replayed`)
     clock += 60_001
     t.equal(outcomeOf(await post(body, ahead)), '403 FORBIDDEN')
@@ -392,7 +392,7 @@ t.test('in a store of the least size a delivery is known for as long as its time
   }
 }))
 
-t.test('HumanDetect: of the servers that share a store, one lets a token in', quiet(async (t) => {
+t.test('HumanDetect: of the servers that share a store, one admits a token', quiet(async (t) => {
   const { baseUrl } = await startService(t)
   const base = memoryDeliveries()
   for (const store of [base, scriptedStore({ claim: async (...args) => base.claim(...args) }).store]) {
@@ -408,7 +408,7 @@ t.test('HumanDetect: of the servers that share a store, one lets a token in', qu
   }
 }))
 
-t.test('HumanDetect: a token is claimed for as long as it is fresh, and neither completed nor given back', quiet(async (t) => {
+t.test('HumanDetect: a token is claimed as long as it is fresh, and neither completed nor released', quiet(async (t) => {
   const { baseUrl } = await startService(t)
   for (const [options, seconds] of [
     [{}, 600], [{ maxAge: 10, skew: 5 }, 15], [{ maxAge: 604_800, skew: 0 }, 604_800]
@@ -419,7 +419,7 @@ t.test('HumanDetect: a token is claimed for as long as it is fresh, and neither 
     app.post('/failing', { preHandler }, () => { throw new Error('x') })
     const token = mint()
     t.equal((await post(app, '/failing', { token })).statusCode, 500)
-    t.equal((await post(app, '/signup', { email: IDENTIFIER, token })).statusCode, 403, 'used, though the route failed')
+    t.equal((await post(app, '/signup', { email: IDENTIFIER, token })).statusCode, 403, 'used, although the route failed')
     t.strictSame(asked.map(([verb]) => verb), ['claim', 'claim'])
     const [, key, , lease] = asked[0]!
     const checksum = createHash('sha256').update(token).digest('hex')
@@ -441,7 +441,7 @@ t.test('HumanDetect: a token that is refused for another reason is not used up',
   t.strictSame(asked, [])
 })
 
-t.test('HumanDetect: a token is used once, also while the key of the service is replaced', async (t) => {
+t.test('HumanDetect: a token is used once, also while the key of the service is rotated', async (t) => {
   const keys = [SERVICE_KEY, `${SERVICE_KEY}-2`]
   const { baseUrl } = await startService(t, { apiKeys: keys })
   const deliveries = memoryDeliveries()
@@ -452,5 +452,5 @@ t.test('HumanDetect: a token is used once, also while the key of the service is 
   }
   const other = await startService(t)
   const { app } = await createGuardedHost(t, other.baseUrl, { deliveries })
-  t.equal((await post(app, '/signup', { email: IDENTIFIER, token })).statusCode, 201, 'of another service')
+  t.equal((await post(app, '/signup', { email: IDENTIFIER, token })).statusCode, 201, 'from another service')
 })

@@ -30,7 +30,7 @@ function createServer (test: Test, options: Partial<AghanimOptions> = {}) {
 const pairs = (headers: Record<string, string>): [string, string][] => Object.entries(headers)
 const warnings = (lines: Line[]): Line[] => lines.filter(({ level }) => level >= 40)
 
-t.test('whatever a handler throws, the answer is one fixed text and the log shows no word of it', quiet(async (t) => {
+t.test('any error of a handler is answered with one fixed message, and the log contains no word of it', quiet(async (t) => {
   const failure = Object.assign(new Error('canary message', { cause: new Error('canary cause') }), {
     statusCode: 418, headers: { 'x-canary': 'canary' }, config: { apiKey: 'canary' }, code: 'ECONNRESET'
   })
@@ -62,13 +62,13 @@ t.test('whatever a handler throws, the answer is one fixed text and the log show
         const { type, code, stack } = line?.['failure'] as Record<string, string>
         t.equal(type, 'Error')
         t.equal(code, 'ECONNRESET')
-        t.match(stack, /^ {4}at .*delivery\.[jt]s/, 'and where it came from')
+        t.match(stack, /^ {4}at .*delivery\.[jt]s/, 'and its origin')
       }
     }
   }
 }))
 
-t.test('a thrown value that cannot even be looked at is a failure like any other', quiet(async (t) => {
+t.test('a thrown value that cannot be inspected is a failure like any other', quiet(async (t) => {
   const boom = () => { throw new Error('canary') }
   const hostile = [
     Object.defineProperty(new Error('x'), 'stack', { get: boom }), Object.defineProperty(new Error('x'), 'code', { get: boom }),
@@ -87,7 +87,7 @@ for (const [name, ending, outcome] of [
   ['succeeds', (resolve: (value: unknown) => void) => resolve(PLAYER), 200],
   ['fails', (_resolve: unknown, reject: (reason: unknown) => void) => reject(new Error('late')), 500]
 ] as const) {
-  t.test(`a handler over its time is answered 503; that it ${name} later is logged, not sent`, async (t) => {
+  t.test(`a handler over its time limit is answered with 503; that it ${name} later is logged, not sent`, async (t) => {
     const gate = gateOf<unknown>()
     const { app, lines } = createServer(t, { handlerTimeout: 20, verifyPlayer: () => gate.promise as never })
     const request = rawRequest('/aghanim', [...pairs(AGHANIM.sign(BODY)), ['content-length', String(BODY.length)]], BODY)
@@ -102,14 +102,14 @@ for (const [name, ending, outcome] of [
   })
 }
 
-t.test('a handler that ends in time has no time-out left', async (t) => {
+t.test('a handler that ends in time leaves no timer', async (t) => {
   const { deliver, lines } = createServer(t, { handlerTimeout: 10, verifyPlayer: async () => PLAYER })
   t.equal((await deliver()).statusCode, 200)
   await new Promise((resolve) => setTimeout(resolve, 30))
   t.strictSame(warnings(lines), [])
 })
 
-t.test("of an error of the host's hooks the client sees the status, and a code only if it is Fastify's", async (t) => {
+t.test("of an error of the host's hooks the client sees the status, and the code only if it is Fastify's", async (t) => {
   for (const code of ['CANARY', 'FST_OF_THE_HOST']) {
     const { app, calls, deliver } = createServer(t)
     app.addHook('onRequest', async () => { throw Object.assign(new Error('canary'), { statusCode: 429, code }) })
@@ -121,7 +121,7 @@ t.test("of an error of the host's hooks the client sees the status, and a code o
   }
 })
 
-t.test('a status that is none of an error is a 500', quiet(async (t) => {
+t.test('an invalid status of an error becomes 500', quiet(async (t) => {
   const errors: [statusCode: unknown, told: number][] = [
     [400, 400], [451, 451], [503, 503], [200, 500], [302, 500], [399, 500], [499, 500], [999, 500], ['404', 500], [[404], 500],
     [NaN, 500], [undefined, 500], [null, 500]
@@ -141,7 +141,7 @@ t.test('a status that is none of an error is a 500', quiet(async (t) => {
   t.equal(calls.length, 0)
 }))
 
-t.test('a thenable is waited for like a promise; one that cannot be looked at is a failure', async (t) => {
+t.test('a thenable is awaited like a promise; one that cannot be inspected is a failure', async (t) => {
   const hostile = createServer(t, { verifyPlayer: () => ({ get then () { throw new Error('canary') } }) as never })
   t.equal((await hostile.deliver()).json().code, 'FST_VERIFICATION_HANDLER_FAILED')
   const { deliver } = createServer(t, {
@@ -174,11 +174,11 @@ t.test('a body that does not arrive is ended with 408', quiet(async (t) => {
 
     const whole = rawRequest(provider.url, [...headers, ['content-length', String(body.length)]], body)
     const { text } = await exchange(app, [whole], (text) => text.includes('\r\n\r\n'))
-    t.equal(statusOf(text), provider.success, 'a body in time is not ended')
+    t.equal(statusOf(text), provider.success, 'a body that arrives in time is not ended')
   }
 }))
 
-t.test("the body's time also runs out while a hook of the host holds the request up", async (t) => {
+t.test('the time limit of the body also applies while a hook of the host holds the request', async (t) => {
   const { app, calls, lines } = createServer(t, { bodyTimeout: 20 })
   const gate = gateOf<undefined>()
   app.addHook('onRoute', (route) => {
@@ -196,7 +196,7 @@ t.test("the body's time also runs out while a hook of the host holds the request
   t.strictSame(warnings(lines), [])
 })
 
-t.test('a host that answers before the body is here is not answered over', async (t) => {
+t.test('the answer of a host that answers before the body has arrived is not overwritten', async (t) => {
   const { app, lines } = createServer(t, { bodyTimeout: 10 })
   app.addHook('onRoute', (route) => {
     route.preParsing = (_request, reply) => { reply.code(429).send('of the host') }
@@ -208,7 +208,7 @@ t.test('a host that answers before the body is here is not answered over', async
   t.strictSame(warnings(lines), [])
 })
 
-t.test('a host that hijacks a reply before the body is here is not answered over', async (t) => {
+t.test('a reply that a host hijacks before the body has arrived is not answered', async (t) => {
   const { app, lines } = createServer(t, { bodyTimeout: 10 })
   app.addHook('onRoute', (route) => {
     route.preParsing = (_request, reply) => {
@@ -222,7 +222,7 @@ t.test('a host that hijacks a reply before the body is here is not answered over
   t.strictSame(warnings(lines), [])
 })
 
-t.test('over HTTP/2 all is as over HTTP/1.1', async (t) => {
+t.test('HTTP/2 works like HTTP/1.1', async (t) => {
   const app = Fastify({ http2: true })
   t.teardown(() => app.close())
   const reasons: string[] = []
@@ -252,7 +252,7 @@ t.test('over HTTP/2 all is as over HTTP/1.1', async (t) => {
     else stream.write(body)
     stream.resume()
     const [answer] = await once(stream, 'response')
-    await until(() => open === 0) // a body that is not read does not keep its stream
+    await until(() => open === 0) // an unread body must not keep its stream open
     return answer[':status']
   }
   t.equal(await send(AGHANIM.sign(BODY), BODY), 200)
@@ -265,11 +265,11 @@ t.test('over HTTP/2 all is as over HTTP/1.1', async (t) => {
   t.equal(await send({ ...rest, 'x-aghanim-signature': ['0'.repeat(64), signature!] }, BODY), 403)
   t.equal(await send({ ...rest }, BODY, true, { 'x-aghanim-signature': signature! }), 403, 'in a trailer only')
   t.strictSame(reasons, ['mismatch', 'no_body', 'duplicate_header', 'duplicate_header', 'missing_header'])
-  t.equal(calls.length, 1, 'the handler ran for the one that was taken')
+  t.equal(calls.length, 1, 'the handler ran for the accepted one')
   t.equal(await send(AGHANIM.sign(BODY), BODY), 200)
 })
 
-t.test('a refused request leaves no deadline behind that could answer again', async (t) => {
+t.test('a refused request leaves no deadline that could answer again', async (t) => {
   const { app, lines } = createServer(t, { bodyTimeout: 10 })
   const refused = await app.inject({ method: 'POST', url: '/aghanim' })
   t.equal(refused.statusCode, 403)
@@ -293,7 +293,7 @@ t.test('a handler may take longer than a body may take to arrive', async (t) => 
   t.equal(statusOf((await exchange(app, [request])).text), 200)
 })
 
-t.test('a client that goes while its time-out is being answered is not answered once more', async (t) => {
+t.test('a client that disconnects while its timeout is being answered is not answered again', async (t) => {
   const { app, lines } = createServer(t, { bodyTimeout: 20 })
   const gate = gateOf<undefined>()
   let sends = 0
@@ -315,7 +315,7 @@ t.test('a client that goes while its time-out is being answered is not answered 
   t.strictSame(warnings(lines), [])
 })
 
-t.test('what is answered without its body is not answered once more when the body is due', async (t) => {
+t.test('a request that is answered without its body is not answered again when the body is due', async (t) => {
   const { app, lines } = createServer(t, { bodyTimeout: 20, bodyLimit: 1000 })
   app.addHook('onSend', async () => { await new Promise((resolve) => setTimeout(resolve, 60)) })
   app.addHook('preValidation', async () => { await new Promise((resolve) => setTimeout(resolve, 60)) })
@@ -334,7 +334,7 @@ t.test('a handler that timed out is answered in the context of its own request',
   const answered: [string, string | undefined][] = []
   app.addHook('onRequest', (request, _reply, done) => storage.run(request.id, done))
   app.addHook('onSend', async (request) => { answered.push([request.id, storage.getStore()]) })
-  await app.listen({ port: 0, host: '127.0.0.1' }) // whose socket keeps the process alive
+  await app.listen({ port: 0, host: '127.0.0.1' }) // a listening socket, which keeps the process alive
   await Promise.all([deliver(), deliver(), deliver()])
   t.strictSame(answered, ['req-1', 'req-2', 'req-3'].map((id) => [id, id]))
 })
@@ -352,7 +352,7 @@ t.test('a check that throws is an error of the server, with and without a resolv
   }
 })
 
-t.test('a log that throws decides no answer', async (t) => {
+t.test('a log that throws has no effect on the answer', async (t) => {
   const throwing = () => { throw new Error('canary') }
   const sign = signAghanim({ secret: OTHER_SECRET, body: BODY, timestamp: NOW })
   const cases: [Partial<AghanimOptions>, Record<string, string>, number][] = [
@@ -371,7 +371,7 @@ t.test('a log that throws decides no answer', async (t) => {
   }
 })
 
-t.test("a host's serializer of errors finds none of ours to choke on", async (t) => {
+t.test("a host's serializer of errors receives no error that breaks it", async (t) => {
   const { deliver, lines } = createServer(t, {
     verifyPlayer: async () => { throw new Error('x') }, logSerializers: { err: (error) => error.message.slice(0, 1) }
   })
@@ -379,7 +379,7 @@ t.test("a host's serializer of errors finds none of ours to choke on", async (t)
   t.match(warnings(lines), [{ reason: 'handler_failed' }])
 })
 
-t.test('without its signature hook a route lets nobody in', async (t) => {
+t.test('a route whose signature hook is removed accepts nothing', async (t) => {
   for (const provider of PROVIDERS) {
     const { app } = createHost(t)
     const calls: unknown[] = []
@@ -392,7 +392,7 @@ t.test('without its signature hook a route lets nobody in', async (t) => {
   }
 })
 
-t.test('a connection is kept unless a body may still be on its way', quiet(async (t) => {
+t.test('a connection is kept open unless a body may still be on its way', quiet(async (t) => {
   for (const provider of PROVIDERS) {
     const { app } = createHost(t)
     const calls: unknown[] = []
@@ -428,7 +428,7 @@ t.test('the limits are 64 KiB, and 256 KiB for identity validation', async (t) =
   }
 })
 
-t.test('an unfinished body of the wrong type does not keep its socket', async (t) => {
+t.test('an unfinished body of the wrong type does not keep its socket open', async (t) => {
   const { app } = createServer(t)
   for (const headers of [[['content-type', 'text/plain']], [['content-encoding', 'gzip']], []] as [string, string][][]) {
     const { text, closed } = await exchange(app, [rawRequest('/aghanim', [...headers, ['content-length', '500']], 'x')])
@@ -437,7 +437,7 @@ t.test('an unfinished body of the wrong type does not keep its socket', async (t
   }
 })
 
-t.test('a clock that tests replace applies to plugins that were registered before, and its return to those after', async (t) => {
+t.test('replacing the clock affects plugins registered before, and restoring it those registered after', async (t) => {
   for (const provider of PROVIDERS.filter(({ timestamp }) => timestamp !== undefined)) {
     const body = bodyOf(provider)
     const hosts = [createHost(t).app, createHost(t).app] as const
@@ -459,7 +459,7 @@ t.test('a clock that tests replace applies to plugins that were registered befor
   }
 })
 
-t.test('while one secret replaces another, both open the door', quiet(async (t) => {
+t.test('during a rotation both secrets are accepted', quiet(async (t) => {
   const sign = (secret: string) => signAghanim({ secret, body: BODY, timestamp: NOW })
   for (const [secret, old, fresh] of [
     [SECRET, 200, 403], [OTHER_SECRET, 403, 200],
@@ -473,7 +473,7 @@ t.test('while one secret replaces another, both open the door', quiet(async (t) 
   }
 }))
 
-t.test('a resolver finds the secret of the tenant that the request is for', async (t) => {
+t.test("a resolver returns the secret of the request's tenant", async (t) => {
   const { app } = createHost(t)
   const secrets = new Map([['a', SECRET], ['b', OTHER_SECRET]])
   const asked: string[] = []
@@ -499,7 +499,7 @@ t.test('a resolver finds the secret of the tenant that the request is for', asyn
   for (const wrong of [{ 'x-aghanim-signature': 'x' }, { 'x-aghanim-signature-timestamp': `${NOW}0` }]) {
     t.equal((await deliver('a', SECRET, { ...signed, ...wrong })).statusCode, 403)
   }
-  t.equal(asked.length, 5, 'headers that cannot be right cost no look-up')
+  t.equal(asked.length, 5, 'malformed headers cost no look-up')
 })
 
 t.test('a resolver without a secret is a failed authentication', quiet(async (t) => {
@@ -517,7 +517,7 @@ t.test('a resolver without a secret is a failed authentication', quiet(async (t)
   }
 }))
 
-t.test('the log names the header at fault, where one is', quiet(async (t) => {
+t.test('the log names the header at fault, if there is one', quiet(async (t) => {
   for (const provider of PROVIDERS) {
     const { app, lines } = createHost(t)
     provider.register(app, [])
@@ -532,11 +532,11 @@ t.test('the log names the header at fault, where one is', quiet(async (t) => {
       t.equal(await headerOf(others), header)
       t.equal(await headerOf({ ...signed, [header]: 'no, such' }), header)
     }
-    t.equal(await headerOf(provider.sign(`${body} `)), undefined, 'for a MAC that does not match, none')
+    t.equal(await headerOf(provider.sign(`${body} `)), undefined, 'for a mismatch, none')
   }
 }))
 
-t.test('onRejected is told what happened, and cannot change it', quiet(async (t) => {
+t.test('onRejected receives the rejection, and cannot change it', quiet(async (t) => {
   const { app } = createHost(t)
   const seen: RejectedDelivery[] = []
   const onRejected = (delivery: RejectedDelivery) => { seen.push(delivery) }
@@ -570,7 +570,7 @@ t.test('onRejected is told what happened, and cannot change it', quiet(async (t)
     secret: SECRET, now, verifyPlayer: () => PLAYER, onRejected: ({ reason }) => { reasons.push(reason) }
   })
   t.equal((await silent.app.inject({ method: 'POST', url: '/aghanim' })).statusCode, 403)
-  t.strictSame([reasons, silent.lines], [['no_body'], []], 'whether or not anything is logged')
+  t.strictSame([reasons, silent.lines], [['no_body'], []], 'with and without logging')
 
   for (const onRejected of [() => { throw new Error('canary') }, async () => { throw new Error('canary') }]) {
     const { deliver, lines } = createServer(t, { onRejected })
@@ -582,7 +582,7 @@ t.test('onRejected is told what happened, and cannot change it', quiet(async (t)
   }
 }))
 
-t.test('close() answers what is running and is not held up by kept-alive clients', quiet(async (t) => {
+t.test('close() answers running requests and is not held up by kept-alive clients', quiet(async (t) => {
   const gate = gateOf<undefined>()
   let running = 0
   const { app } = createServer(t, {
@@ -606,7 +606,7 @@ t.test('close() answers what is running and is not held up by kept-alive clients
   await closed
 }))
 
-t.test('a client that went away changes nothing for the handler', async (t) => {
+t.test('a client that disconnects changes nothing for the handler', async (t) => {
   const gate = gateOf<undefined>()
   let ended = false
   let running = false
@@ -631,7 +631,7 @@ t.test('a client that went away changes nothing for the handler', async (t) => {
   t.strictSame(warnings(lines), [])
 })
 
-t.test('the signed text may be any bytes that JSON allows', async (t) => {
+t.test('the signed string may have any bytes that JSON allows', async (t) => {
   const { app } = createHost(t)
   const events: unknown[] = []
   app.register(altdentifierPlugin, { secret: SECRET, handleEvent: (event) => { events.push(event) } })

@@ -19,7 +19,7 @@ const API_BYTES = Buffer.from(API_SECRET, 'base64')
 const hmac = (key: BinaryLike, text: BinaryLike, algorithm = 'sha256') =>
   createHmac(algorithm, key).update(text).digest()
 
-/** Every plugin, one of them twice, with handlers that must not be called. */
+/** Registers every plugin, one of them twice, with handlers that must not be called. */
 function createServer (test: Test & Pick<typeof t, 'fail'>, options: WebhookOptions) {
   const { app, lines } = createHost(test)
   const called = () => test.fail('a handler was called')
@@ -124,7 +124,7 @@ const PLANTED: readonly (readonly [mistake: string, delivery: Delivery])[] = [
   [say('body', 'the received body with a trailing line break', Buffer.byteLength(BODY)), aghanim(hmac(SECRET, `${RIGHT}\n`))]
 ]
 
-t.test('each planted mistake is named in the log', async (t) => {
+t.test('each deliberate mistake is named in the log', async (t) => {
   const { app, lines } = createServer(t, { diagnose: true })
   t.ok(PLANTED.length >= 20)
   for (const [mistake, delivery] of PLANTED) t.equal(await diagnosisOf(app, lines, delivery), mistake)
@@ -141,14 +141,14 @@ const UNKNOWN: readonly Delivery[] = [
   ['/altdentifier', { digest: 'MD5=' }]
 ]
 
-t.test('of what is random or broken there is no known mistake', async (t) => {
+t.test('random or broken deliveries have no known mistake', async (t) => {
   const { app, lines } = createServer(t, { diagnose: true })
   for (const delivery of UNKNOWN) {
     t.equal(await diagnosisOf(app, lines, delivery), 'no known mistake', JSON.stringify(delivery[1]))
   }
 })
 
-t.test('other forms of a long body are not tried, and its headers are looked at all the same', async (t) => {
+t.test('variants of a long body are not tried, but its headers are examined', async (t) => {
   const { app, lines } = createServer(t, { diagnose: true })
   const signedAs = (length: number): Delivery => {
     const body = JSON.stringify({ padding: 'x'.repeat(length - '{"padding":""}'.length) })
@@ -160,7 +160,7 @@ t.test('other forms of a long body are not tried, and its headers are looked at 
   t.equal(await diagnosisOf(app, lines, aghanim(hmac(SECRET, long), `${NOW}`, long)), say('noTimestamp'))
 })
 
-t.test('one delivery is searched at a time, and of the others it is said', async (t) => {
+t.test('one delivery is searched at a time, and for the others this is logged', async (t) => {
   const { app, lines } = createServer(t, { diagnose: true })
   const [[mistake, planted]] = PLANTED as [[string, Delivery]]
   for (let round = 0; round < 2; round++) {
@@ -173,7 +173,7 @@ t.test('one delivery is searched at a time, and of the others it is said', async
   }
 })
 
-t.test('the answer is the same to the byte, with or without it, and without it nothing is said', quiet(async (t) => {
+t.test('the answer is the same in every byte, with and without it, and without it nothing is logged', quiet(async (t) => {
   const answers = async (options: WebhookOptions) => {
     const { app, lines } = createServer(t, options)
     const texts: string[] = []
@@ -193,7 +193,7 @@ t.test('the answer is the same to the byte, with or without it, and without it n
   t.equal((await answers({ diagnose: false })).said, 0)
 }))
 
-t.test('a genuine delivery is accepted, and nothing is said of it', async (t) => {
+t.test('a genuine delivery is accepted, and nothing is logged about it', async (t) => {
   for (const provider of PROVIDERS) {
     const { app, lines } = createHost(t)
     const calls: unknown[] = []
@@ -221,7 +221,7 @@ t.test('no log shows a secret, or a MAC that would have been right', quiet(async
   expectNoCanary(log)
 }))
 
-t.test('it is refused in production, and takes true and false only', async (t) => {
+t.test('it is refused in production, and must be true or false', async (t) => {
   const before = process.env['NODE_ENV']
   t.teardown(() => {
     if (before === undefined) delete process.env['NODE_ENV']
@@ -242,7 +242,7 @@ t.test('it is refused in production, and takes true and false only', async (t) =
   for (const value of [1, 'true', null, {}]) t.equal(await refusal({ diagnose: value }), error('must be a boolean'))
 })
 
-t.test('secrets that a resolver finds are tried as well; where it fails, the answer is what it was', async (t) => {
+t.test('secrets of a resolver are tried as well; if it fails, the answer does not change', async (t) => {
   const { app, lines } = createHost(t)
   let calls = 0
   const secret = () => {
@@ -258,13 +258,13 @@ t.test('secrets that a resolver finds are tried as well; where it fails, the ans
   })
   const [, headers] = aghanim(hmac(SECRET, RIGHT).toString('base64'))
   t.equal(await diagnosisOf(app, lines, ['/aghanim', headers]), say('base64ForHex'))
-  t.equal(calls, 1, 'the header is refused before the secret is asked for, but by the search')
+  t.equal(calls, 1, 'only the search calls the resolver for a refused header')
   t.equal(await diagnosisOf(app, lines, ['/nobody', headers]), `${say('base64ForHex')}, and ${say('otherwise')}`)
   t.equal(await diagnosisOf(app, lines, ['/broken', headers]), 'the diagnosis failed')
   t.equal((await app.inject(requestOf(['/broken', headers]))).payload, FORBIDDEN)
 })
 
-t.test('an api-key that cannot be one is looked up nowhere', async (t) => {
+t.test('an invalid api-key is not looked up', async (t) => {
   const { app, lines } = createHost(t)
   app.register(identityValidationPlugin, {
     apiKeys: () => t.fail('it was looked up') as never, now, handleSession () {}, diagnose: true

@@ -14,7 +14,7 @@ import { quiet } from '../support/quiet.js'
 import { gateOf, until, watchRejections } from '../support/waiting.js'
 import { watch } from '../support/watch.js'
 
-// What hooks, plugins and platforms of a host do to a delivery. The packages themselves are in test/hosts.
+// Effects of a host's hooks, plugins and platforms on a delivery. The packages themselves are tested in test/hosts.
 
 const [ALTDENTIFIER, AGHANIM] = PROVIDERS as [ProviderCase, ProviderCase, ProviderCase]
 const BODY = bodyOf(AGHANIM)
@@ -23,11 +23,11 @@ const rejections = watchRejections()
 const deliver = (app: FastifyInstance, { url, sign }: ProviderCase, body: string) =>
   app.inject({ method: 'POST', url, headers: sign(body), payload: body })
 
-/** A host with Aghanim's webhook, after `setup`, and the calls of its handler. */
+/** Creates a host with Aghanim's webhook, registered after `setup`, and records the calls of its handler. */
 function receive (
   test: Test, setup: (app: FastifyInstance) => unknown, options: Partial<AghanimOptions> = {}, server = {}
 ) {
-  const { app, lines } = createHost(test, server, ['canary']) // by the host's own hooks
+  const { app, lines } = createHost(test, server, ['canary']) // logged by the host's own hooks
   const calls: unknown[] = []
   setup(app)
   AGHANIM.register(app, calls, options)
@@ -36,7 +36,7 @@ function receive (
 
 const logged = (lines: readonly Line[]) => lines.filter(({ msg }) => msg.startsWith('delivery '))
 
-t.test('a plugin that a host wraps once more in fastify-plugin keeps its scope', async (t) => {
+t.test('a plugin that a host wraps again in fastify-plugin keeps its scope', async (t) => {
   const { app } = createHost(t)
   const calls: unknown[] = []
   app.register(fp(aghanimPlugin), {
@@ -58,7 +58,7 @@ t.test('a plugin that a host wraps once more in fastify-plugin keeps its scope',
   t.equal(calls.length, 2)
 })
 
-t.test("an option of fastify-cli's test helper, which loaders hand on, is no mistake", async (t) => {
+t.test("an option of fastify-cli's test helper, which loaders pass on, is accepted", async (t) => {
   for (const provider of PROVIDERS) {
     const { app } = createHost(t)
     provider.register(app, [], { skipOverride: true } as object)
@@ -66,7 +66,7 @@ t.test("an option of fastify-cli's test helper, which loaders hand on, is no mis
   }
 })
 
-t.test('its replies are left out of @fastify/response-validation, which refuses schemas with examples', async (t) => {
+t.test('its replies are excluded from @fastify/response-validation, which refuses schemas with examples', async (t) => {
   const routes: object[] = []
   const { app } = receive(t, (app) => app.addHook('onRoute', (route) => { routes.push(route) }))
   await app.ready()
@@ -79,7 +79,7 @@ type Hook = (request: FastifyRequest, reply: FastifyReply, ...rest: any[]) => un
 const WAYS: Record<string, Hook> = {
   'a reply from a callback' (_request, reply) { reply.code(401).send({ host: 'says no' }) },
   'a reply from an async function': async (_request, reply) => reply.code(401).send({ host: 'says no' }),
-  'a reply that comes later': async (_request, reply) => {
+  'a later reply': async (_request, reply) => {
     setImmediate(() => { reply.code(401).send({ host: 'says no' }) })
     return reply
   },
@@ -94,7 +94,7 @@ const WAYS: Record<string, Hook> = {
     reply.raw.writeHead(401).end()
   }
 }
-/** Where a hook is: on the server, or behind the plugin's own on its route. */
+/** Places of a hook: on the server, or on the route, after the plugin's own. */
 const PLACES: Record<string, (app: FastifyInstance, stage: Stage, hook: Hook) => void> = {
   'of the server': (app, stage, hook) => { app.addHook(stage as 'onRequest', hook as never) },
   'added to the route': (app, stage, hook) => {
@@ -106,7 +106,7 @@ const PLACES: Record<string, (app: FastifyInstance, stage: Stage, hook: Hook) =>
 const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
 
 for (const [way, hook] of Object.entries(WAYS)) {
-  t.test(`${way} of a hook is the one answer, and is reported once`, quiet(async (t) => {
+  t.test(`${way} of a hook is the only answer, and is reported once`, quiet(async (t) => {
     for (const stage of STAGES) {
       for (const [place, add] of Object.entries(PLACES)) {
         const what = `${stage} ${place}`
@@ -117,7 +117,7 @@ for (const [way, hook] of Object.entries(WAYS)) {
         const reply = await send()
         t.equal(reply.statusCode, 401, what)
         if (way.startsWith('a reply')) t.equal(reply.body, '{"host":"says no"}', what)
-        t.equal(timers(), before, `${what}: no timer is left`)
+        t.equal(timers(), before, `${what}: no timer remains`)
         t.strictSame(calls, [], what)
         t.strictSame(reports.map(({ path, outcome, reason, status }) => [path, outcome, reason, status]),
           [['/aghanim', 'rejected', 'bad_request', 401]], what)
@@ -132,7 +132,7 @@ for (const [way, hook] of Object.entries(WAYS)) {
   }))
 }
 
-t.test('a hook that answers with a 5xx is a failure, which onFailed is called with once', async (t) => {
+t.test('a hook that answers with a 5xx is a failure, for which onFailed is called once', async (t) => {
   const { reports } = watch(t)
   const failures: unknown[][] = []
   const { send } = receive(t, (app) => {
@@ -214,7 +214,7 @@ for (const [what, setup, expected] of RETRY_AFTERS) {
   })
 }
 
-t.test("a rate limit's message reaches the sender where its error is made for clients; no other error's does", async (t) => {
+t.test("the message of a rate limit reaches the sender if its error is made for clients; no other error's does", async (t) => {
   for (const [statusCode, expose, message] of [
     [429, true, 'canary: come again in an hour'], [429, false, 'Too Many Requests'], [429, undefined, 'Too Many Requests'],
     [400, true, 'Bad Request']
@@ -228,7 +228,7 @@ t.test("a rate limit's message reaches the sender where its error is made for cl
   }
 })
 
-/** Has `setTimeout` wait for `mock.timers.tick()`. */
+/** Replaces `setTimeout` with one that `mock.timers.tick()` drives. */
 function mockTimers (test: Test): void {
   mock.timers.enable({ apis: ['setTimeout'] })
   test.teardown(() => mock.timers.reset())
@@ -262,7 +262,7 @@ for (const [whose, [server, setup]] of Object.entries(LIMITS)) {
   })
 }
 
-t.test("our own time-out after Fastify's is no second answer, and a late failure gives the claim back", async (t) => {
+t.test("our own timeout after Fastify's is not a second answer, and a late failure releases the claim", async (t) => {
   const { reports } = watch(t)
   const gates = [gateOf<unknown>(), gateOf<unknown>()]
   const { deliver, events, lines } = createReceiver(
@@ -285,7 +285,7 @@ t.test("our own time-out after Fastify's is no second answer, and a late failure
   t.strictSame(lines.filter(({ level, msg }) => level >= 40 && !/^delivery failed|^handler ended/.test(msg)), [])
 })
 
-t.test("Fastify's time-out of a body on its way is that of a slow sender, not of a handler", async (t) => {
+t.test("Fastify's timeout while a body arrives is reported as a slow sender, not as a slow handler", async (t) => {
   const { reports } = watch(t)
   const { app, lines } = receive(t, () => {}, {}, { handlerTimeout: 20 })
   const headers: [string, string][] = [...Object.entries(AGHANIM.sign(BODY)), ['content-length', `${BODY.length}`]]
@@ -293,11 +293,11 @@ t.test("Fastify's time-out of a body on its way is that of a slow sender, not of
   t.match(text, /^HTTP\/1\.1 408 /)
   t.match(text, 'FST_VERIFICATION_BODY_TIMEOUT')
   t.strictSame(reports.map(({ outcome, reason, status }) => [outcome, reason, status]), [['rejected', 'body_timeout', 408]])
-  await app.close() // after the rest of the body, or the end of its connection
+  await app.close() // resolves after the rest of the body, or the end of its connection
   t.strictSame(lines.filter(({ level }) => level >= 40), [])
 })
 
-t.test("Fastify's time-out of anything else is a failure of this server", async (t) => {
+t.test('any other timeout of Fastify is a failure of this server', async (t) => {
   for (const [setup, options] of [
     [() => {}, { secret: () => new Promise<never>(() => {}) }],
     [(app: FastifyInstance) => app.addHook('onRequest', () => new Promise<never>(() => {})), {}]
@@ -309,7 +309,7 @@ t.test("Fastify's time-out of anything else is a failure of this server", async 
   }
 })
 
-t.test("the clock is asked each time, so that node:test's mock timers set it", async (t) => {
+t.test("the clock is read each time, so that node:test's mock timers control it", async (t) => {
   const apps = PROVIDERS.map((provider) => {
     const { app } = createHost(t)
     provider.register(app, [], { now: undefined })
@@ -339,12 +339,12 @@ async function read (payload: AsyncIterable<Buffer>): Promise<Buffer> {
   return Buffer.concat(chunks)
 }
 
-/** A host that reads the body before anyone else, and keeps `kept` of it where platforms do. */
+/** Creates a host that reads the body before any plugin, and stores `kept` of it as `rawBody`, like some platforms. */
 const reader = (kept: (body: Buffer) => unknown) => (app: FastifyInstance) => {
   app.addHook('onRequest', async ({ raw }) => { Object.assign(raw, { rawBody: kept(await read(raw)) }) })
 }
 
-t.test('a body that a platform has read is taken from its rawBody, and held to the same rules', async (t) => {
+t.test('a body that a platform has read is taken from its rawBody, with the same rules', async (t) => {
   const { reports } = watch(t)
   const { app, calls, send } = receive(t, reader((body) => body))
   t.equal((await send()).statusCode, 200)
@@ -359,7 +359,7 @@ t.test('a body that a platform has read is taken from its rawBody, and held to t
   t.equal(calls.length, 1)
 })
 
-t.test('what is authenticated of a rawBody is what is parsed', async (t) => {
+t.test('a rawBody that changes after its authentication has no effect', async (t) => {
   const gate = gateOf<string>()
   const kept: Buffer[] = []
   const { calls, send } = receive(t, reader((body) => {
@@ -375,7 +375,7 @@ t.test('what is authenticated of a rawBody is what is parsed', async (t) => {
   t.strictSame(calls, [VERIFY_EVENT])
 })
 
-t.test('a rawBody that is not as long as the sender says is refused', async (t) => {
+t.test('a rawBody whose length is not the announced one is refused', async (t) => {
   const { calls, send } = receive(t, reader(() => Buffer.from(`${BODY} `)))
   const reply = await send(BODY)
   t.equal(reply.statusCode, 400)
@@ -383,7 +383,7 @@ t.test('a rawBody that is not as long as the sender says is refused', async (t) 
   t.strictSame(calls, [])
 })
 
-t.test('a rawBody beside a body that nobody has read decides nothing', async (t) => {
+t.test('a rawBody has no effect if the body itself is unread', async (t) => {
   const { app, send } = receive(t, (app) => {
     app.addHook('onRequest', async ({ raw }) => { Object.assign(raw, { rawBody: Buffer.from('{}') }) })
   })
@@ -434,7 +434,7 @@ for (const [what, setup] of Object.entries(CONSUMERS)) {
   })
 }
 
-t.test('over a socket as well, with and without what a platform keeps', async (t) => {
+t.test('over a socket as well, with and without a rawBody of the platform', async (t) => {
   const headers: [string, string][] = [...Object.entries(AGHANIM.sign(BODY)), ['content-length', `${Buffer.byteLength(BODY)}`]]
   const chunked: [string, string][] = [...Object.entries(AGHANIM.sign(BODY)), ['transfer-encoding', 'chunked']]
   const inChunks = `${Buffer.byteLength(BODY).toString(16)}\r\n${BODY}\r\n0\r\n\r\n`

@@ -13,7 +13,7 @@ const NAMES = [
 ]
 const CHANNELS = ['fastify-verification:delivery', 'fastify-verification:store']
 
-t.test('metrics are kept where they are asked for, until they are stopped', async (t) => {
+t.test('metrics are kept in the chosen registry, until they are stopped', async (t) => {
   for (const [options, registry] of [[undefined, register], [{ registry: new Registry() }, undefined]] as const) {
     const kept = registry ?? options!.registry
     const { deliver, post, events } = createReceiver(t, VERIFY)
@@ -29,17 +29,17 @@ t.test('metrics are kept where they are asked for, until they are stopped', asyn
     t.match(text, /fastify_verification_delivery_duration_seconds_count\{provider="aghanim",outcome="accepted"\} 1\n/)
     for (const name of NAMES) t.match(text, new RegExp(`# HELP ${name} [A-Z]`))
     t.equal((await post('{}', { 'content-type': 'application/json' })).statusCode, 403)
-    t.equal(events.length, 2, 'what came before, and a')
+    t.equal(events.length, 2, 'the one from before, and a')
     t.strictSame(await countsOf(kept, 'fastify_verification_secret_matches_total'), ['provider=aghanim,secret=0: 2'])
     t.ok(CHANNELS.every((name) => channel(name).hasSubscribers))
     stop()
     t.notOk(CHANNELS.some((name) => channel(name).hasSubscribers), 'so that deliveries cost no more than without')
     t.equal((await kept.metrics()).includes('fastify_verification'), false)
-    collectMetrics(options)() // and may be started again
+    collectMetrics(options)() // can be started again
   }
 })
 
-t.test('docs/diagnostics.md tells each metric and its labels', async (t) => {
+t.test('docs/diagnostics.md lists each metric and its labels', async (t) => {
   const page = read('docs/diagnostics.md')
   const registry = new Registry()
   t.teardown(collectMetrics({ registry }))
@@ -68,7 +68,7 @@ t.test('durations are in seconds', async (t) => {
   t.ok(store > 0 && store < 0.5, `${store} s`)
 })
 
-t.test('a registry that was cleared is collected into again, and counts once', async (t) => {
+t.test('a registry that was cleared can be used again, and counts once', async (t) => {
   const registry = new Registry()
   const { deliver } = createReceiver(t, VERIFY)
   const stops = [collectMetrics({ registry })]
@@ -85,13 +85,13 @@ t.test('a registry that was cleared is collected into again, and counts once', a
   for (const stop of stops.slice(0, -1)) stop()
   await deliver('once more')
   t.strictSame(await countsOf(registry, NAMES[0]!), ['provider=aghanim,outcome=accepted,reason=handled: 2'],
-    'one that has ended takes nothing along')
+    'stopping an older collection does not affect the new one')
   stops.at(-1)!()
   t.notOk(CHANNELS.some((name) => channel(name).hasSubscribers))
   t.equal(await registry.metrics(), '\n')
 })
 
-t.test('a name that is taken is an error that says so, and leaves nothing behind', async (t) => {
+t.test('a metric name that is in use is an error that names it, and changes nothing', async (t) => {
   for (const name of NAMES) {
     const registry = new Registry()
     const counter = new Counter({ name, help: 'of the host', registers: [registry] })
@@ -106,7 +106,7 @@ t.test('a name that is taken is an error that says so, and leaves nothing behind
   }
 })
 
-t.test('what is no registry, or is in use, is an error', async (t) => {
+t.test('an invalid registry, or one in use, is an error', async (t) => {
   const registry = new Registry()
   const stop = collectMetrics({ registry })
   const none = 'option "registry" must be a prom-client Registry'

@@ -15,17 +15,17 @@ const rejections = watchRejections()
 const WITH_ID = KEYED.filter(({ altered }) => altered !== undefined)
 const rest = () => new Promise((resolve) => setImmediate(resolve))
 
-/** What a sender can see of an answer. */
+/** Picks the parts of an answer that a sender can see. */
 const shown = ({ statusCode, body, headers }: Answer) => ({ statusCode, body, type: headers['content-type'] })
 
-/** A `player.verify` as it goes over the wire. */
+/** Returns the raw HTTP request of a `player.verify`. */
 function wireForm (id: string): Buffer {
   const body = JSON.stringify(VERIFY.event(id))
   const headers = Object.entries(VERIFY.provider.sign(body))
   return rawRequest('/aghanim', [...headers, ['content-length', String(body.length)]], body)
 }
 
-/** A copy with the keys of every object the other way round. */
+/** Returns a copy with the keys of every object in reverse order. */
 function reversed (value: unknown): unknown {
   if (Array.isArray(value)) return value.map(reversed)
   if (typeof value !== 'object' || value === null) return value
@@ -48,11 +48,11 @@ for (const keyed of KEYED) {
     }
     t.equal(events.length, 1)
     t.equal(lines.filter(({ reason, level }) => reason === 'replayed' && level === 30).length, 3)
-    t.equal(outcomeOf(await deliver('id-2')), `${success}`, 'another delivery is none of its copies')
+    t.equal(outcomeOf(await deliver('id-2')), `${success}`, 'another delivery is not a copy of it')
     t.equal(events.length, 2)
   }))
 
-  t.test(`${name}: a copy that comes while the first is handled is to come again`, async (t) => {
+  t.test(`${name}: a copy that arrives while the first is handled is asked to retry`, async (t) => {
     const gate = gateOf<unknown>()
     const { deliver, events, lines } = createReceiver(t, keyed, () => gate.promise)
     const first = deliver()
@@ -71,7 +71,7 @@ for (const keyed of KEYED) {
 for (const keyed of WITH_ID) {
   const { name, event, altered, good, provider: { success } } = keyed
 
-  t.test(`${name}: other content under its id is refused, be it running or done`, async (t) => {
+  t.test(`${name}: other content under its id is refused, while it runs and afterwards`, async (t) => {
     const gate = gateOf<unknown>()
     const { deliver, send, events, lines } = createReceiver(t, keyed, () => gate.promise)
     const first = deliver()
@@ -80,7 +80,7 @@ for (const keyed of WITH_ID) {
     gate.resolve(good)
     await first
     t.equal(outcomeOf(await send(altered!('id-1'))), '422 ID_REUSED')
-    t.equal(outcomeOf(await deliver()), `${success} replayed`, 'which changes nothing for the first')
+    t.equal(outcomeOf(await deliver()), `${success} replayed`, 'without effect on the first')
     t.equal(events.length, 1)
     t.strictSame(warningsIn(lines), [
       { level: 40, msg: 'delivery rejected: id_reused' },
@@ -110,7 +110,7 @@ const failures: [name: string, fail: () => unknown][] = thrown.flatMap((value): 
     throw value
   }]
 ])
-/** What a handler may not return, at once or later. */
+/** Lists ways to return values that a handler may not return: at once, or in a promise. */
 const badReplies = (...values: unknown[]): [name: string, fail: () => unknown][] => values.flatMap((value) => [
   [`returns ${JSON.stringify(value)}`, () => value],
   [`resolves to ${JSON.stringify(value)}`, async () => value]
@@ -122,7 +122,7 @@ const FAILURES = new Map<Keyed, [name: string, fail: () => unknown][]>([
 
 for (const [keyed, own] of FAILURES) {
   const { name, good, provider: { success } } = keyed
-  t.test(`${name}: whatever its failures, it is handled until it succeeds, and then no more`, quiet(async (t) => {
+  t.test(`${name}: after any failures it is handled until it succeeds, and never again`, quiet(async (t) => {
     let runs = 0
     let act: () => unknown = () => undefined
     const { deliver } = createReceiver(t, keyed, () => {
@@ -145,7 +145,7 @@ for (const [keyed, own] of FAILURES) {
     }
     t.strictSame(wrong, [])
     act = () => good
-    for (const [, fail] of all) { // one delivery that fails in every way
+    for (const [, fail] of all) { // a single delivery that fails in each way in turn
       act = fail
       t.ok((await deliver('all')).statusCode >= 400)
     }
@@ -164,14 +164,14 @@ t.test('deliveries are independent: one is answered while an earlier one is hand
     await until(() => events.length === 1)
     t.equal(outcomeOf(await deliver('second')), `${success}`, keyed.name)
     t.equal(outcomeOf(await deliver('second')), `${success} replayed`)
-    t.equal(outcomeOf(await deliver('first')), '503 IN_PROGRESS retry', 'the first is not done')
+    t.equal(outcomeOf(await deliver('first')), '503 IN_PROGRESS retry', 'the first is not finished')
     gate.resolve(keyed.good)
     t.equal(outcomeOf(await first), `${success}`)
     t.equal(events.length, 2)
   }
 }))
 
-t.test('of 200 copies at the same time one is handled', quiet(async (t) => {
+t.test('one of 200 simultaneous copies is handled', quiet(async (t) => {
   const COPIES = 200
   for (const keyed of [VERIFY, MEMBER_EVENT]) {
     const { success } = keyed.provider
@@ -186,7 +186,7 @@ t.test('of 200 copies at the same time one is handled', quiet(async (t) => {
       t.equal(events.length, round)
       t.equal(count(`${success}`), 1)
       t.equal(count(`${success} replayed`) + running, COPIES - 1)
-      t.ok(running > 0, 'some came while it was handled')
+      t.ok(running > 0, 'some arrived while it was handled')
     }
   }
 }))
@@ -226,7 +226,7 @@ for (const [name, act, succeeds] of lateEnds) {
 }
 
 for (const fails of [false, true]) {
-  t.test(`a client that goes away changes nothing where the handler ${fails ? 'fails' : 'succeeds'}`, async (t) => {
+  t.test(`a client that disconnects changes nothing if the handler ${fails ? 'fails' : 'succeeds'}`, async (t) => {
     const gate = gateOf<undefined>()
     const { store, verbs } = scriptedStore()
     let gone = false
@@ -255,7 +255,7 @@ for (const fails of [false, true]) {
 }
 
 for (const fails of [false, true]) {
-  t.test(`of a handler that outlives its lease and then ${fails ? 'fails' : 'succeeds'}, nothing is kept`, async (t) => {
+  t.test(`if a handler outlives its lease and then ${fails ? 'fails' : 'succeeds'}, nothing is kept`, async (t) => {
     let clock = 5
     const gates = [gateOf<unknown>(), gateOf<unknown>()] as const
     const { deliver, events, lines } = createReceiver(t, ITEM, (run) => gates[run - 1]!.promise, {
@@ -273,11 +273,11 @@ for (const fails of [false, true]) {
       else gates[0].resolve({ by: 'slow' })
       const reply = await slow
       t.equal(outcomeOf(reply), fails ? '500 HANDLER_FAILED' : '200')
-      if (!fails) t.strictSame(reply.json(), { by: 'slow' }, 'its sender hears of it all the same')
+      if (!fails) t.strictSame(reply.json(), { by: 'slow' }, 'its sender receives its result all the same')
     }
-    if (fails) { // before the other one ends
+    if (fails) { // the copy, before the slow one ends
       await endSlow()
-      t.equal(outcomeOf(await deliver()), '503 IN_PROGRESS retry', 'the claim of the other stands')
+      t.equal(outcomeOf(await deliver()), '503 IN_PROGRESS retry', 'the claim of the other remains')
     }
     gates[1].resolve({ by: 'next' })
     t.strictSame((await next).json(), { by: 'next' })
@@ -293,7 +293,7 @@ for (const fails of [false, true]) {
   })
 }
 
-t.test('a lease that is not longer than the handler may take is an error', quiet(async (t) => {
+t.test('a lease that is not longer than the time limit of the handler is an error', quiet(async (t) => {
   const ready = async (keyed: Keyed, options: { lease?: number }) => {
     await createReceiver(t, keyed, undefined, options).app.ready()
   }
@@ -314,7 +314,7 @@ t.test('a lease that is not longer than the handler may take is an error', quiet
   }
 }))
 
-t.test('the default lease is a minute, or twice what a handler may take', quiet(async (t) => {
+t.test('the default lease is one minute, or twice the time limit of the handler', quiet(async (t) => {
   for (const [options, lease] of [
     [{}, 60_000], [{ handlerTimeout: 1 }, 60_000], [{ handlerTimeout: 30_000 }, 60_000],
     [{ handlerTimeout: 30_001 }, 60_002], [{ handlerTimeout: 600_000 }, 1_200_000], [{ lease: 10_001 }, 10_001],
@@ -329,7 +329,7 @@ t.test('the default lease is a minute, or twice what a handler may take', quiet(
   }
 }))
 
-t.test('where store and handler answer at once, so does the plugin', async (t) => {
+t.test('if store and handler answer synchronously, so does the plugin', async (t) => {
   for (const keyed of KEYED) {
     const steps: string[] = []
     const base = memoryDeliveries()
@@ -360,7 +360,7 @@ t.test('where store and handler answer at once, so does the plugin', async (t) =
   }
 })
 
-t.test('no promise was left to reject unseen', async (t) => {
+t.test('no promise was rejected without being handled', async (t) => {
   await rest()
   t.strictSame(rejections, [])
 })

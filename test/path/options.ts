@@ -16,7 +16,7 @@ type Plugin = { name: string, plugin: unknown, valid: Options }
 type Test = Pick<typeof t, 'teardown' | 'strictSame' | 'notMatch'>
 type Case = [what: string, options: Options, option: string, expected: string]
 
-/** In every value that is a text; no error may contain it. */
+/** Part of every string value; no error may contain it. */
 const CANARY = 'canary'
 const BASE64 = Buffer.from('another secret of thirty-two byt').toString('base64')
 
@@ -35,7 +35,7 @@ function register (app: FastifyInstance, plugin: unknown, options: Options): voi
   app.register(plugin as FastifyPluginAsync<Options>, options)
 }
 
-/** What `ready()` rejects with, if it does. */
+/** Returns the error that `ready()` rejects with, or undefined. */
 async function refusal (test: Test, plugin: unknown, options: Options): Promise<unknown> {
   const { app } = createHost(test)
   register(app, plugin, options)
@@ -45,7 +45,7 @@ async function refusal (test: Test, plugin: unknown, options: Options): Promise<
 async function refuses (
   test: Test, { name, plugin, valid }: Plugin, [what, options, option, expected]: Case
 ): Promise<void> {
-  const given = Object.assign(Object.create(Object.getPrototypeOf(options)), valid, options) // inherited ones too
+  const given = Object.assign(Object.create(Object.getPrototypeOf(options)), valid, options) // with inherited options
   const error = await refusal(test, plugin, given)
   const { code, message } = Object(error)
   test.strictSame(
@@ -53,7 +53,7 @@ async function refuses (
     { code: 'FST_VERIFICATION_INVALID_OPTION', message: `${name}: option "${option}" ${expected}` },
     what
   )
-  test.notMatch(inspect(error, { depth: 9, showHidden: true }), CANARY, `${what}: the value is nowhere to be seen`)
+  test.notMatch(inspect(error, { depth: 9, showHidden: true }), CANARY, `${what}: the value does not appear`)
 }
 
 const WEEK = 604_800
@@ -73,10 +73,10 @@ const PATHLESS = [null, '', CANARY, `${CANARY}/x`, ` /${CANARY}`, 5, {}, ['/x'],
 const COMMON: Case[] = [
   ['a typo', { tolerence: CANARY }, 'tolerence', 'is not known'],
   ['an inherited typo', Object.create({ tolerence: CANARY }), 'tolerence', 'is not known'],
-  ['a prefix that is no text', { prefix: 5 }, 'prefix', 'must be a string'],
-  ['a log level that is no text', { logLevel: 5 }, 'logLevel', 'must be a non-empty string'],
+  ['a prefix that is not a string', { prefix: 5 }, 'prefix', 'must be a string'],
+  ['a log level that is not a string', { logLevel: 5 }, 'logLevel', 'must be a non-empty string'],
   ['log serializers that are none', { logSerializers: { provider: CANARY } }, 'logSerializers', 'must be an object of functions'],
-  ['a typo that says undefined', { tolerence: undefined }, 'tolerence', 'is not known'],
+  ['a misspelt option that is undefined', { tolerence: undefined }, 'tolerence', 'is not known'],
   ['the option of another plugin', { maxAge: 5 }, 'maxAge', 'is not known'],
   ['no switch skips verification', { verify: false }, 'verify', 'is not known'],
   ...numbers('tolerance', seconds(1), [0, -0, -1, 0.5, WEEK + 1, Number.MAX_VALUE]),
@@ -180,18 +180,18 @@ const OWN: [Plugin, Case[]][] = [
 ]
 
 for (const plugin of PLUGINS) {
-  t.test(`${plugin.name}: options of all plugins that cannot be worked with`, quiet(async (t) => {
+  t.test(`${plugin.name}: invalid options that all plugins have`, quiet(async (t) => {
     for (const wrong of COMMON) await refuses(t, plugin, wrong)
   }))
 }
 
 for (const [plugin, cases] of OWN) {
-  t.test(`${plugin.name}: options of its own that cannot be worked with`, quiet(async (t) => {
+  t.test(`${plugin.name}: invalid options of its own`, quiet(async (t) => {
     for (const wrong of cases) await refuses(t, plugin, wrong)
   }))
 }
 
-t.test('the ends of every span are in it', async (t) => {
+t.test('the bounds of every range are valid', async (t) => {
   for (const { name, plugin, valid } of PLUGINS) {
     for (const options of [
       { tolerance: 1, futureTolerance: 0, bodyLimit: 1, bodyTimeout: 1, handlerTimeout: 1 },
@@ -228,11 +228,11 @@ const base64 = (bytes: number) => Buffer.from(filled(bytes)).toString('base64')
 const md5 = (text: string) => createHash('md5').update(text).digest()
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest()
 
-/** The algorithm hashes a key that is longer than its block: this one's MD5 happens to be a printable text. */
+/** Key longer than the hash's block, so that HMAC hashes it. The MD5 of this one happens to be printable. */
 const LONG = 'a secret that is longer than one block of sixty-four bytes, to be hashed 20896406'
 const LONG_BYTES = Buffer.from(filled(65))
 
-/** Wrong in all three plugins; `good` is a secret that is not. */
+/** Secrets that are invalid for all three plugins; `good` is a valid one. */
 const anySecret = (good: string): [value: unknown, expected: string][] => [
   ['', EMPTY], [' ', EMPTY], ['\t\r\n', EMPTY], [['', good], EMPTY], [[good, ' '], EMPTY],
   [` ${good}`, UNTRIMMED], [`${good} `, UNTRIMMED], [`\r\n${good}`, UNTRIMMED], [`${good}\u00a0`, UNTRIMMED],
@@ -244,7 +244,7 @@ const anySecret = (good: string): [value: unknown, expected: string][] => [
   [[good, good], REPEATED], [[good, BASE64, good], REPEATED]
 ]
 
-/** Wrong where the text of a secret is its key, even where a weak one is accepted. */
+/** Secrets that are invalid where the string itself is the key, even where a weak one is accepted. */
 const texts: [value: unknown, expected: string][] = [
   ...['undefined', 'null', 'NaN', '[object Object]', '[object Promise]', 'whsec_undefined', [SECRET, 'undefined']]
     .map((value): [unknown, string] => [value, MISSING]),
@@ -296,7 +296,7 @@ const SECRETS: { plugin: Plugin, option: string, wrong: [value: unknown, expecte
 ]
 
 for (const { plugin, option, wrong } of SECRETS) {
-  t.test(`${plugin.name}: secrets that cannot be worked with`, quiet(async (t) => {
+  t.test(`${plugin.name}: invalid secrets`, quiet(async (t) => {
     for (const [value, expected] of wrong) {
       const given = option === 'secret' ? [value] : [{ [API_KEY]: value }, new Map([['a', BASE64], ['b', value]])]
       for (const secrets of given) {
@@ -331,7 +331,7 @@ t.test('an HMAC hashes a long key and pads a short one: the pairs above are the 
   t.match(md5(LONG).toString(), /^[\x21-\x7e]{16}$/)
 })
 
-t.test('secrets as short as they may be, and as many', async (t) => {
+t.test('secrets of minimum length, and the maximum number of them', async (t) => {
   const four = ['a', 'b', 'c', 'd'].map((letter) => letter.repeat(24))
   const alike = [SECRET, SECRET.toUpperCase()]
   for (const secret of [filled(16), 'ñ'.repeat(8), filled(64), filled(65), four, [LONG, SECRET], alike]) {
@@ -394,7 +394,7 @@ const SIGNED: Signed[] = [
   ]
 ]
 
-t.test('allowWeakSecret lets short secrets through, with one warning that does not show them', quiet(async (t) => {
+t.test('allowWeakSecret admits short secrets, with one warning that does not show them', quiet(async (t) => {
   for (const [index, [plugin, sign, given, encoding]] of SIGNED.entries()) {
     const { name, valid } = plugin
     const { url, success } = PROVIDERS[index]!
@@ -416,7 +416,7 @@ t.test('allowWeakSecret lets short secrets through, with one warning that does n
     const { app, lines } = createHost(t)
     register(app, plugin.plugin, { ...valid, allowWeakSecret: true })
     await app.ready()
-    t.strictSame(lines.filter(({ level }) => level >= 40), [], `${name}: a strong secret is no reason to warn`)
+    t.strictSame(lines.filter(({ level }) => level >= 40), [], `${name}: a strong secret causes no warning`)
 
     const wrong: [unknown, string][] = [['', EMPTY], [' ', EMPTY], [[], HOW_MANY], [[weak, weak], REPEATED]]
     for (const [secret, expected] of wrong) {
@@ -428,7 +428,7 @@ t.test('allowWeakSecret lets short secrets through, with one warning that does n
   }
 }))
 
-t.test('a getter that gives no secret keeps the server from starting, even if it gave one before', async (t) => {
+t.test('a getter that returns no secret prevents the start, even if it returned one before', async (t) => {
   for (const [index, [{ name, plugin, valid }, , given]] of SIGNED.entries()) {
     const [option, secret] = Object.entries(given(index === 2 ? API_SECRET : SECRET))[0]!
     for (const values of [['', ''], [secret, '']]) {
@@ -442,7 +442,7 @@ t.test('a getter that gives no secret keeps the server from starting, even if it
   }
 })
 
-t.test('no NODE_ENV lets a forged delivery in', async (t) => {
+t.test('forged deliveries are rejected under any NODE_ENV', async (t) => {
   const before = process.env['NODE_ENV']
   t.teardown(() => {
     if (before === undefined) delete process.env['NODE_ENV']
@@ -466,7 +466,7 @@ t.test('no NODE_ENV lets a forged delivery in', async (t) => {
   }
 })
 
-t.test('what the caller does to the options later has no effect', async (t) => {
+t.test('later changes of the options have no effect', async (t) => {
   for (const [index, [{ name, plugin, valid }, sign]] of SIGNED.entries()) {
     const { url, success, signature } = PROVIDERS[index]!
     const payload = bodyOf(PROVIDERS[index]!)
@@ -511,7 +511,7 @@ t.test('what the caller does to the options later has no effect', async (t) => {
       const status = async (headers: Record<string, string>) =>
         (await app.inject({ method: 'POST', url, headers, payload })).statusCode
       t.equal(await status(sign(secret, NOW - 300)), success, `${name}, ${kind}: the first secret stays`)
-      t.equal(await status(sign(BASE64, NOW - 300)), 403, `${name}, ${kind}: the second is none`)
+      t.equal(await status(sign(BASE64, NOW - 300)), 403, `${name}, ${kind}: the second is not used`)
       t.equal(await status({ ...sign(secret), [signature]: '' }), 403)
       t.strictSame(calls, ['first', 'first: rejected', 'first: rejected'], `${name}, ${kind}: the first functions stay`)
     }

@@ -19,18 +19,18 @@ import { countsOf, watch } from '../support/watch.js'
 const [ALTDENTIFIER, AGHANIM, IDENTITY] = PROVIDERS as [ProviderCase, ProviderCase, ProviderCase]
 const OTHER = 'another secret of thirty-two bytes'
 
-/** Causes the outcome, last of all that it causes, and gives the log of the host it came to. */
+/** Causes an outcome, the last one if it causes several, and returns the log of the host. */
 type Cause = (test: Test) => Promise<readonly Line[]>
 
 interface Case {
   readonly name: string
   readonly told: Pick<DeliveryReport, 'provider' | 'outcome' | 'reason'> & Partial<DeliveryReport>
-  /** Of the log: debug 20, info 30, warn 40, error 50. */
+  /** Log level: debug 20, info 30, warn 40, error 50. */
   readonly level: number
   readonly cause: Cause
 }
 
-/** A host with one webhook. */
+/** Creates a host with one webhook. */
 function receive (test: Test, provider: ProviderCase, options: WebhookOptions & Record<string, unknown> = {}) {
   const { app, lines } = createHost(test)
   provider.register(app, [], options)
@@ -39,7 +39,7 @@ function receive (test: Test, provider: ProviderCase, options: WebhookOptions & 
   return { app, lines, send }
 }
 
-/** One delivery to such a host. */
+/** Sends one delivery to a host with one webhook. */
 const sent = (
   provider: ProviderCase, options: WebhookOptions & Record<string, unknown>, body: string | Buffer,
   change: (headers: Record<string, string>) => Record<string, string> = (headers) => headers
@@ -52,7 +52,7 @@ const aghanim = (options: Record<string, unknown>, event: object = VERIFY_EVENT)
   sent(AGHANIM, options, JSON.stringify(event))
 const fail = () => { throw new Error('canary') }
 
-/** Bytes over a socket, to what takes player.verify. */
+/** Writes a request to the player.verify route over a raw socket. */
 const written = (options: Record<string, unknown>, headers: [string, string][], body = '{}'): Cause => async (test) => {
   const { app, lines } = receive(test, AGHANIM, options)
   await exchange(app, [rawRequest('/aghanim', headers, body)])
@@ -159,7 +159,7 @@ const WEBHOOKS: readonly Case[] = [
     ])(test)
   },
   {
-    name: 'a signature that is no hex',
+    name: 'a signature that is not hex',
     ...rejection('malformed_header'),
     cause: sent(AGHANIM, {}, BODY, (headers) => ({ ...headers, 'x-aghanim-signature': 'x' }))
   },
@@ -210,14 +210,14 @@ const WEBHOOKS: readonly Case[] = [
     cause: written({ bodyTimeout: 10 }, [['Content-Type', 'application/json'], ['Content-Length', '3']])
   },
   {
-    name: 'a transfer coding that is not taken',
+    name: 'an unsupported transfer coding',
     ...rejection('bad_request', { status: 400 }),
     cause: written({}, [
       ['Content-Type', 'application/json'], ['Transfer-Encoding', 'gzip, chunked'], ['Connection', 'close']
     ], '0\r\n\r\n')
   },
   {
-    name: 'a body whose sender goes away',
+    name: 'a body whose sender disconnects',
     ...rejection('bad_request', { status: 400, bytes: 0 }),
     async cause (test) {
       const { app, lines } = receive(test, AGHANIM)
@@ -235,12 +235,12 @@ const WEBHOOKS: readonly Case[] = [
   { name: 'signed, but no JSON', ...rejection('invalid_json', { status: 400, secretIndex: 0 }), cause: sent(AGHANIM, {}, '{') },
   { name: 'signed, but no event', ...rejection('invalid_payload', { status: 400 }), cause: aghanim({}, {}) },
   {
-    name: 'an event that nothing takes',
+    name: 'an event without a handler',
     ...rejection('unknown_event', { status: 400 }),
     cause: aghanim({}, { ...VERIFY_EVENT, event_type: 'item.add' })
   },
   { name: 'a handler that fails', ...failure('handler_failed', 500), cause: aghanim({ verifyPlayer: fail }) },
-  { name: 'a reply that is none', ...failure('invalid_reply', 500), cause: aghanim({ verifyPlayer: () => true }) },
+  { name: 'an invalid reply', ...failure('invalid_reply', 500), cause: aghanim({ verifyPlayer: () => true }) },
   {
     name: 'a handler that is too slow',
     ...failure('handler_timeout', 503),
@@ -277,7 +277,7 @@ const WEBHOOKS: readonly Case[] = [
   }
 ]
 
-/** A host behind the guard, to which these are posted, and its log. */
+/** Creates a guarded host, posts these bodies to it, and returns its log. */
 async function guard (test: Test, options: object, ...bodies: object[]) {
   const { baseUrl } = await startService(test)
   const { app, lines } = await createGuardedHost(test, baseUrl, options)
@@ -360,7 +360,7 @@ const GUARDED: readonly Case[] = [
     }))
 ]
 
-/** Each reason there is: one that is new does not compile until it is here, and fails until it is caused above. */
+/** All reasons. A new one does not compile until it is listed here, and fails until a case above causes it. */
 const REASONS: Readonly<Record<Reason, true>> = {
   handled: true,
   acknowledged: true,
@@ -404,11 +404,11 @@ const REASONS: Readonly<Record<Reason, true>> = {
 
 const CASES = [...WEBHOOKS, ...GUARDED]
 
-t.test('every reason there is has a case', async (t) => {
+t.test('every reason has a case', async (t) => {
   t.strictSame([...new Set(CASES.map(({ told }) => told.reason))].sort(), Object.keys(REASONS).sort())
 })
 
-t.test('docs/diagnostics.md tells each of them, with its outcome and status', async (t) => {
+t.test('docs/diagnostics.md lists each of them, with its outcome and status', async (t) => {
   const rows = tableOf(read('docs/diagnostics.md'), '## Outcomes and reasons')
   t.strictSame(rows.map(([, reason]) => reason).sort(), Object.keys(REASONS).sort())
   const answered = CASES.filter(({ told: { status } }) => status !== undefined)
@@ -420,7 +420,7 @@ t.test('docs/diagnostics.md tells each of them, with its outcome and status', as
 })
 
 for (const { name, told, level, cause } of CASES) {
-  t.test(`channel, metrics and log say the same of it: ${name}`, async (t) => {
+  t.test(`channel, metrics and log agree: ${name}`, async (t) => {
     const { reports, registry } = watch(t)
     const lines = await cause(t)
     const { provider, outcome, reason } = told
@@ -441,7 +441,7 @@ for (const { name, told, level, cause } of CASES) {
   })
 }
 
-t.test('a guard that finds its token elsewhere than in a body reports on what has none', async (t) => {
+t.test('a guard that finds its token outside of the body reports on requests without one', async (t) => {
   const { reports } = watch(t)
   const { baseUrl } = await startService(t)
   const { app } = await createGuardedHost(t, baseUrl)
@@ -455,7 +455,7 @@ t.test('a guard that finds its token elsewhere than in a body reports on what ha
   ])
 })
 
-t.test('copies have one hash, other deliveries another, and those that are handled each time none', async (t) => {
+t.test('copies have the same hash, other deliveries another, and deliveries that are handled each time none', async (t) => {
   const { reports } = watch(t)
   const { deliver, send } = createReceiver(t, VERIFY)
   for (const id of ['a', 'b', 'a']) await deliver(id)
@@ -467,7 +467,7 @@ t.test('copies have one hash, other deliveries another, and those that are handl
   t.equal(unkeyed, undefined)
 })
 
-t.test('a hook of the host that fails once the answer is on its way is told as well', async (t) => {
+t.test('a hook of the host that fails after the handler is reported as well', async (t) => {
   const { reports } = watch(t)
   const { app, send } = receive(t, AGHANIM)
   let sends = 0
@@ -478,7 +478,7 @@ t.test('a hook of the host that fails once the answer is on its way is told as w
   ])
 })
 
-t.test('what a hook of the host refuses before the plugin sees it is told, too', async (t) => {
+t.test('a request that a hook of the host refuses before the plugin sees it is reported as well', async (t) => {
   const { reports } = watch(t)
   const { app } = createHost(t)
   app.addHook('onRequest', async () => { throw Object.assign(new Error('canary'), { statusCode: 429 }) })
@@ -487,7 +487,7 @@ t.test('what a hook of the host refuses before the plugin sees it is told, too',
   t.match(reports, [{ outcome: 'rejected', reason: 'bad_request', status: 429, duration: 0, bytes: 0 }])
 })
 
-t.test('a listener may come and go; without one a delivery that is accepted leaves no trace at info', async (t) => {
+t.test('listeners can subscribe at any time; without one an accepted delivery logs nothing at info', async (t) => {
   const { app, lines } = createHost(t, { logger: { level: 'info' }, ...NO_REQUEST_LOG })
   AGHANIM.register(app, [])
   const send = () => app.inject({ method: 'POST', url: '/aghanim', headers: AGHANIM.sign(BODY), payload: BODY })
@@ -503,7 +503,7 @@ t.test('a listener may come and go; without one a delivery that is accepted leav
   t.equal((await send()).statusCode, 200)
 })
 
-t.test('a logger that cannot say, or fails to say, what it does is asked to log', async (t) => {
+t.test('a logger that cannot tell, or throws instead of telling, if a level is enabled is called', async (t) => {
   const asked: string[] = []
   const note = (level: string) => (details: unknown, message?: unknown) => { asked.push(`${level} ${message ?? details}`) }
   for (const more of [{}, { isLevelEnabled: fail }]) {
@@ -522,7 +522,7 @@ t.test('a logger that cannot say, or fails to say, what it does is asked to log'
   }
 })
 
-t.test('onRejected is told what the channel is, and of nothing but what is not authentic', async (t) => {
+t.test('onRejected receives the report of the channel, and only for deliveries that are not authentic', async (t) => {
   const { reports } = watch(t)
   const seen: unknown[] = []
   const { send } = receive(t, AGHANIM, {
@@ -537,7 +537,7 @@ t.test('onRejected is told what the channel is, and of nothing but what is not a
   t.strictSame(seen, reports.slice(-1))
 })
 
-t.test('a store is reported on by verb and by what it said, be it at once or later', async (t) => {
+t.test("a store's calls are reported by method and result, synchronous or not", async (t) => {
   const base = memoryDeliveries()
   const later = {
     claim: async (...args: Parameters<typeof base.claim>) => base.claim(...args),
@@ -572,7 +572,7 @@ t.test('a store is reported on by verb and by what it said, be it at once or lat
   }
 })
 
-t.test('a store that fails, or has lost a claim, is reported on as such', async (t) => {
+t.test('a store that fails, or has lost a claim, is reported as such', async (t) => {
   const { calls } = watch(t)
   for (const claim of [fail, async () => fail()]) {
     await createReceiver(t, VERIFY, undefined, { deliveries: { ...memoryDeliveries(), claim } }).deliver()

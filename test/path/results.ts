@@ -17,14 +17,14 @@ const rejections = watchRejections()
 const CANARY = 'canary of an error'
 const [, AGHANIM] = PROVIDERS
 
-/** A decimal of a database driver, which writes itself as a string. */
+/** Decimal of a database driver, which serializes as a string. */
 class Decimal {
   readonly #text: string
   constructor (text: string) { this.#text = text }
   toJSON () { return this.#text }
 }
 
-/** A result of `pg`: an instance that holds its rows. */
+/** Result of `pg`: an instance that contains its rows. */
 class Result {
   readonly command = 'INSERT'
   readonly rowCount = 1
@@ -39,7 +39,7 @@ t.test('a row whose optional columns are null admits its player', async (t) => {
   t.strictSame((await deliver()).json(), PLAYER)
   const nested = { ...PLAYER, attributes: { level: 2, platform: null, soft_currency_amount: null, guild: null } }
   const reply = await createReceiver(t, VERIFY, () => nested).deliver()
-  t.strictSame(reply.json().attributes, { level: 2, guild: null }, 'a member that the schema does not know stays')
+  t.strictSame(reply.json().attributes, { level: 2, guild: null }, 'a member that the schema does not know is kept')
 })
 
 t.test('undefined denies like null', async (t) => {
@@ -54,7 +54,7 @@ t.test('undefined denies like null', async (t) => {
   t.strictSame(reply.json(), { status: 'error', code: 'not_found', message: 'Player verification failed' })
 })
 
-t.test('every problem of a reply is in one log line, by its path', async (t) => {
+t.test('every problem of a reply is in one log line, with its path', async (t) => {
   const row = {
     player_id: 5n, name: null, attributes: { level: new Decimal('1.50'), soft_currency_amount: 10n }, country: 'usa', banned: 0
   }
@@ -69,7 +69,7 @@ t.test('every problem of a reply is in one log line, by its path', async (t) => 
   ])
 })
 
-t.test('a result that nobody asked for is acknowledged, and the work is not repeated', async (t) => {
+t.test('a result where none is required is acknowledged, and the work is not repeated', async (t) => {
   const results: [what: string, result: unknown][] = [
     ['nothing', undefined], ['null', null], ['a list of rows', [{ id: 1 }]], ['a count', 1], ['a BigInt', 1n],
     ['true', true],
@@ -96,7 +96,7 @@ t.test('a result that nobody asked for is acknowledged, and the work is not repe
   }
 })
 
-/** A provider made by `createProvider` that asks for a reply. */
+/** Provider made by `createProvider` that requires a reply. */
 const askingPlugin = createProvider({
   name: 'asking',
   summary: 'Asks for a reply',
@@ -108,7 +108,7 @@ const askingPlugin = createProvider({
   reply: Type.Object({ id: Type.String(), note: Type.Optional(Type.String()) })
 })
 
-t.test('a provider of your own: null is left out of a reply, and what fails is named', async (t) => {
+t.test('a custom provider: null is removed from a reply, and problems are named', async (t) => {
   const send = async (result: unknown) => {
     const { app, lines } = createHost(t)
     app.register(askingPlugin, { secret: SECRET, handleEvent: () => result as { id: string } })
@@ -131,7 +131,7 @@ interface Target {
   }
 }
 
-/** Each kind of delivery, of the built-in providers and of one of the user's own. */
+/** All kinds of delivery: of the built-in providers, and of one made by `createProvider`. */
 const TARGETS: readonly Target[] = [
   ...KEYED.map((keyed): Target => ({
     name: keyed.name,
@@ -190,7 +190,7 @@ for (const { name, open } of TARGETS) {
     }
   })
 
-  t.test(`${name}: the onError hooks of the host and onFailed see what was thrown, once; reply and log do not show it`, async (t) => {
+  t.test(`${name}: the onError hooks of the host and onFailed receive the thrown value, once; reply and log do not show it`, async (t) => {
     const thrown: [what: string, value: unknown][] = [
       ['an Error', new TypeError(CANARY)], ['a text', CANARY], ['nothing', undefined],
       ['a proxy', new Proxy({}, { getPrototypeOf () { throw new Error('x') } })]
@@ -218,7 +218,7 @@ for (const { name, open } of TARGETS) {
   })
 }
 
-t.test('onFailed sees every failure; what it throws changes no reply', async (t) => {
+t.test('onFailed receives every failure; an error of its own changes no reply', async (t) => {
   const cases: [reason: string, options: WebhookOptions, handle: () => unknown, error: object][] = [
     ['invalid_reply', {}, () => ({ name: 5 }), {
       code: 'FST_VERIFICATION_INVALID_REPLY',
@@ -257,7 +257,7 @@ t.test('onFailed sees every failure; what it throws changes no reply', async (t)
   })
   t.equal((await deliver()).statusCode, 401)
   t.equal((await post('{}', { ...AGHANIM!.sign('{}'), 'x-aghanim-signature': '00' })).statusCode, 403)
-  t.strictSame(told, [], 'a denial and a rejection are no failures')
+  t.strictSame(told, [], 'a denial and a rejection are not failures')
 })
 
 t.test('a hook of the host that throws after a failure shows nothing of either error', async (t) => {
@@ -270,7 +270,7 @@ t.test('a hook of the host that throws after a failure shows nothing of either e
   t.notMatch(reply.body, CANARY)
 })
 
-t.test('the work belongs to the request: the promise of the route ends when the reply is sent', async (t) => {
+t.test('the work belongs to the request: the promise of the route settles when the reply is sent', async (t) => {
   const storage = new AsyncLocalStorage<string>()
   const gate = gateOf<undefined>()
   const order: string[] = []
@@ -281,7 +281,7 @@ t.test('the work belongs to the request: the promise of the route ends when the 
   })
   app.addHook('onRoute', (route) => {
     const { handler } = route
-    // Tracing ends the span once the handler's promise is settled, or at once where there is none.
+    // Tracing ends the span once the handler's promise settles, or at once if it returns none.
     route.handler = function (request, reply) {
       return storage.run('span', () => {
         const result: unknown = handler.call(this, request, reply)
@@ -302,4 +302,4 @@ t.test('the work belongs to the request: the promise of the route ends when the 
   t.strictSame(order, ['handler in span', 'reply sent', 'span ended'])
 })
 
-t.test('no promise was left to reject unseen', async (t) => t.strictSame(rejections, []))
+t.test('no promise was rejected without being handled', async (t) => t.strictSame(rejections, []))

@@ -20,7 +20,7 @@ const hmac = (secret: string, text: string, encoding: 'hex' | 'base64') =>
 
 type Headers = Record<string, string>
 
-/** A kind of delivery whose sender replaces its secret. */
+/** Kind of delivery whose sender rotates its secret. */
 interface Kind {
   readonly name: string
   readonly path: string
@@ -28,9 +28,9 @@ interface Kind {
     app: FastifyInstance, secrets: string[], options: WebhookOptions, handle: (event: unknown) => void
   ) => void
   readonly event: (id: string) => object
-  /** With one secret, but for senders that sign with the old and the new one for some time. */
+  /** Signs with one secret; senders that overlap their secrets during a rotation sign with the old and the new one. */
   readonly sign: (body: string, secrets: string[], id: string) => Headers
-  /** Other headers with which a delivery that was captured is authentic as well. */
+  /** Returns other headers with which a captured delivery is authentic, too. */
   readonly vary?: (headers: Headers) => Headers[]
 }
 
@@ -116,19 +116,19 @@ const KINDS: readonly Kind[] = [
   }
 ]
 
-/** The secrets of the first server, those of the second one, and those that the sender signs with. */
+/** Steps of a rotation: secrets of the first server, of the second server, and of the sender. */
 const STEPS: readonly [first: string[], second: string[], sender: string[]][] = [
   [[OLD], [OLD], [OLD]],
-  [[OLD, NEW], [OLD], [OLD]], // docs/several-instances.md, step 1, at one server and at both
+  [[OLD, NEW], [OLD], [OLD]], // docs/several-instances.md, step 1, on one server and then on both
   [[OLD, NEW], [OLD, NEW], [OLD]],
   [[OLD, NEW], [NEW, OLD], [OLD]], // in another order
   [[OLD, NEW], [OLD, NEW], [OLD, NEW]], // step 2
   [[NEW], [OLD, NEW], [NEW]], // step 4
   [[NEW], [NEW], [NEW]]
 ]
-const DELIVERIES = 21 // of each kind at each step
+const DELIVERIES = 21 // per kind and step
 
-t.test('a secret is replaced on one server after the other, and 1,029 captured deliveries are each handled once', async (t) => {
+t.test('a secret is rotated on one server after the other, and 1,029 captured deliveries are each handled once', async (t) => {
   for (const kind of KINDS) {
     const { wrong, same } = createTable()
     const deliveries = memoryDeliveries()
@@ -192,7 +192,7 @@ t.test('while a delivery with several signatures is handled, its copies with one
   for (const copy of [both, ...kind.vary!(both)]) t.equal(await send(copy), '204 replayed')
 })
 
-t.test('a claim under one secret is given back where the next one is taken, or the store fails', async (t) => {
+t.test('a claim under one secret is released if the claim under the next one is not granted, or the store fails', async (t) => {
   const kind = KINDS.at(-1)!
   for (const [second, outcome] of [
     [async () => ({ state: 'running' }), '503 IN_PROGRESS retry'],

@@ -8,7 +8,7 @@ import { watch } from '../support/watch.js'
 
 type HostRouteOptions = NonNullable<WebhookOptions['routeOptions']>
 
-/** Takes a valid delivery to a provider on a host of its own. */
+/** Creates a host with the provider's webhook and a function that sends it a valid delivery. */
 function createServer (test: Test, provider: ProviderCase, routeOptions: HostRouteOptions) {
   const { app } = createHost(test)
   const calls: unknown[] = []
@@ -21,7 +21,7 @@ function createServer (test: Test, provider: ProviderCase, routeOptions: HostRou
 }
 
 for (const provider of PROVIDERS) {
-  t.test(`${provider.name}: hooks of the application's run in its order, before the delivery is verified`, quiet(async (t) => {
+  t.test(`${provider.name}: the application's hooks run in its order, before the delivery is verified`, quiet(async (t) => {
     const seen: string[] = []
     const note = (name: string) => async ({ body }: FastifyRequest) => {
       seen.push(`${name} ${body === undefined ? 'no body' : Buffer.isBuffer(body) ? 'bytes' : 'event'}`)
@@ -40,7 +40,7 @@ for (const provider of PROVIDERS) {
     t.equal(calls.length, 1)
   }))
 
-  t.test(`${provider.name}: a hook of the application's may refuse, and puts nothing in the place of the bytes`, quiet(async (t) => {
+  t.test(`${provider.name}: a hook of the application may refuse, and cannot replace the bytes`, quiet(async (t) => {
     const { reports } = watch(t)
     const { calls, deliver } = createServer(t, provider, {
       onRequest: (request, reply, done) => {
@@ -78,7 +78,7 @@ t.test('two routes of a plugin do not share the lists of hooks', async (t) => {
   const hooks: number[] = []
   const onRequest = [async () => {}]
   app.addHook('onRoute', (route) => {
-    (route.onRequest as unknown[]).push(async () => {}) // as @fastify/rate-limit does
+    (route.onRequest as unknown[]).push(async () => {}) // like @fastify/rate-limit
     hooks.push((route.onRequest as unknown[]).length)
   })
   const [, , { register }] = PROVIDERS as [ProviderCase, ProviderCase, ProviderCase]

@@ -25,10 +25,10 @@ type Lines = ReturnType<typeof createReceiver>['lines']
 const shown = (lines: Lines) => JSON.stringify(lines).includes(CANARY)
 const warnings = (lines: Lines) => lines.filter(({ level }) => level >= 40)
 
-/** Ways to throw, now or later, that any verb may fail in. */
+/** Ways in which any method of a store may fail, at once or later. */
 const FAILURES: [name: string, fail: () => unknown][] = [
   ['throws', fail],
-  ['throws a text', () => { throw CANARY }],
+  ['throws a string', () => { throw CANARY }],
   ['throws undefined', () => { throw undefined }], // eslint-disable-line no-throw-literal
   ['rejects', async () => fail()],
   ['rejects with undefined', () => Promise.reject(undefined)], // eslint-disable-line prefer-promise-reject-errors
@@ -54,7 +54,7 @@ const BAD_CLAIMS: [name: string, claim: () => unknown][] = [
 ]
 
 for (const keyed of KEYED) {
-  t.test(`${keyed.name}: where a claim fails or is none, the sender is to come again, and nothing runs`, async (t) => {
+  t.test(`${keyed.name}: if a claim fails or is invalid, the sender is asked to retry, and nothing runs`, async (t) => {
     let act: () => unknown = fail
     const { store, asked, verbs } = scriptedStore({ claim: () => act() })
     const { deliver, events, lines } = createReceiver(t, keyed, undefined, { deliveries: store })
@@ -72,7 +72,7 @@ for (const keyed of KEYED) {
     t.equal(events.length, 0)
   })
 
-  t.test(`${keyed.name}: where a claim cannot be completed after the work, the sender still hears of it`, quiet(async (t) => {
+  t.test(`${keyed.name}: if a claim cannot be completed after the work, the sender still receives the result`, quiet(async (t) => {
     const { wrong, same } = createTable()
     for (const handle of [() => keyed.good, async () => keyed.good]) {
       let act: () => unknown = fail
@@ -82,7 +82,7 @@ for (const keyed of KEYED) {
         act = complete
         const outcome = outcomeOf(await deliver(name))
         const logged = warningsIn(lines)
-        const copy = outcomeOf(await deliver(name)) // the claim is left to its lease
+        const copy = outcomeOf(await deliver(name)) // the claim stays until its lease ends
         same(name, [outcome, logged, shown(lines), copy, verbs(), events.length], [
           `${keyed.provider.success}`, [{ level: 50, msg: 'delivery was handled, but its store did not confirm it' }], false,
           '503 IN_PROGRESS retry', ['claim', 'complete', 'claim'], index + 1
@@ -136,7 +136,7 @@ t.test('a denial is told as such where its cannot release the claim', async (t) 
   }
 })
 
-t.test('a store that hangs has a second; a claim that comes later is given back', quiet(async (t) => {
+t.test('a store that hangs has one second; a claim granted later is released', quiet(async (t) => {
   const claim = { state: 'claimed', token: 'late' }
   const answers = { claim: '503 STORE_UNAVAILABLE retry', complete: '200', release: '401 not_found' }
   const grant = ({ resolve }: Gate) => resolve(claim)
@@ -168,7 +168,7 @@ t.test('a store that hangs has a second; a claim that comes later is given back'
   await clock.advance(0)
   t.strictSame(hung.map(({ verbs }) => verbs().at(-1)), hung.map(({ verb }) => verb))
   await clock.advance(999)
-  t.strictSame(hung.filter(({ outcome }) => outcome() !== 'none').map(({ name }) => name), [], 'a second is not over')
+  t.strictSame(hung.filter(({ outcome }) => outcome() !== 'none').map(({ name }) => name), [], 'before the second is over')
   await clock.advance(1)
   for (const { name, verb, end, gate, asked, verbs, events, lines, outcome } of hung) {
     t.equal(outcome(), answers[verb], name)
@@ -178,13 +178,13 @@ t.test('a store that hangs has a second; a claim that comes later is given back'
     await clock.advance(0)
     if (verb !== 'claim') t.strictSame(verbs(), ['claim', verb])
     else t.strictSame(asked.slice(1), end === grant ? [['release', asked[0]![1], 'late']] : [])
-    t.equal(warnings(lines).length, 1, 'what comes later is not logged again')
+    t.equal(warnings(lines).length, 1, 'a later result is not logged again')
     t.notOk(shown(lines))
   }
   clock.restore()
 }))
 
-t.test('what a late handler leads to may fail too', quiet(async (t) => {
+t.test('the completion or release after a late handler may fail too', quiet(async (t) => {
   let act: () => unknown = fail
   let gate = gateOf<unknown>()
   const { store } = scriptedStore({ complete: () => act(), release: () => act() })
@@ -203,7 +203,7 @@ t.test('what a late handler leads to may fail too', quiet(async (t) => {
   }
 }))
 
-t.test('a store that is full has the sender come again, until there is room', async (t) => {
+t.test('a full store makes the sender retry, until it has room', async (t) => {
   const gate = gateOf<unknown>()
   const deliveries = memoryDeliveries({ maxEntries: 2 })
   const { deliver, events } = createReceiver(t, ITEM, async (run) => {
@@ -213,14 +213,14 @@ t.test('a store that is full has the sender come again, until there is room', as
   const held = [deliver('a'), deliver('b')]
   await until(() => events.length === 2)
   t.equal(outcomeOf(await deliver('c')), '503 STORE_UNAVAILABLE retry')
-  t.equal(outcomeOf(await deliver('a')), '503 IN_PROGRESS retry', 'what is known stays known')
+  t.equal(outcomeOf(await deliver('a')), '503 IN_PROGRESS retry', 'known deliveries stay known')
   gate.resolve(undefined)
   t.strictSame((await Promise.all(held)).map(outcomeOf), ['500 HANDLER_FAILED', '500 HANDLER_FAILED'])
   t.equal(outcomeOf(await deliver('c')), '500 HANDLER_FAILED')
   t.equal(events.length, 3)
 })
 
-t.test('what a store says was done is sent as it was stored', quiet(async (t) => {
+t.test('the reply of a store is sent as it was stored', quiet(async (t) => {
   let act: () => unknown = fail
   const { store } = scriptedStore({ claim: () => act() })
   const { deliver, events } = createReceiver(t, VERIFY, undefined, { deliveries: store })
@@ -246,7 +246,7 @@ const PLUGINS = [
   ['humandetectPlugin', humandetectPlugin, { apiKey: SERVICE_KEY }]
 ] as const
 
-t.test('what is no store is an error at registration', quiet(async (t) => {
+t.test('an invalid store is an error at registration', quiet(async (t) => {
   const verb = () => {}
   for (const [name, plugin, options] of PLUGINS) {
     for (const deliveries of [
@@ -262,7 +262,7 @@ t.test('what is no store is an error at registration', quiet(async (t) => {
   }
 }))
 
-t.test('an instance of a class is a store, and is called as one', async (t) => {
+t.test('an instance of a class is a store, and its methods are called on it', async (t) => {
   class Store implements DeliveryStore {
     readonly #store = memoryDeliveries()
     watched = 0
@@ -277,7 +277,7 @@ t.test('an instance of a class is a store, and is called as one', async (t) => {
   t.equal(deliveries.watched, 1)
 })
 
-t.test('a store may watch, once for each plugin that uses it; that it throws is harmless', quiet(async (t) => {
+t.test("a store's watch is called once for each plugin that uses it; an error in it is harmless", quiet(async (t) => {
   for (const [name, plugin, options] of PLUGINS) {
     for (const end of [() => {}, fail]) {
       const { app, lines } = createHost(t)
@@ -296,7 +296,7 @@ t.test('a store may watch, once for each plugin that uses it; that it throws is 
   }
 }))
 
-t.test("where an onReady hook of the host's hangs, Fastify says what it says beside any plugin, whatever a store watches", async (t) => {
+t.test("if an onReady hook of the host hangs, Fastify's error is the same as with any plugin, whatever a store watches", async (t) => {
   const deliveries = { ...memoryDeliveries(), watch () {} }
   async function failureBeside (order: string, plugin: unknown, options: object): Promise<string> {
     const { app } = createHost(t, { pluginTimeout: 20 })
@@ -327,7 +327,7 @@ t.test('a watch that rejects is harmless', async (t) => {
   t.notMatch(JSON.stringify(lines), CANARY)
 })
 
-t.test('HumanDetect: where the store fails nobody is let in', async (t) => {
+t.test('HumanDetect: if the store fails nobody is admitted', async (t) => {
   const { baseUrl } = await startService(t)
   let act: () => unknown = fail
   const { store, asked } = scriptedStore({ claim: () => act() })
@@ -345,7 +345,7 @@ t.test('HumanDetect: where the store fails nobody is let in', async (t) => {
   t.notMatch(JSON.stringify(lines), CANARY)
 })
 
-t.test('HumanDetect: a claim that comes too late is given back, and the token is good again', async (t) => {
+t.test('HumanDetect: a claim granted too late is released, and the token is valid again', async (t) => {
   const { baseUrl } = await startService(t)
   const base = memoryDeliveries()
   const gate = gateOf<undefined>()
@@ -354,7 +354,7 @@ t.test('HumanDetect: a claim that comes too late is given back, and the token is
   const { store, verbs } = scriptedStore({
     claim (...args) {
       if (++claims > 1) return base.claim(...args)
-      asked.resolve(fakeClock(t)) // from here on, so that the service is asked in real time
+      asked.resolve(fakeClock(t)) // fakes the clock from here on only, since the service is called in real time
       return gate.promise.then(() => base.claim(...args))
     }
   }, base)
@@ -373,7 +373,7 @@ t.test('HumanDetect: a claim that comes too late is given back, and the token is
   t.strictSame(verbs(), ['claim', 'release', 'claim', 'claim'])
 })
 
-t.test('HumanDetect: a token that the store knows in any way is used', async (t) => {
+t.test('HumanDetect: a token that the store knows in any state is used', async (t) => {
   const { baseUrl } = await startService(t)
   for (const claim of [{ state: 'running' }, { state: 'conflict' }, done({ statusCode: 204 })]) {
     const { store } = scriptedStore({ claim: () => claim })
@@ -383,7 +383,7 @@ t.test('HumanDetect: a token that the store knows in any way is used', async (t)
   }
 })
 
-t.test('with a slow store the reply is sent once the claim is completed, or given back', async (t) => {
+t.test('with a slow store the reply is sent after the claim is completed, or released', async (t) => {
   for (const [verb, handle, outcome] of [
     ['complete', () => PLAYER, '200'], ['release', () => null, '401 not_found']
   ] as const) {
@@ -401,7 +401,7 @@ t.test('with a slow store the reply is sent once the claim is completed, or give
   }
 })
 
-t.test('behind a store that batches its answers, each handler runs in the context of its own request', async (t) => {
+t.test('with a store that batches its answers, each handler runs in the context of its own request', async (t) => {
   const storage = new AsyncLocalStorage<string>()
   const base = memoryDeliveries()
   const waiting: (() => void)[] = []
@@ -411,7 +411,7 @@ t.test('behind a store that batches its answers, each handler runs in the contex
   const { store } = scriptedStore({
     claim: (...args) => batched(base.claim(...args)),
     complete: (...args) => batched(base.complete(...args)),
-    // A thenable that is no promise answers in whatever context it likes.
+    // A thenable that is not a promise may call back in any async context.
     release: (...args) => ({
       then (resolve: (held: unknown) => void) { batched(base.release(...args)).then(resolve) }
     })
@@ -447,7 +447,7 @@ t.test('forged deliveries never reach the store', quiet(async (t) => {
     const { sign, signature } = keyed.provider
     const bodies = Array.from({ length: ROUNDS }, (_, index) => JSON.stringify(keyed.event(`id-${index}`)))
     const good = sign(bodies[0]!)
-    // The headers of another delivery, or a MAC with one character changed.
+    // Returns the headers of another delivery, or a MAC with one character changed.
     const forge = (body: string, index: number) => {
       const headers = sign(body)
       const altered = headers[signature]!.replace(/.(?=.{20}$)/, (letter) => letter === '1' ? '2' : '1')
@@ -479,7 +479,7 @@ t.test('signed deliveries that are not valid never reach the store', quiet(async
   t.strictSame(asked, [])
 }))
 
-t.test('no promise was left to reject unseen', async (t) => {
+t.test('no promise was rejected without being handled', async (t) => {
   await rest()
   t.strictSame(rejections, [])
 })

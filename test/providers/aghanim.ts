@@ -38,7 +38,7 @@ const FULL: Player = {
   balances: [{ sku: 'gold', quantity: 12.5 }]
 }
 
-t.test('a player is let in with what the handler returned', quiet(async (t) => {
+t.test('a player is admitted with the result of the handler', quiet(async (t) => {
   const replies: Player[] = [PLAYER, FULL]
   for (const reply of replies) {
     for (const verifyPlayer of [() => reply, async () => reply]) {
@@ -50,7 +50,7 @@ t.test('a player is let in with what the handler returned', quiet(async (t) => {
   }
 }))
 
-t.test('the handler gets the event as it was sent, and the request', async (t) => {
+t.test('the handler receives the event as it was sent, and the request', async (t) => {
   const calls: [unknown, { url: string, rawBody: Buffer, body: unknown }][] = []
   const { deliver } = createServer(t, {
     verifyPlayer: (event, request) => {
@@ -63,10 +63,10 @@ t.test('the handler gets the event as it was sent, and the request', async (t) =
   t.strictSame(event, { ...VERIFY_EVENT, extra: 1, event_data: { player_id: '2D2R-OP3C', social: 'x' } })
   t.equal(request.url, '/aghanim')
   t.equal(request.body, event, 'request.body is the checked event')
-  t.same(JSON.parse(request.rawBody.toString()), event, 'request.rawBody stays the bytes')
+  t.same(JSON.parse(request.rawBody.toString()), event, 'request.rawBody is still the received bytes')
 })
 
-t.test('top-level keys the schema does not know are dropped from a reply', async (t) => {
+t.test('top-level keys that the schema does not know are removed from a reply', async (t) => {
   const { deliver } = createServer(t, {
     verifyPlayer: () => ({ ...PLAYER, password: 'canary', email: undefined })
   })
@@ -94,7 +94,7 @@ const BAD_REPLIES: [string, unknown, string][] = [
   ['an array', [], '/: Expected object'],
   ['false', false, '/: Expected object'],
   ['zero', 0, '/: Expected object'],
-  ['an empty text', '', '/: Expected object'],
+  ['an empty string', '', '/: Expected object'],
   ['an empty object', {}, '/player_id: Expected required property'],
   ['a string', 'canary', '/: Expected object'],
   ['true', true, '/: Expected object'],
@@ -102,14 +102,14 @@ const BAD_REPLIES: [string, unknown, string][] = [
   ['no name', { ...PLAYER, name: undefined }, '/name: Expected required property'],
   ['an object for a name', { ...PLAYER, name: { canary: 1 } }, '/name: Expected string'],
   ['no attributes', { ...PLAYER, attributes: undefined }, '/attributes: Expected required property'],
-  ['a text for a level', { ...PLAYER, attributes: { level: '2' } }, '/attributes/level: Expected number'],
+  ['a string for a level', { ...PLAYER, attributes: { level: '2' } }, '/attributes/level: Expected number'],
   ['a level of NaN', { ...PLAYER, attributes: { level: NaN } }, '/attributes/level: Expected number'],
   ['an infinite level', { ...PLAYER, attributes: { level: Infinity } }, '/attributes/level: Expected number'],
   ['an unknown platform', { ...PLAYER, attributes: { level: 1, platform: 'canary' } }, '/attributes/platform: Expected union value'],
   ['an unknown marketplace', { ...PLAYER, attributes: { level: 1, marketplace: 'canary' } }, '/attributes/marketplace: Expected union value'],
   ['a country in lower case', { ...PLAYER, country: 'us' }, "/country: Expected string to match '^[A-Z]{2}$'"],
   ['a country of three letters', { ...PLAYER, country: 'USA' }, "/country: Expected string to match '^[A-Z]{2}$'"],
-  ['a text for banned', { ...PLAYER, banned: 'false' }, '/banned: Expected boolean'],
+  ['a string for banned', { ...PLAYER, banned: 'false' }, '/banned: Expected boolean'],
   ['a number among segments', { ...PLAYER, segments: ['a', 1] }, '/segments/1: Expected string'],
   ['a nested custom attribute', { ...PLAYER, custom_attributes: { a: { canary: 1 } } }, '/custom_attributes/a: Expected union value'],
   ['a balance without a quantity', { ...PLAYER, balances: [{ sku: 'canary' }] }, '/balances/0/quantity: Expected required property'],
@@ -153,11 +153,11 @@ t.test('null and deny() deny', quiet(async (t) => {
     t.equal(reply.statusCode, status)
     t.equal(reply.headers['content-type'], 'application/json; charset=utf-8')
     t.strictSame(reply.json(), body)
-    t.equal(lines.filter(({ level }) => level >= 40).length, 0, 'a denial is no failure')
+    t.equal(lines.filter(({ level }) => level >= 40).length, 0, 'a denial is not a failure')
   }
 }))
 
-t.test('deny() takes 4xx and texts only', async (t) => {
+t.test('deny() accepts 4xx statuses and strings only', async (t) => {
   const cases: [object, string][] = [
     ...[200, 399, 500, 401.5, NaN, '401'].map((statusCode): [object, string] =>
       [{ statusCode }, 'option "statusCode" must be a 4xx status']),
@@ -171,7 +171,7 @@ t.test('deny() takes 4xx and texts only', async (t) => {
 
 const ITEM_ADD = { event_id: 'whevt_1', event_type: 'item.add', event_data: { player_id: '2D2R-OP3C', items: [{ sku: 'gold' }] } }
 
-t.test('other events go to handleEvent, and are answered with what it returns', async (t) => {
+t.test('other events go to handleEvent, and its result is the answer', async (t) => {
   const cases: [unknown, number, object][] = [
     [undefined, 200, { status: 'ok' }],
     [{ found: true, nested: { a: 1 } }, 200, { found: true, nested: { a: 1 } }],
@@ -195,7 +195,7 @@ t.test('handleEvent may deny', async (t) => {
   t.equal(denied.json().code, 'validation_error')
 })
 
-t.test('without handleEvent another event type is unknown, once it is signed and well-formed', async (t) => {
+t.test('without handleEvent another event type is unknown, once it is signed and valid', async (t) => {
   const { deliver } = createServer(t, { verifyPlayer: () => t.fail('verifyPlayer was called') })
   t.strictSame((await deliver(ITEM_ADD)).json(), {
     statusCode: 400,
@@ -206,7 +206,7 @@ t.test('without handleEvent another event type is unknown, once it is signed and
   t.equal((await deliver({ ...ITEM_ADD, event_id: 1 })).json().code, 'FST_VERIFICATION_INVALID_PAYLOAD')
 })
 
-t.test('an event outside its schema is refused by path and rule', async (t) => {
+t.test('an event that violates its schema is refused with path and rule', async (t) => {
   const { deliver } = createServer(t, {
     verifyPlayer: () => t.fail('verifyPlayer was called'), handleEvent: () => { t.fail('handleEvent was called') }
   })
@@ -229,7 +229,7 @@ t.test('an event outside its schema is refused by path and rule', async (t) => {
   }
 })
 
-t.test('what Aghanim may leave out or set to null is not missed', async (t) => {
+t.test('members that Aghanim may omit or set to null are optional', async (t) => {
   const { deliver } = createServer(t)
   const { event_id: id, event_type: type, event_data: data } = VERIFY_EVENT
   const nulls = Object.fromEntries(Object.keys(VERIFY_EVENT).map((key) => [key, null]))
@@ -260,12 +260,12 @@ t.test('eventData replaces the schema of event_data', async (t) => {
   })
 })
 
-t.test('event_data may be null where a schema of the user\'s own says so', async (t) => {
+t.test('event_data may be null if a schema of the user says so', async (t) => {
   const { deliver } = createServer(t, { eventData: Type.Null() as never })
   t.strictSame((await deliver({ ...VERIFY_EVENT, event_data: null })).json(), PLAYER)
 })
 
-t.test('a handler that changes the event changes nothing about what was asked', async (t) => {
+t.test('a handler that changes the event does not change the check of its reply', async (t) => {
   const changed = { ...PLAYER, player_id: 'changed' }
   const handlers = [
     (event: any) => { event.event_data.player_id = 'changed'; return changed },

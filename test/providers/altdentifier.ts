@@ -62,7 +62,7 @@ t.test('an unknown OP is acknowledged and logged, and does not reach the handler
     ({ msg: 'delivery accepted', reason: 'acknowledged', level: 40, provider: 'altdentifier', OP })))
 })
 
-t.test('a signed event outside its schema is refused by path and rule, its values unseen', async (t) => {
+t.test('a signed event that violates its schema is refused with path and rule, without its values', async (t) => {
   const { calls, deliver, lines } = createServer(t)
   const member = MEMBER
   const guild = GUILD
@@ -111,7 +111,7 @@ for (const vector of VECTORS.slice(0, 3)) {
   const overAll = vector.signature_over_request_target_date_digest as string
   const seconds = Date.parse(date) / 1000
 
-  t.test(`a required Signature, as signed by another implementation on ${date}`, async (t) => {
+  t.test(`a required Signature, made by another implementation on ${date}`, async (t) => {
     const server = createServer(t, {
       secret, path, httpSignature: 'require', keyId: 'hmac-key-1', now: () => seconds * 1000
     })
@@ -161,7 +161,7 @@ for (const vector of VECTORS.slice(0, 3)) {
     t.equal(server.calls.length, accepted.length, 'no handler ran for those')
   })
 
-  t.test(`a signed Date of ${date} is held to the tolerances`, async (t) => {
+  t.test(`the tolerances apply to a signed Date of ${date}`, async (t) => {
     let ahead = 0
     const server = createServer(t, { secret, path, httpSignature: 'require', now: () => (seconds + ahead) * 1000 })
     const signature = `keyId="any",signature="${overDate}"`
@@ -191,7 +191,7 @@ t.test('an ignored Signature changes nothing, good or bad', async (t) => {
   t.equal(calls.length, 1)
 })
 
-t.test('a clock that throws is a failure of its own, wherever the secret comes from', async (t) => {
+t.test('a clock that throws is a failure with its own reason, wherever the secret comes from', async (t) => {
   const now = () => { throw new Error('canary') }
   for (const secret of [SECRET, () => SECRET]) {
     const { calls, deliver, lines } = createServer(t, { secret, now, httpSignature: 'require' })
@@ -207,7 +207,7 @@ t.test('a clock that throws is a failure of its own, wherever the secret comes f
   }
 })
 
-t.test('a log that throws keeps no server from starting with a weak secret', async (t) => {
+t.test('a log that throws does not prevent a server with a weak secret from starting', async (t) => {
   const quiet = () => {}
   const loggerInstance = {
     level: 'info',

@@ -19,7 +19,7 @@ const UNAUTHORIZED = '{"code":"unauthorized","message":"The API key is missing o
 const BAD_TOKEN = '{"code":"badRequest","message":"The token is missing or malformed"}'
 const INTERNAL = '{"code":"internalError","message":"Internal Server Error"}'
 const UNAVAILABLE = '{"code":"internalError","message":"Service Unavailable"}'
-const TOO_LARGE = JSON.stringify({ code: 'invalidRequest', message: STATUS_CODES[413] }) // as this Node calls it
+const TOO_LARGE = JSON.stringify({ code: 'invalidRequest', message: STATUS_CODES[413] }) // wording of this Node
 const TIMED_OUT = '{"code":"invalidRequest","message":"Request Timeout"}'
 const UNSUPPORTED = '{"code":"invalidRequest","message":"Unsupported Media Type"}'
 
@@ -31,7 +31,7 @@ const RESULT: HumanDetectResult = {
   valid: true, identifier: IDENTIFIER, timestamp: '2020-09-22T14:52:11.104-0500', checksum: 'a checksum', version: 1
 }
 
-/** A host with the plugin, and every token it was asked about. */
+/** Creates a host with the plugin, and records every token that `verifyToken` receives. */
 function createService (test: Test, options: Options = {}, server = {}) {
   const { app, lines } = createHost(test, server)
   const asked: string[] = []
@@ -59,7 +59,7 @@ function ask (
   })
 }
 
-t.test('what the caller does to the options later has no effect', async (t) => {
+t.test('later changes of the options have no effect', async (t) => {
   const { app } = createHost(t)
   const apiKeys = [SERVICE_KEY]
   const options = { apiKeys, path: URL, verifyToken: (token: string) => openToken({ secret: TOKEN_SECRET, token }) }
@@ -71,7 +71,7 @@ t.test('what the caller does to the options later has no effect', async (t) => {
   t.equal((await ask(app, { token: mint() }, { 'x-api-key': apiKeys[0] })).statusCode, 401)
 })
 
-/** Asks over a socket. Header names and repetitions stay as given. */
+/** Sends a request over a raw socket, which keeps the case and repetition of header names. */
 async function askRaw (app: FastifyInstance, headers: Pairs, content: string | Buffer, url = URL) {
   const length: Pairs = content.length === 0 ? [] : [['Content-Length', String(Buffer.byteLength(content))]]
   const { text } = await exchange(app, [rawRequest(url, [...headers, ...length, ['Connection', 'close']], content)])
@@ -88,13 +88,13 @@ const JSON_HEADER: [string, string] = ['Content-Type', 'application/json']
 const KEY_HEADER: [string, string] = ['X-API-Key', SERVICE_KEY]
 const bodyOf = (token: unknown) => JSON.stringify({ token })
 
-t.test('the schema of errors is of each that is expected here', async (t) => {
+t.test('the schema of errors matches every error that the tests expect', async (t) => {
   for (const body of [UNAUTHORIZED, BAD_TOKEN, INTERNAL, UNAVAILABLE, TOO_LARGE, UNSUPPORTED, TIMED_OUT]) {
     t.ok(Value.Check(HumanDetectErrorSchema, JSON.parse(body)), body)
   }
 })
 
-/** The body is these very bytes. */
+/** Checks the status of an error and its exact body. */
 function isError (
   t: Asserts, reply: { statusCode: number, body: string }, statusCode: number, body: string, what: string
 ): void {
@@ -115,7 +115,7 @@ function isResult (
   }, what)
 }
 
-/** The service still answers as it should. */
+/** Checks that the service still answers valid requests. */
 async function works (
   t: Asserts, app: FastifyInstance, asked: string[], url = URL, key = SERVICE_KEY
 ): Promise<void> {
@@ -132,7 +132,7 @@ async function works (
   t.strictSame(asked, [token, 'forged'])
 }
 
-t.test("a genuine token is answered over a socket with the document's five fields", quiet(async (t) => {
+t.test('a genuine token is answered over a socket with the five documented fields', quiet(async (t) => {
   const { app, asked } = createService(t)
   for (const human of [true, false]) {
     for (const timestamp of ['2020-09-22T14:52:11.104-0500', '2020-09-22T14:52:11Z']) {
@@ -146,7 +146,7 @@ t.test("a genuine token is answered over a socket with the document's five field
   }
 }))
 
-t.test('an identifier comes back to the last character', quiet(async (t) => {
+t.test('an identifier is returned unchanged, to the last character', quiet(async (t) => {
   const { app } = createService(t)
   for (const identifier of ['', ' ', '"\\', '\0\n', '\u65e5\u672c\u{1f600}', '\ud800', '__proto__', 'x'.repeat(5_000)]) {
     const reply = await ask(app, { token: mint({ identifier }) })
@@ -155,7 +155,7 @@ t.test('an identifier comes back to the last character', quiet(async (t) => {
   }
 }))
 
-t.test('a token in the same words of JSON, beside whatever else, is verified', quiet(async (t) => {
+t.test('other spellings of the same JSON, with any other members, are verified', quiet(async (t) => {
   const { app, asked } = createService(t)
   const token = mint()
   const bodies = [
@@ -168,7 +168,7 @@ t.test('a token in the same words of JSON, beside whatever else, is verified', q
     t.equal((await ask(app, { token }, { 'content-type': type })).statusCode, 200, type)
   }
   t.equal((await askRaw(app, [JSON_HEADER, ['x-api-KEY', ` ${SERVICE_KEY}\t`]], bodyOf(token))).statusCode, 200,
-    'white space around a header is none of its value')
+    'white space around a header is not part of its value')
   t.strictSame(asked, Array(bodies.length + 4).fill(token))
 }))
 
@@ -241,20 +241,20 @@ t.test(`${WRONG_KEYS.length} wrong keys get one and the same answer over a socke
       })
     }
   }
-  t.strictSame(wrong, [], 'onRejected and the log are told of each, once')
+  t.strictSame(wrong, [], 'onRejected and the log report each, once')
   t.equal(answers.size, 1, 'all answers have the same headers')
   t.match([...answers][0]!, /\r\ncontent-type: application\/json; charset=utf-8\r\n/i)
   t.strictSame(asked, [], 'verifyToken was not called')
 
   rejected.length = 0
-  t.equal((await askRaw(app, [JSON_HEADER, KEY_HEADER], genuine)).statusCode, 200, 'and the right key is let in')
+  t.equal((await askRaw(app, [JSON_HEADER, KEY_HEADER], genuine)).statusCode, 200, 'the right key is accepted')
   t.equal((await askRaw(app, [JSON_HEADER, KEY_HEADER], '{')).statusCode, 400)
   t.equal((await askRaw(app, [JSON_HEADER, KEY_HEADER], bodyOf('x'))).statusCode, 400)
   t.strictSame(asked.length, 2)
-  t.strictSame(rejected, [], 'of which onRejected hears nothing')
+  t.strictSame(rejected, [], 'without a call of onRejected')
 }))
 
-t.test('without a body, in chunks, and in a trailer a wrong key is one too', async (t) => {
+t.test('without a body, in chunks, and in a trailer, a wrong key is rejected as well', async (t) => {
   const { app, asked } = createService(t)
   const genuine = bodyOf(mint())
   for (const headers of [[], [JSON_HEADER]] as Pairs[]) {
@@ -267,8 +267,8 @@ t.test('without a body, in chunks, and in a trailer a wrong key is one too', asy
   const late = await chunked([['Trailer', 'X-API-Key']], `X-API-Key: ${SERVICE_KEY}\r\n`)
   isError(t, readAnswer(late.text), 401, UNAUTHORIZED, 'a key in a trailer')
   t.strictSame(asked, [])
-  t.equal(statusOf((await chunked([KEY_HEADER], '')).text), 200, 'and the right one in a header is let in')
-  t.equal(statusOf((await chunked([KEY_HEADER], 'X-API-Key: wrong\r\n')).text), 200, 'whatever the trailer says')
+  t.equal(statusOf((await chunked([KEY_HEADER], '')).text), 200, 'and the right one in a header is accepted')
+  t.equal(statusOf((await chunked([KEY_HEADER], 'X-API-Key: wrong\r\n')).text), 200, 'with any trailer')
   t.equal(asked.length, 2)
 })
 
@@ -290,7 +290,7 @@ for (const [what, onRejected] of [
   }))
 }
 
-t.test('an onRejected that returns true, or never, lets nobody in', async (t) => {
+t.test('an onRejected that returns true, or never settles, admits nobody', async (t) => {
   for (const onRejected of [() => true, async () => true, () => new Promise<void>(() => {})] as (() => void)[]) {
     const { app, asked } = createService(t, { onRejected })
     isError(t, await ask(app, { token: mint() }, { 'x-api-key': 'wrong' }), 401, UNAUTHORIZED, String(onRejected))
@@ -298,7 +298,7 @@ t.test('an onRejected that returns true, or never, lets nobody in', async (t) =>
   }
 })
 
-t.test('several keys: each lets in, and no other', quiet(async (t) => {
+t.test('several keys: each is accepted, and no other', quiet(async (t) => {
   const apiKeys = ['canary-old-key', 'canary-new-key', 'key', '!"#$%&\'()*+-./:;<=>?@[\\]^_`{|}~']
   const { app, asked } = createService(t, { apiKeys })
   const genuine = bodyOf(mint())
@@ -314,10 +314,10 @@ t.test('several keys: each lets in, and no other', quiet(async (t) => {
   for (const key of ['late-key', 'later-key']) {
     isError(t, await ask(app, genuine, { 'x-api-key': key }), 401, UNAUTHORIZED, `${key}, put in after registration`)
   }
-  t.equal((await ask(app, genuine, { 'x-api-key': 'key' })).statusCode, 200, 'taken out after registration')
+  t.equal((await ask(app, genuine, { 'x-api-key': 'key' })).statusCode, 200, 'removed after registration')
 }))
 
-t.test('while one secret replaces another, tokens of both are known', async (t) => {
+t.test('during a rotation tokens of both secrets are accepted', async (t) => {
   const fresh = 'canary: the secret that comes after'
   const { app } = createService(t, { verifyToken: (token) => openToken({ secret: [fresh, TOKEN_SECRET], token }) })
   const claims = { identifier: IDENTIFIER, human: true }
@@ -326,7 +326,7 @@ t.test('while one secret replaces another, tokens of both are known', async (t) 
   }
 })
 
-t.test('verifyToken is given the token and the request, and may take its time', async (t) => {
+t.test('verifyToken receives the token and the request, and may be asynchronous', async (t) => {
   const seen: unknown[] = []
   const { app } = createService(t, {
     verifyToken: async (token, request) => {
@@ -354,7 +354,7 @@ const NOT_ASKED: [what: string, headers: Pairs, content: string | Buffer][] = [
   ['bytes that are not UTF-8', [JSON_HEADER], Buffer.concat([Buffer.from('{"token":"'), Buffer.of(0xff), Buffer.from('"}')])]
 ]
 
-t.test('with the right key, what holds no token is a bad request, and nothing is verified', quiet(async (t) => {
+t.test('with the right key, a body without a token is a bad request, and nothing is verified', quiet(async (t) => {
   const { app, asked } = createService(t)
   const heads = new Set<string>()
   for (const [what, headers, content] of NOT_ASKED) {
@@ -367,7 +367,7 @@ t.test('with the right key, what holds no token is a bad request, and nothing is
   await works(t, app, asked)
 }))
 
-t.test('with the right key, a token of nobody is a bad request, once verifyToken has seen it', quiet(async (t) => {
+t.test('with the right key, an unknown token is a bad request, after verifyToken has been called', quiet(async (t) => {
   const { app, asked } = createService(t)
   const token = mint()
   const bytes = Buffer.from(token, 'base64')
@@ -406,7 +406,7 @@ t.test('with the right key, a token with a bit of any byte changed is a bad requ
 }))
 
 for (const key of [SERVICE_KEY, 'wrong']) {
-  t.test(`what cannot be read is refused before it is, and the connection closed, with the key ${key}`, quiet(async (t) => {
+  t.test(`a body that cannot be read is refused before it is read, and the connection closed, with the key ${key}`, quiet(async (t) => {
     const { app, lines, asked } = createService(t, { bodyLimit: 100, bodyTimeout: 60 })
     const keyed: Pairs = [['X-API-Key', key]]
     const small = '{"token":"canary in a body"}'
@@ -438,7 +438,7 @@ for (const key of [SERVICE_KEY, 'wrong']) {
     t.strictSame(asked, [])
     t.equal(lines.filter(({ msg }) => msg === 'delivery rejected').length, unread.length)
     const fits = bodyOf('x').padEnd(100)
-    t.equal((await askRaw(app, [JSON_HEADER, KEY_HEADER], fits)).body, BAD_TOKEN, 'a body of just the limit is read')
+    t.equal((await askRaw(app, [JSON_HEADER, KEY_HEADER], fits)).body, BAD_TOKEN, 'a body of exactly the limit is read')
     t.strictSame(asked, ['x'])
   }))
 }
@@ -454,13 +454,13 @@ const failing = (): never => { throw new Failure('canary of a failure') }
 
 const FAILURES: [what: string, verifyToken: () => unknown][] = [
   ['throws an error', failing],
-  ['throws a text', () => { throw 'canary of a failure' }], // eslint-disable-line no-throw-literal
+  ['throws a string', () => { throw 'canary of a failure' }], // eslint-disable-line no-throw-literal
   ['throws nothing', () => { throw undefined }], // eslint-disable-line no-throw-literal
   ['throws null', () => { throw null }], // eslint-disable-line no-throw-literal
   ['throws a result', () => { throw RESULT }],
   ['throws an error of another status', () => { throw Object.assign(new Failure('canary of a failure'), { statusCode: 401 }) }],
   ['rejects with an error', async () => failing()],
-  ['rejects with a text', () => Promise.reject('canary of a failure')], // eslint-disable-line prefer-promise-reject-errors
+  ['rejects with a string', () => Promise.reject('canary of a failure')], // eslint-disable-line prefer-promise-reject-errors
   ['rejects with nothing', () => Promise.reject()], // eslint-disable-line prefer-promise-reject-errors
   ['returns a thenable that throws', () => ({ then: failing })],
   ['returns what throws when looked at', () => ({ get then () { return failing() } })]
@@ -492,7 +492,7 @@ const INVALID_RESULTS: [what: string, result: unknown][] = [
   ['a circle', circular]
 ]
 
-t.test('a verifyToken that fails is an internal error, of which nothing is shown', quiet(async (t) => {
+t.test('a verifyToken that fails is an internal error, without details in the answer', quiet(async (t) => {
   let run: () => unknown = () => null
   const { app, lines, asked } = createService(t, { verifyToken: () => run() as null })
   const token = mint()
@@ -510,7 +510,7 @@ t.test('a verifyToken that fails is an internal error, of which nothing is shown
   }
 }))
 
-t.test('a verifyToken that returns no result is an internal error, of which nothing is shown', quiet(async (t) => {
+t.test('an invalid result of verifyToken is an internal error, without details in the answer', quiet(async (t) => {
   let result: unknown
   const { app, lines, asked } = createService(t, { verifyToken: () => result as null })
   const token = mint()
@@ -527,7 +527,7 @@ t.test('a verifyToken that returns no result is an internal error, of which noth
   }
 }))
 
-t.test('of a result, the five fields are answered and no other', quiet(async (t) => {
+t.test('the five fields of a result are answered and no other', quiet(async (t) => {
   let result: unknown
   const { app } = createService(t, { verifyToken: () => result as null })
   class Custom {
@@ -560,7 +560,7 @@ t.test('of a result, the five fields are answered and no other', quiet(async (t)
   }
 }))
 
-t.test('a verifyToken that does not end in time is answered 503, and come again', async (t) => {
+t.test('a verifyToken that does not end in time is answered with 503 and Retry-After', async (t) => {
   let finish = (_result: HumanDetectResult) => {}
   const { app, lines, asked } = createService(t, {
     handlerTimeout: 50, verifyToken: () => new Promise((resolve) => { finish = resolve })
@@ -578,7 +578,7 @@ t.test('a verifyToken that does not end in time is answered 503, and come again'
 const inspectRequest = ({ body, rawBody }: FastifyRequest) =>
   ({ buffer: Buffer.isBuffer(body), body, rawBody: String(rawBody) })
 
-t.test("a host's own route beside the plugin parses and validates its JSON as ever", quiet(async (t) => {
+t.test("a host's own route next to the plugin still parses and validates its JSON", quiet(async (t) => {
   for (const order of ['before', 'after']) {
     const { app } = createHost(t)
     const asked: string[] = []
@@ -600,7 +600,7 @@ t.test("a host's own route beside the plugin parses and validates its JSON as ev
   }
 }))
 
-t.test('twice on a server: each key opens its own path only', quiet(async (t) => {
+t.test('twice on a server: each key is accepted on its own path only', quiet(async (t) => {
   const { app } = createHost(t)
   const [first, second]: [string[], string[]] = [[], []]
   register(app, first)
@@ -614,7 +614,7 @@ t.test('twice on a server: each key opens its own path only', quiet(async (t) =>
   t.strictSame([...first, ...second], [])
 }))
 
-t.test('twice on one path keeps the server from starting', async (t) => {
+t.test('twice on one path prevents the start of the server', async (t) => {
   const { app } = createHost(t)
   register(app, [])
   register(app, [])
@@ -622,7 +622,7 @@ t.test('twice on one path keeps the server from starting', async (t) => {
 })
 
 for (const prefix of ['/api', '/api/', 'api', '/b/c']) {
-  t.test(`under the prefix ${prefix} it is there, and nowhere else`, async (t) => {
+  t.test(`under the prefix ${prefix} the route exists, and nowhere else`, async (t) => {
     const { app } = createHost(t)
     const asked: string[] = []
     const rejected: unknown[] = []
@@ -692,7 +692,7 @@ for (const [what, setup] of HOSTS) {
   }))
 }
 
-t.test("what a host's hook throws is answered in the words of this API, without its own", quiet(async (t) => {
+t.test("an error of a host's hook is answered in the format of this API, without its message", quiet(async (t) => {
   for (const stage of ['onRequest', 'preParsing', 'preValidation', 'preHandler'] as const) {
     const { app } = createHost(t)
     const asked: string[] = []
@@ -705,7 +705,7 @@ t.test("what a host's hook throws is answered in the words of this API, without 
   }
 }))
 
-t.test("what a host's hook refuses is not taken for a wrong key or token", quiet(async (t) => {
+t.test("a request that a host's hook refuses is not reported as a wrong key or token", quiet(async (t) => {
   for (const [statusCode, code, message] of [
     [400, 'badRequest', 'Bad Request'],
     [401, 'unauthorized', 'Unauthorized'],
@@ -724,7 +724,7 @@ t.test("what a host's hook refuses is not taken for a wrong key or token", quiet
   }
 }))
 
-t.test('an onSend hook of a host that always throws does not show what it throws either', async (t) => {
+t.test('an onSend hook of a host that always throws does not show its error either', async (t) => {
   const { app, asked } = createService(t)
   app.addHook('onSend', async () => { throw new Error('of the host') })
   const token = mint()
@@ -735,7 +735,7 @@ t.test('an onSend hook of a host that always throws does not show what it throws
   }
 })
 
-t.test('where an onRoute hook of a host has taken the check away, nobody is let in', async (t) => {
+t.test('if an onRoute hook of a host removes the check, nobody is admitted', async (t) => {
   const { app } = createHost(t)
   const asked: string[] = []
   app.addHook('onRoute', (route) => { route.preHandler = [] })
@@ -779,11 +779,11 @@ const REFUSED_OPTIONS: Case[] = [
   ...cases('logLevel', 'must be a non-empty string', [5, '']),
   ...['apikeys', 'apiKey', 'verifytoken', 'secret', 'tolerance', 'futureTolerance', 'now', 'allowWeakSecret', 'allowHttp', 'baseUrl',
     'paths', 'verify', 'onrejected', '__typo__'].map((name): Case => [name, { [name]: SECRET_VALUE }, name, 'is not known']),
-  ['an unknown option that says undefined', { secret: undefined }, 'secret', 'is not known'],
+  ['an unknown option that is undefined', { secret: undefined }, 'secret', 'is not known'],
   ['an inherited one', Object.create({ secret: SECRET_VALUE }), 'secret', 'is not known']
 ]
 
-t.test('what it cannot work with keeps the server from starting, and is never shown', quiet(async (t) => {
+t.test('invalid options prevent the start of the server, and are never shown', quiet(async (t) => {
   for (const [what, options, option, expected] of REFUSED_OPTIONS) {
     const { app } = createHost(t)
     const given = Object.assign(Object.create(Object.getPrototypeOf(options)), {
@@ -799,7 +799,7 @@ t.test('what it cannot work with keeps the server from starting, and is never sh
   }
 }))
 
-t.test('what may be left out may say undefined', async (t) => {
+t.test('optional options may be undefined', async (t) => {
   const { app } = createHost(t)
   const asked: string[] = []
   register(app, asked, {

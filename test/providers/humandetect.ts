@@ -18,7 +18,7 @@ async function createCircle (test: Test, options = {}, server = {}) {
   return { service, ...await createGuardedHost(test, service.baseUrl, options, server) }
 }
 
-t.test('a human gets in, and the result is there for the handler', async (t) => {
+t.test('a human is admitted, and the handler gets the result', async (t) => {
   const { app, lines, signedUp } = await createCircle(t)
   const token = mint()
   const reply = await post(app, '/signup', signup(token))
@@ -28,7 +28,7 @@ t.test('a human gets in, and the result is there for the handler', async (t) => 
   t.notOk(lines.some(({ level }) => level as number > 30))
 })
 
-t.test('whoever is not known to be human gets one and the same 403', quiet(async (t) => {
+t.test('everyone who is not known to be human gets the same 403', quiet(async (t) => {
   const { app, lines, signedUp } = await createCircle(t)
   const used = mint()
   t.equal((await post(app, '/signup', signup(used))).statusCode, 201)
@@ -62,7 +62,7 @@ t.test('whoever is not known to be human gets one and the same 403', quiet(async
   t.equal(signedUp.length, 1)
 }))
 
-t.test('without a token the service is not asked', quiet(async (t) => {
+t.test('without a token the service is not called', quiet(async (t) => {
   const { app, service, signedUp } = await createCircle(t)
   const answers = new Set<string>()
   for (const token of [undefined, null, '', 5, true, {}, [mint()], 'x'.repeat(8193), 'é'.repeat(4097)]) {
@@ -81,7 +81,7 @@ t.test('without a token the service is not asked', quiet(async (t) => {
   t.strictSame(signedUp, [])
 }))
 
-t.test('of two requests with one token exactly one gets in', quiet(async (t) => {
+t.test('exactly one of two requests with one token is admitted', quiet(async (t) => {
   const { app, signedUp } = await createCircle(t)
   for (let round = 1; round <= 20; round++) {
     const token = mint()
@@ -91,7 +91,7 @@ t.test('of two requests with one token exactly one gets in', quiet(async (t) => 
   }
 }))
 
-t.test('the edges of freshness belong to it', async (t) => {
+t.test('a token at the bounds of freshness is fresh', async (t) => {
   let clock = Date.now()
   const { app } = await createCircle(t, { maxAge: 10, skew: 5, now: () => clock })
   const verify = async (offset: number) => {
@@ -103,10 +103,10 @@ t.test('the edges of freshness belong to it', async (t) => {
   t.equal(await verify(5000), 201)
   t.equal(await verify(5001), 403)
   clock = Number.NaN
-  t.equal((await post(app, '/signup', signup(mint()))).statusCode, 503, 'a broken clock lets nobody in')
+  t.equal((await post(app, '/signup', signup(mint()))).statusCode, 503, 'a broken clock admits nobody')
 })
 
-t.test('a clock that tests replace applies to a guard that was registered before', async (t) => {
+t.test('replacing the clock affects a guard that was registered before', async (t) => {
   const { app } = await createCircle(t)
   const token = mint()
   const clock = t.intercept(Date, 'now', { value: () => 1_600_000_000_000 })
@@ -115,7 +115,7 @@ t.test('a clock that tests replace applies to a guard that was registered before
   t.equal((await post(app, '/signup', signup(mint()))).statusCode, 201)
 })
 
-t.test('a bot that is flagged passes with a mark, and everything else still counts', async (t) => {
+t.test("with onBot 'flag' a bot passes with a mark, and all other checks still apply", async (t) => {
   const { app, service } = await createCircle(t)
   const host = createHost(t)
   await host.app.register(humandetectPlugin, { apiKey: SERVICE_KEY, baseUrl: service.baseUrl, allowHttp: true })
@@ -136,7 +136,7 @@ t.test('a bot that is flagged passes with a mark, and everything else still coun
   t.equal((await post(app, '/signup', signup(mint({ human: false })))).statusCode, 403, 'elsewhere it is refused')
 })
 
-t.test('the token may be elsewhere, and the identifier may take its time', async (t) => {
+t.test('the token may be outside of the body, and the identifier may be asynchronous', async (t) => {
   const { app } = createHost(t)
   const { baseUrl } = await startService(t)
   await app.register(humandetectPlugin, { apiKey: SERVICE_KEY, baseUrl, allowHttp: true })
@@ -159,7 +159,7 @@ t.test('the token may be elsewhere, and the identifier may take its time', async
   t.equal(shown, 1)
 })
 
-t.test('callbacks that throw let nobody in', async (t) => {
+t.test('callbacks that throw admit nobody', async (t) => {
   const { app } = createHost(t)
   const { baseUrl } = await startService(t)
   await app.register(humandetectPlugin, { apiKey: SERVICE_KEY, baseUrl, allowHttp: true })
@@ -174,7 +174,7 @@ t.test('callbacks that throw let nobody in', async (t) => {
   }
 })
 
-t.test('verify does the same in code', quiet(async (t) => {
+t.test('verify does the same when it is called directly', quiet(async (t) => {
   const { app } = await createCircle(t)
   const token = mint()
   const result = await app.humandetect.verify(token, { identifier: IDENTIFIER })
@@ -196,7 +196,7 @@ t.test('verify does the same in code', quiet(async (t) => {
   })
 }))
 
-t.test('an error of the guard carries nothing but what is sent', async (t) => {
+t.test('an error of the guard contains only what is sent', async (t) => {
   const { app } = await createCircle(t)
   const token = mint({ human: false })
   const error = await app.humandetect.verify(token, { identifier: IDENTIFIER }).catch((error) => error)
@@ -204,7 +204,7 @@ t.test('an error of the guard carries nothing but what is sent', async (t) => {
   t.equal(error.cause, undefined)
 })
 
-t.test('a service that fails is a 503 that says when to come back', async (t) => {
+t.test('a failing service is answered with 503 and Retry-After', async (t) => {
   const { app, lines, service, signedUp } = await createCircle(t, { timeout: 500 })
   await service.app.close()
   const { statusCode, headers, body } = await post(app, '/signup', signup(mint()))
@@ -215,7 +215,7 @@ t.test('a service that fails is a 503 that says when to come back', async (t) =>
   t.match(lines.find(({ reason }) => reason === 'service_unavailable'), { level: 50, failure: { code: 'ECONNREFUSED' } })
 })
 
-t.test('a key that the service refuses is told as what it is, to the log', async (t) => {
+t.test('a key that the service refuses is reported as such in the log', async (t) => {
   const service = await startService(t, { apiKeys: ['canary-key-of-another'] })
   const { app, lines, signedUp } = await createGuardedHost(t, service.baseUrl)
   t.equal((await post(app, '/signup', signup(mint()))).statusCode, 503)
@@ -223,7 +223,7 @@ t.test('a key that the service refuses is told as what it is, to the log', async
   t.match(lines.find(({ reason }) => reason === 'service_unavailable'), { level: 50, serviceStatus: 401 })
 })
 
-t.test('only a 400 says that a token is not known', quiet(async (t) => {
+t.test('only a 400 means that a token is unknown', quiet(async (t) => {
   for (const [status, expected] of [[400, 403], [422, 503], [500, 503]] as const) {
     const upstream = await startUpstream(t, [json('{"code":"invalidRequest"}', status)])
     const { app, signedUp } = await createGuardedHost(t, upstream.baseUrl)
@@ -232,7 +232,7 @@ t.test('only a 400 says that a token is not known', quiet(async (t) => {
   }
 }))
 
-t.test("the plugin's own route hands the result to the callback", quiet(async (t) => {
+t.test("the plugin's own route passes the result to the callback", quiet(async (t) => {
   const service = await startService(t)
   const { app, lines } = createHost(t)
   const results: HumanDetectResult[] = []
@@ -279,7 +279,7 @@ t.test("the plugin's own route hands the result to the callback", quiet(async (t
     t.equal(json().code, code)
   }
   t.equal(results.length, 1)
-  t.equal((await post(app, url, { token: fresh, identifier: IDENTIFIER })).statusCode, 200, 'none of these used it up')
+  t.equal((await post(app, url, { token: fresh, identifier: IDENTIFIER })).statusCode, 200, 'these attempts did not use it up')
   t.notOk(lines.some(({ level }) => level as number > 30))
 
   const json = ['Content-Type', 'application/json'] as const
@@ -291,7 +291,7 @@ t.test("the plugin's own route hands the result to the callback", quiet(async (t
   t.equal(await raw([], ''), 400)
 }))
 
-t.test('what the callback of the own route may do', quiet(async (t) => {
+t.test("allowed results of the callback of the plugin's own route", quiet(async (t) => {
   const { baseUrl } = await startService(t)
   const answer = async (handleResult: () => unknown, options = {}) => {
     const { app } = createHost(t)
@@ -314,7 +314,7 @@ t.test('what the callback of the own route may do', quiet(async (t) => {
   t.strictSame(await answer(() => new Promise(() => {}), { handlerTimeout: 50 }), [503, 'FST_VERIFICATION_TIMEOUT'])
 }))
 
-t.test('it stands beside the webhooks, and on routes with schemas, hooks and error handlers of their own', quiet(async (t) => {
+t.test('it works together with the webhooks, and on routes with their own schemas, hooks and error handlers', quiet(async (t) => {
   const service = await startService(t)
   const { app } = createHost(t)
   const ran: string[] = []
@@ -350,7 +350,7 @@ t.test('it stands beside the webhooks, and on routes with schemas, hooks and err
 
   const { statusCode, json } = await post(app, '/signup', signup(mint()))
   t.equal(statusCode, 201)
-  t.strictSame(json(), { age: 18 }, "the host's defaults and serializer are at work")
+  t.strictSame(json(), { age: 18 }, "the host's defaults and serializer apply")
   t.strictSame(ran.splice(0), ['before null', 'after true', 'handler'])
   t.strictSame((await post(app, '/signup', signup(mint({ human: false })))).json(), { teapot: 'FST_HUMANDETECT_NOT_HUMAN' })
   t.strictSame((await post(app, '/signup', signup(5))).json(), { teapot: 'FST_HUMANDETECT_NOT_HUMAN' }, 'coerced by the host')
@@ -371,7 +371,7 @@ t.test('it stands beside the webhooks, and on routes with schemas, hooks and err
   t.strictSame(ran.splice(0), ['altdentifier', 'session null'])
 }))
 
-t.test('a guard for a whole scope, and instances in scopes of their own', async (t) => {
+t.test('a guard for a whole scope, and instances in separate scopes', async (t) => {
   const service = await startService(t)
   const other = await startService(t, { verifyToken: () => null })
   const { app } = createHost(t)
@@ -406,7 +406,7 @@ t.test('a second one in the same scope is refused', async (t) => {
   await t.rejects(async () => { await app.ready() }, { code: 'FST_ERR_DEC_ALREADY_PRESENT' })
 })
 
-t.test('a host that has the name for something else finds out at its start', async (t) => {
+t.test('a name conflict with a decorator of the host is an error at startup', async (t) => {
   const { app } = createHost(t)
   app.decorateRequest('humandetect', { getter: () => null })
   app.register(humandetectPlugin, { apiKey: SERVICE_KEY, baseUrl: 'https://localhost' })
@@ -427,7 +427,7 @@ t.test('inherited options count like any other', async (t) => {
   await t.rejects(async () => other.app.register(humandetectPlugin, new Options()), { message: /"maxAge"/ })
 })
 
-t.test('what the caller does to the options later has no effect', async (t) => {
+t.test('later changes of the options have no effect', async (t) => {
   const { baseUrl, asked } = await startService(t)
   const { app } = createHost(t)
   const results: string[] = []
@@ -457,7 +457,7 @@ t.test('what the caller does to the options later has no effect', async (t) => {
   t.equal(asked.length, 2)
 })
 
-t.test('options it cannot work with reject ready, and are not shown', quiet(async (t) => {
+t.test('invalid options reject ready, and are not shown', quiet(async (t) => {
   const valid = { apiKey: 'key', baseUrl: 'https://localhost' }
   const cases: [option: string, given: object, expected?: string][] = [
     ...['', ' key', 'key ', 'key\n', 'canary\nkey', 'canary,key', 'canary kéy', 5, ['canary'], undefined, null]
@@ -493,7 +493,7 @@ t.test('options it cannot work with reject ready, and are not shown', quiet(asyn
   }
 }))
 
-t.test('a guard is refused what it cannot work with', async (t) => {
+t.test('invalid options of a guard are refused', async (t) => {
   const { app } = createHost(t)
   await app.register(humandetectPlugin, { apiKey: 'key', baseUrl: 'https://localhost' })
   const cases: [options: unknown, expected: string][] = [
@@ -510,7 +510,7 @@ t.test('a guard is refused what it cannot work with', async (t) => {
   }
 })
 
-t.test('whoever relies on the public service is warned', async (t) => {
+t.test('use of the public service is logged as a warning', async (t) => {
   const warned = async (options: object) => {
     const { app, lines } = createHost(t)
     await app.register(humandetectPlugin, { apiKey: SERVICE_KEY, ...options })
@@ -520,7 +520,7 @@ t.test('whoever relies on the public service is warned', async (t) => {
   t.equal(await warned({ baseUrl: 'https://localhost' }), 0)
 })
 
-t.test('a test fails whose log or reply shows a key, a secret, a token or a checksum', async (t) => {
+t.test('a test fails if its log or reply shows a key, a secret, a token or a checksum', async (t) => {
   for (const [what, shown] of [
     ['nothing', ''], ['a key', SERVICE_KEY], ['a secret', TOKEN_SECRET], ['a token', mint()],
     ['a checksum', openToken({ secret: TOKEN_SECRET, token: mint() })!.checksum]
@@ -538,14 +538,14 @@ t.test('a test fails whose log or reply shows a key, a secret, a token or a chec
   }
 })
 
-t.test('who is refused is not told to come back', async (t) => {
+t.test('a refused client is not asked to retry', async (t) => {
   const { app } = await createCircle(t)
   const { statusCode, headers } = await post(app, '/signup', signup(mint({ human: false })))
   t.equal(statusCode, 403)
   t.notOk('retry-after' in headers)
 })
 
-t.test('that the public service is asked is said at the start', async (t) => {
+t.test('the use of the public service is logged at startup', async (t) => {
   const { app, lines } = createHost(t)
   await app.register(humandetectPlugin, { apiKey: SERVICE_KEY })
   t.strictSame(lines.filter(({ level }) => level >= 40).map(({ level, msg, plugin }) => [level, msg, plugin]),

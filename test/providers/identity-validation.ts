@@ -35,7 +35,7 @@ const SESSION = {
   event_id: 'identity-session-status-changed', session: { id: 'iss-1', status: 'VERIFIED' }, idempotency_key: 'key-1'
 }
 
-t.test('each of the two notifications has a route and a handler of its own', async (t) => {
+t.test('each of the two notifications has its own route and handler', async (t) => {
   const { calls, deliver } = createServer(t)
   const session = await deliver(SESSION)
   t.equal(session.statusCode, 204)
@@ -60,15 +60,15 @@ t.test('a delivery for one route is refused on the other', async (t) => {
   t.strictSame(calls, [])
 })
 
-t.test('the endpoint is the public one where a proxy rewrites the path', async (t) => {
+t.test('the endpoint is the public one if a proxy rewrites the path', async (t) => {
   const endpoint = '/kyc/hooks?source=identity'
   const { deliver } = createServer(t, { endpoints: { sessions: endpoint } })
   t.equal((await deliver(SESSION, { endpoint })).statusCode, 204)
-  t.equal((await deliver(SESSION)).statusCode, 403, 'the path as the server sees it is not the public one')
+  t.equal((await deliver(SESSION)).statusCode, 403, 'the path that the server sees is not the public one')
   t.equal((await deliver(SESSION, { url: FILES })).statusCode, 204, 'the other route keeps its default')
 })
 
-t.test('where the server itself rewrites its URLs, the endpoint is what was set, too', async (t) => {
+t.test('if the server itself rewrites its URLs, the endpoint is the configured one, too', async (t) => {
   const { app } = createHost(t, { rewriteUrl: ({ url = '' }) => url.replace('/public', '') })
   const calls: unknown[] = []
   app.register(identityValidationPlugin, {
@@ -81,7 +81,7 @@ t.test('where the server itself rewrites its URLs, the endpoint is what was set,
       t.equal((await app.inject({ method: 'POST', url, headers, payload: body })).statusCode, status, `${endpoint} at ${url}`)
     }
   }
-  t.equal(calls.length, 1, 'what comes by the other URL is a copy')
+  t.equal(calls.length, 1, 'a delivery to the other URL is a copy')
 })
 
 t.test('paths move the routes, and the expected endpoints with them', async (t) => {
@@ -91,26 +91,26 @@ t.test('paths move the routes, and the expected endpoints with them', async (t) 
   t.equal((await deliver(SESSION)).statusCode, 404)
 })
 
-t.test('the prefix belongs to the expected endpoint', async (t) => {
+t.test('the prefix is part of the expected endpoint', async (t) => {
   const { app, deliver } = createServer(t)
   app.register(identityValidationPlugin, { prefix: '/v2', apiKeys: { [API_KEY]: API_SECRET }, now, handleSession () {} })
   t.equal((await deliver(SESSION, { url: `/v2${SESSIONS}` })).statusCode, 204)
   t.equal((await deliver(SESSION, { url: `/v2${SESSIONS}`, endpoint: SESSIONS })).statusCode, 403)
 })
 
-t.test('a path that no client sends as it stands needs its endpoint told', async (t) => {
+t.test('a path that clients never send unchanged requires its endpoint as an option', async (t) => {
   const paths = ['/:tenant/kyc', '/kyc/*', '/kyc{b']
   for (const sessions of paths) {
     const { app } = createServer(t, { paths: { sessions } })
     await t.rejects(async () => { await app.ready() }, { message: /option "endpoints\.sessions" is required/ }, sessions)
   }
   const { app } = createServer(t, { prefix: '/kyc', paths: { sessions: '/' } })
-  await t.rejects(async () => { await app.ready() }, { message: /endpoints/ }, 'which is served with and without a slash')
+  await t.rejects(async () => { await app.ready() }, { message: /endpoints/ }, 'this one is served with and without a slash')
   const { deliver } = createServer(t, { paths: { sessions: '/:tenant/kyc' }, endpoints: { sessions: '/kyc' } })
   t.equal((await deliver(SESSION, { url: '/a/kyc', endpoint: '/kyc' })).statusCode, 204)
 })
 
-t.test('options that an object inherits are read like its own', async (t) => {
+t.test('inherited options are read like own ones', async (t) => {
   const { app } = createHost(t)
   const own = { apiKeys: { [API_KEY]: API_SECRET }, now, handleSession () { t.fail('it is stale') } }
   app.register(identityValidationPlugin, Object.assign(Object.create({ tolerance: 10 }), own))
@@ -121,7 +121,7 @@ t.test('options that an object inherits are read like its own', async (t) => {
   t.equal((await app.inject({ method: 'POST', url: SESSIONS, headers, payload: body })).statusCode, 403)
 })
 
-t.test('several pairs are live, each key with its own secrets, from a record, a Map or a function', async (t) => {
+t.test('several pairs are valid, each key with its own secrets, from a record, a Map or a function', async (t) => {
   const record = { [API_KEY]: API_SECRET, second: [OTHER_SECRET, THIRD_SECRET] }
   const asked: string[] = []
   const rings: IdentityValidationOptions['apiKeys'][] = [
@@ -147,7 +147,7 @@ t.test('several pairs are live, each key with its own secrets, from a record, a 
   t.equal(asked[0], `${API_KEY} ${SESSIONS}`)
 })
 
-t.test('the schemas refuse as little as they can', async (t) => {
+t.test('the schemas refuse as little as possible', async (t) => {
   const { calls, deliver } = createServer(t)
   const taken = [
     {}, { session: null }, { session: {} }, { session: { id: 'iss-1', status: 'A STATUS OF NEXT YEAR', more: [1] } },
@@ -164,11 +164,11 @@ t.test('the schemas refuse as little as they can', async (t) => {
   for (const [body, message] of refused) {
     t.match((await deliver(body)).json(), { statusCode: 400, code: 'FST_VERIFICATION_INVALID_PAYLOAD', message })
   }
-  t.equal((await deliver({ session: 'a text' }, { url: FILES })).statusCode, 204, 'the other body is not public at all')
+  t.equal((await deliver({ session: 'a text' }, { url: FILES })).statusCode, 204, 'the schema of the other body is not public')
   t.equal(calls.length, taken.length + 1)
 })
 
-t.test("stricter schemas of the user's own replace the open ones, one by one", async (t) => {
+t.test('stricter schemas of the user replace the open ones, one by one', async (t) => {
   const { app } = createHost(t)
   const statuses: string[] = []
   app.register(identityValidationPlugin, identityValidationOptions({

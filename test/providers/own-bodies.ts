@@ -52,7 +52,7 @@ t.test('a form becomes an object of strings, with lists of those that are repeat
   t.equal(events.length, handled)
 }))
 
-t.test('the schema says which fields a form must have', async (t) => {
+t.test('the schema decides which fields a form must have', async (t) => {
   const { deliver, events } = createOwn(t, { contentTypes: [FORM], body: Type.Object({ user: Type.String() }) })
   for (const [payload, message] of [
     ['other=1', '/user: Expected required property'], ['user=1&user=2', '/user: Expected string']
@@ -64,7 +64,7 @@ t.test('the schema says which fields a form must have', async (t) => {
   t.strictSame(events, [{ user: '1' }])
 })
 
-t.test('an array is an event where the schema asks for one', quiet(async (t) => {
+t.test('an array is an event if the schema requires one', quiet(async (t) => {
   const list = Type.Array(Type.Object({ id: Type.Number() }))
   const object = Type.Object({})
   for (const [body, arrays, objects] of [
@@ -83,7 +83,7 @@ t.test('an array is an event where the schema asks for one', quiet(async (t) => 
   t.equal((await deliver('[{"id":"x"}]')).json().message, '/0/id: Expected number')
 }))
 
-t.test('what is not authentic is answered as the definition says, the same for every reason', quiet(async (t) => {
+t.test('a delivery that is not authentic is answered as the definition says, the same for every reason', quiet(async (t) => {
   const { reports } = watch(t)
   for (const [refusal, statusCode, body] of [
     [{ statusCode: 401 }, 401, {
@@ -114,7 +114,7 @@ t.test('what is not authentic is answered as the definition says, the same for e
   }
 }))
 
-t.test('deny() has no words of another company', async (t) => {
+t.test('the default denial does not use the words of another provider', async (t) => {
   for (const [options, expected] of [
     [undefined, [401, 'denied', 'The delivery was denied']],
     [{ statusCode: 410 }, [410, 'denied', 'The delivery was denied']],
@@ -172,7 +172,7 @@ t.test('parts of a definition that cannot work are refused', quiet(async (t) => 
   }
 }))
 
-t.test('a schema that may match is not refused', quiet(async (t) => {
+t.test('a schema that can match is not refused', quiet(async (t) => {
   const possible: TSchema[] = [
     Type.Unknown(), Type.Any(), Type.Object({}), Type.Object({ a: Type.Optional(NEVER) }), Type.Array(NEVER),
     Type.Tuple([]),
@@ -186,7 +186,7 @@ t.test('a schema that may match is not refused', quiet(async (t) => {
   for (const body of possible) t.equal(await refusal(t, { body }), undefined, JSON.stringify(body))
 }))
 
-t.test('the content type that came is in the log, and nothing else that a stranger has put there', async (t) => {
+t.test('the received content type is in the log, and nothing else that a stranger has sent', async (t) => {
   const { deliver, app, lines } = createOwn(t)
   const line = () => lines.findLast(({ msg }) => msg === 'delivery rejected')!
   for (const [type, contentType] of [

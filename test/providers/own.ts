@@ -29,7 +29,7 @@ type Pair = readonly [string, string]
 const [[STANDARD_SECRET], STRIPE_SECRETS] = STAMPED_PROVIDERS.map(({ secrets }) => secrets) as [Pair, Pair]
 const rejections = watchRejections()
 
-/** A server with one provider, and what its handler has seen. */
+/** Creates a server with one provider, and records the events its handler receives. */
 function createServer (t: Test, provider: OwnProvider, options: OwnOptions = {}) {
   const { app, lines } = createHost(t)
   const events: object[] = []
@@ -47,7 +47,7 @@ for (const provider of OWN_PROVIDERS) {
   const { name, event, headers: required, signature } = provider
   const body = JSON.stringify(event)
 
-  t.test(`${name}: what its own library has signed is taken, once, and reported`, async (t) => {
+  t.test(`${name}: a delivery signed by its own library is accepted, once, and reported`, async (t) => {
     const { reports, registry } = watch(t)
     const { app, events, post } = createServer(t, provider)
     const headers = await provider.sign(body)
@@ -71,7 +71,7 @@ for (const provider of OWN_PROVIDERS) {
     ])
   })
 
-  t.test(`${name}: whatever was not signed like that is one 403, and no handler runs`, quiet(async (t) => {
+  t.test(`${name}: a delivery that was not signed like that is a 403, and no handler runs`, quiet(async (t) => {
     const { reports } = watch(t)
     const { store, asked } = scriptedStore()
     const { app, events, post } = createServer(t, provider, { deliveries: store })
@@ -98,7 +98,7 @@ for (const provider of OWN_PROVIDERS) {
         attempts.push([`${header} cut at ${length}`, /malformed_header|mismatch/, { ...good, [header]: cut }])
       }
       for (const junk of ['0', 'A', '=', ' x', ',', '.', ',v1=', ' v1,', ';', '\t0', 'é']) {
-        if (junk === ' x' && value!.startsWith('v1,')) continue // an element of another scheme
+        if (junk === ' x' && value!.startsWith('v1,')) continue // a valid element of another scheme
         attempts.push([`${header} and ${junk}`, /malformed_header|mismatch/, { ...good, [header]: value! + junk }])
       }
       for (let at = 0; at < value!.length; at++) {
@@ -124,11 +124,11 @@ for (const provider of OWN_PROVIDERS) {
       t.equal(statusOf(text), 403, `${header} twice on a socket`)
       t.equal(reports.at(-1)!.reason, 'duplicate_header')
     }
-    t.strictSame([events, asked], [[], []], 'nobody was asked')
-    t.equal(outcomeOf(await post(body, good)), '204', 'what they were made from is taken')
+    t.strictSame([events, asked], [[], []], 'the handler did not run')
+    t.equal(outcomeOf(await post(body, good)), '204', 'the unchanged delivery is accepted')
   }))
 
-  t.test(`${name}: what is signed but not sent by it is a 400`, async (t) => {
+  t.test(`${name}: a signed body that is not one of its events is a 400`, async (t) => {
     const { events, post } = createServer(t, provider)
     for (const [payload, code] of [
       ['[]', 'INVALID_JSON'], ['{"__proto__":{}}', 'INVALID_JSON'], ['{"type":1,"sender":1}', 'INVALID_PAYLOAD']
@@ -138,7 +138,7 @@ for (const provider of OWN_PROVIDERS) {
     t.strictSame(events, [])
   })
 
-  t.test(`${name}: while one secret replaces another, both are taken, and the report says which`, async (t) => {
+  t.test(`${name}: during a rotation both secrets are accepted, and the report has the index of the one that matched`, async (t) => {
     const { reports } = watch(t)
     for (const [secretIndex, secret] of provider.secrets.entries()) {
       const { deliver } = createServer(t, provider, { secret: [...provider.secrets] })
@@ -171,7 +171,7 @@ for (const provider of STAMPED_PROVIDERS) {
     }
   }))
 
-  t.test(`${name}: sent again under another time it is the same, with other content it is none`, async (t) => {
+  t.test(`${name}: a resend with another timestamp is a copy, and with other content it is refused`, async (t) => {
     const { deliver, events } = createServer(t, provider)
     t.equal(await deliver(), '204')
     t.equal(await deliver(again, undefined, NOW + 30), '204 replayed')
@@ -179,7 +179,7 @@ for (const provider of STAMPED_PROVIDERS) {
     t.equal(events.length, 1)
   })
 
-  t.test(`${name}: of several signatures any may match, wherever it stands`, quiet(async (t) => {
+  t.test(`${name}: any of several signatures may match, at any position`, quiet(async (t) => {
     const { reports } = watch(t)
     const right = await macsOf(first)
     const [wrong] = await macsOf(second)
@@ -209,7 +209,7 @@ for (const provider of STAMPED_PROVIDERS) {
     }
   }))
 
-  t.test(`${name}: with one of its signatures taken off, a delivery is still the same`, async (t) => {
+  t.test(`${name}: with one of its signatures removed, a delivery is still the same`, async (t) => {
     const macs = await macsOf(first, second)
     t.equal(new Set(macs).size, 2)
     for (const secret of [[first, second], [second, first]]) {
@@ -235,7 +235,7 @@ for (const provider of STAMPED_PROVIDERS) {
   })
 }
 
-t.test('a delivery is taken by what read makes of its headers, and by nothing else', quiet(async (t) => {
+t.test('a delivery is accepted by the result of read, and by nothing else', quiet(async (t) => {
   const good = { mac: macOf('{}'), prefix: '', timestamp: null }
   const { reports } = watch(t)
   const thrown = [new Error('canary'), 'canary', null, undefined]
@@ -255,13 +255,13 @@ t.test('a delivery is taken by what read makes of its headers, and by nothing el
     ['more than the MAC', () => ({ ...good, mac: Buffer.concat([good.mac, good.mac]) }), '403 FORBIDDEN', 'mismatch'],
     ['another prefix', () => ({ ...good, prefix: 'x' }), '403 FORBIDDEN', 'mismatch'],
     ['milliseconds', () => ({ ...good, timestamp: NOW * 1000 }), '403 FORBIDDEN', 'future'],
-    ['a time that is none', () => ({ ...good, timestamp: NaN }), '403 FORBIDDEN', 'stale'],
+    ['an invalid time', () => ({ ...good, timestamp: NaN }), '403 FORBIDDEN', 'stale'],
     ['never', () => ({ ...good, timestamp: Infinity }), '403 FORBIDDEN', 'future'],
     ['null', () => null, '500 FAILED', 'verification_failed'],
     ['true', () => true, '500 FAILED', 'verification_failed'],
     ['no prefix', () => ({ ...good, prefix: undefined }), '500 FAILED', 'verification_failed'],
     ['a prefix of more than bytes', () => ({ ...good, prefix: 'ā' }), '500 FAILED', 'verification_failed'],
-    ['a MAC as text', () => ({ ...good, mac: good.mac.toString('hex') }), '500 FAILED', 'verification_failed'],
+    ['a MAC as a string', () => ({ ...good, mac: good.mac.toString('hex') }), '500 FAILED', 'verification_failed'],
     ['a null MAC', () => ({ ...good, mac: null }), '500 FAILED', 'verification_failed'],
     ['a promise of a reading', async () => good, '500 FAILED', 'verification_failed'],
     ['a promise that fails', async () => { throw new Error('canary') }, '500 FAILED', 'verification_failed'],
@@ -274,10 +274,10 @@ t.test('a delivery is taken by what read makes of its headers, and by nothing el
     t.equal(reports.at(-1)!.reason, reason, what)
     t.equal(events.length, outcome === '204' ? 1 : 0, what)
   }
-  t.strictSame(rejections, [], 'no promise was rejected unseen')
+  t.strictSame(rejections, [], 'no promise was rejected without being handled')
 }))
 
-t.test('read is given the texts of its headers in their order, and its prefix is signed byte by byte', async (t) => {
+t.test('read receives the values of its headers in their order, and its prefix is signed byte by byte', async (t) => {
   const seen: unknown[] = []
   const { app } = createOwn(t, {
     headers: ['x-b', 'x-a'],
@@ -292,11 +292,11 @@ t.test('read is given the texts of its headers in their order, and its prefix is
   t.equal(statusOf(text), 204)
   t.strictSame(seen, [['b', 'ÿ']])
   const twice = await exchange(app, [rawRequest('/mine', [...pairs, ['X-B', 'b']], '{}')])
-  t.equal(statusOf(twice.text), 403, 'none of them may come twice')
+  t.equal(statusOf(twice.text), 403, 'none of them may be repeated')
   t.equal(seen.length, 1)
 })
 
-t.test('what makes two deliveries the same is what identify says', quiet(async (t) => {
+t.test('the result of identify decides if two deliveries are the same', quiet(async (t) => {
   const failed = Array(3).fill('500 HANDLER_FAILED')
   const cases: [what: string, identify: unknown, outcomes: string[]][] = [
     ['by default the MAC', undefined, ['204', '204 replayed', '204']],
@@ -304,7 +304,7 @@ t.test('what makes two deliveries the same is what identify says', quiet(async (
     ['an id, whatever the content', () => ({ id: ['one'] }), ['204', '204 replayed', '204 replayed']],
     ['an id with its content', (content: unknown) => ({ id: ['one'], content }), ['204', '204 replayed', '422 ID_REUSED']],
     ['nothing', () => undefined, ['204', '204', '204']],
-    ['content that is no JSON', () => ({ id: ['one'], content: 1n }), failed],
+    ['content that is not JSON', () => ({ id: ['one'], content: 1n }), failed],
     ['a promise', async () => ({ id: ['one'] }), failed],
     ['a failure', () => { throw new Error('canary') }, failed],
     ...[null, {}, { id: [] }, { id: [''] }, { id: 'a' }, { id: ['a', undefined] }, { id: [5] }, { id: Array(1) }]
@@ -343,7 +343,7 @@ t.test('a handler answers, refuses and fails as with the built-in plugins', quie
   }
 }))
 
-t.test('a handler is found in its scope, sees the bytes, and a body may be too long', async (t) => {
+t.test('a handler is called in its scope, with the bytes; a body may be too long', async (t) => {
   const { reports } = watch(t)
   const seen: unknown[] = []
   const handleEvent = (event: unknown, { rawBody, body }: FastifyRequest) => { seen.push(event, String(rawBody), body) }
@@ -354,7 +354,7 @@ t.test('a handler is found in its scope, sees the bytes, and a body may be too l
   t.equal(reports.at(-1)!.reason, 'body_too_large')
 })
 
-t.test('a definition that cannot work is refused when it is made', quiet(async (t) => {
+t.test('an invalid definition is refused when it is made', quiet(async (t) => {
   const required = 'is required'
   const named = 'must consist of lowercase letters, digits and hyphens'
   const listed = 'must be an array of unique lowercase header names'
@@ -430,7 +430,7 @@ const KEYED = createProvider({
   body: Type.Object({})
 })
 
-t.test('a scheme with key ids and an endpoint takes a ring of secrets, and is diagnosed', quiet(async (t) => {
+t.test('a scheme with key ids and an endpoint accepts a ring of secrets, and has a diagnosis', quiet(async (t) => {
   const { app, lines } = createHost(t)
   const { reports } = watch(t)
   const secrets = { one: `${SECRET}1`, two: [`${SECRET}2`, `${SECRET}3`] }
@@ -442,7 +442,7 @@ t.test('a scheme with key ids and an endpoint takes a ring of secrets, and is di
   t.equal(await post(KEYED.sign(input)), '204')
   t.match(reports.at(-1), { keyId: 'two', secretIndex: 1 })
   const again = KEYED.sign({ ...input, timestamp: NOW + 1 })
-  t.equal(await post({ ...again, 'x-mac': again['x-mac']!.toLowerCase() }), '204', 'the literal text is read in any case')
+  t.equal(await post({ ...again, 'x-mac': again['x-mac']!.toLowerCase() }), '204', 'the literal part is case-insensitive')
   t.equal(await post(KEYED.sign({ ...input, endpoint: '/public?a=1', keyId: 'one', secret: secrets.one }), '/other'), '204')
   for (const [changes, reason] of [
     [{ keyId: 'one' }, 'mismatch'], [{ keyId: 'three' }, 'unknown_key'], [{ endpoint: '/other' }, 'wrong_endpoint'],
@@ -515,12 +515,12 @@ t.test('a scheme that cannot be searched has no diagnosis', quiet(async (t) => {
 
 const WEAK = 'must be at least 24 bytes long; "allowWeakSecret" allows shorter secrets'
 
-t.test('options that cannot work are refused at registration, under the name of the provider', quiet(async (t) => {
+t.test('invalid options are refused at registration, under the name of the provider', quiet(async (t) => {
   const encoded = { secretEncoding: (text: string) => text.startsWith('x') ? Buffer.from(text) : undefined }
   const cases: [what: string, options: object, option: string, expected: string, definition?: object][] = [
     ['no secret', { secret: undefined }, 'secret', 'is required'],
     ['no handler', { handleEvent: undefined }, 'handleEvent', 'is required'],
-    ['a handler that is none', { handleEvent: 'canary' }, 'handleEvent', 'must be a function'],
+    ['an invalid handler', { handleEvent: 'canary' }, 'handleEvent', 'must be a function'],
     ['a typo', { tolerence: 5 }, 'tolerence', 'is not known'],
     ['diagnose without a scheme', { diagnose: true }, 'diagnose', 'requires a "scheme" that supports diagnosis'],
     ['diagnose that is no boolean', { diagnose: 'canary' }, 'diagnose', 'must be a boolean'],
@@ -548,7 +548,7 @@ t.test('options that cannot work are refused at registration, under the name of 
   t.equal(await refusal(t, encoded, { secret: `x${SECRET}` }), undefined)
 }))
 
-t.test('for a resolver that finds what is no secret of the provider, nothing is authentic', async (t) => {
+t.test('if a resolver returns an invalid secret, nothing is authentic', async (t) => {
   const { reports } = watch(t)
   const secretEncoding = (text: string) => text.startsWith('whsec_') ? Buffer.from(text.slice(6)) : undefined
   for (const [secret, outcome] of [
@@ -560,7 +560,7 @@ t.test('for a resolver that finds what is no secret of the provider, nothing is 
   t.strictSame(reports.map(({ reason }) => reason), ['handled', 'unknown_key', 'unknown_key'])
 })
 
-t.test('with a scheme, the log says which mistake explains a signature that does not match', quiet(async (t) => {
+t.test('with a scheme, the log names the mistake that explains a signature that does not match', quiet(async (t) => {
   const { name, sign, event, secrets: [secret, other], signature } = GITHUB_PROVIDER
   const body = JSON.stringify(event)
   const base64 = createHmac('sha256', secret).update(body).digest('base64')
@@ -609,7 +609,7 @@ t.test('its route is on API pages, in a valid document', quiet(async (t) => {
   t.equal(requestBody.content['application/json'].schema.type, 'object')
 }))
 
-t.test('a schema of a kind of its own that throws is a 500, and no handler runs', async (t) => {
+t.test('a schema of a custom kind that throws is a 500, and no handler runs', async (t) => {
   TypeRegistry.Set('Throws', () => { throw new Error('canary') })
   t.teardown(() => TypeRegistry.Delete('Throws'))
   const { deliver, events } = createOwn(t, { body: Type.Unsafe({ [Kind]: 'Throws' }) })
@@ -617,7 +617,7 @@ t.test('a schema of a kind of its own that throws is a 500, and no handler runs'
   t.strictSame(events, [])
 })
 
-t.test('each example is a file of at most 40 lines, on nothing but what is exported', async (t) => {
+t.test('each example is a file of at most 40 lines, which uses only exported functions', async (t) => {
   for (const { name } of OWN_PROVIDERS) {
     const source = read(`test/support/own-providers/${name}.ts`)
     const { length } = source.trimEnd().split('\n')
@@ -629,7 +629,7 @@ t.test('each example is a file of at most 40 lines, on nothing but what is expor
   for (const [name, value] of Object.entries(own)) t.equal(index[name], value, `${name} is in the index`)
 })
 
-t.test('to Fastify it goes by its name, and is for the versions of the package', async (t) => {
+t.test('Fastify knows it by its name, and for the versions of the package', async (t) => {
   const meta = Reflect.get(define(), Symbol.for('plugin-meta'))
   const { fastify } = JSON.parse(read('package.json')).peerDependencies
   t.strictSame(meta, { name: 'fastify-verification-mine', fastify, encapsulate: true })

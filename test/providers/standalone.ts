@@ -13,7 +13,7 @@ const ENDPOINT = '/kyc/sessions?tenant=1'
 
 type Headers = Record<string, string>
 
-/** What a case changes in a call that verifies. */
+/** Changes that a case makes to a call of a verify function. */
 interface Given {
   secret?: unknown
   headers?: IncomingHttpHeaders
@@ -29,7 +29,7 @@ interface Case {
   sign: (secret: string, timestamp?: number | string, body?: string | Uint8Array) => Headers
   verify: (given: Given) => VerifyResult
   secrets: readonly [string, string, string, string]
-  /** A header, and how a value that could be a signature is broken: one thing at a time. */
+  /** Headers, each with the ways to break a value that could be a signature, one at a time. */
   malformed: Record<string, readonly ((value: string) => string)[]>
   signature: string
   timestamp?: string
@@ -41,7 +41,7 @@ const strong = (encoding: BufferEncoding) => (name: string) => Buffer.from(name.
 const TEXTS = [SECRET, ...['a', 'b', 'c'].map(strong('utf8'))] as unknown as Case['secrets']
 const BASE64 = [API_SECRET, ...['a', 'b', 'c'].map(strong('base64'))] as unknown as Case['secrets']
 
-/** Twice as long, cut, with something before, after and in it, and as Node joins it with another. */
+/** Doubles a value, cuts it, adds something before, after and inside it, and joins it with another like Node does. */
 const BROKEN = [
   (value: string) => value + value, (value: string) => value.slice(0, -1), (value: string) => `${value}0`,
   (value: string) => ` ${value}`, (value: string) => `${value} `, (value: string) => `${value}\n`,
@@ -99,7 +99,7 @@ const CASES: Case[] = [{
       (value) => value.replace('256', '512'), (value) => value.replace('=', ''), (value) => value.replace('=', '-'),
       (value) => `hmac-sha256 ${Buffer.from(value.slice(12), 'base64').toString('hex')}`,
       (value) => `hmac-sha256 ${Buffer.from(value.slice(12), 'base64').subarray(0, 31).toString('base64')}`,
-      // Canonical base64 leaves the last two bits of the last character unset.
+      // Canonical base64 leaves the last two bits of the last character at zero.
       (value) => value.replace(/.=$/, (end) => `${String.fromCharCode(end.charCodeAt(0) + 1)}=`)
     ],
     'x-timestamp': BROKEN,
@@ -136,7 +136,7 @@ circular.push(circular)
 for (const { name, option, sign, verify, secrets, malformed, signature, timestamp, weak, least } of CASES) {
   const headers = sign(secrets[0])
 
-  t.test(`verify${name}: a rotation of secrets, whichever signed`, quiet(async (t) => {
+  t.test(`verify${name}: during a rotation each secret is accepted`, quiet(async (t) => {
     for (let length = 1; length <= 4; length++) {
       const live = secrets.slice(0, length)
       for (const [index, secret] of secrets.entries()) {
@@ -161,7 +161,7 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
     const other = JSON.stringify(JSON.parse(BODY))
     t.strictSame(verify({ headers, body: Buffer.from(other) }), no('mismatch'), 'the same JSON in other bytes')
     const signed = sign(secrets[0], NOW, Buffer.of(0xff))
-    t.strictSame(verify({ headers: signed, body: Buffer.of(0xfe) }), no('mismatch'), 'the same text, were it decoded')
+    t.strictSame(verify({ headers: signed, body: Buffer.of(0xfe) }), no('mismatch'), 'the same string, were it decoded')
     t.strictSame(verify({ headers, body: undefined }), no('no_body'))
     t.strictSame(verify({ headers: {}, body: undefined }), no('no_body'))
     for (const body of [BODY, '', null, 5, {}, [1], JSON.parse(BODY), BYTES.buffer, new Uint16Array(2)]) {
@@ -198,7 +198,7 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
     }
   }))
 
-  t.test(`verify${name}: a header of one delivery proves no other`, async (t) => {
+  t.test(`verify${name}: a header of one delivery does not prove another`, async (t) => {
     const others = sign(secrets[0], NOW - 1, `${BODY} `)
     t.strictSame(verify({ headers: { ...headers, [signature]: others[signature] } }), no('mismatch'))
     t.strictSame(verify({ headers, body: Buffer.from(`${BODY} `) }), no('mismatch'))
@@ -206,7 +206,7 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
     t.strictSame(verify({ headers: { ...headers, [timestamp]: others[timestamp] } }), no('mismatch'))
   })
 
-  t.test(`verify${name}: secrets it cannot work with`, quiet(async (t) => {
+  t.test(`verify${name}: invalid secrets`, quiet(async (t) => {
     const cases: [unknown, string][] = [
       ['', 'must not be empty'], [' ', 'must not be empty'], [null, 'must be a string'], [5, 'must be a string'],
       [[], 'must have 1 to 4 secrets'], [[...secrets, strong('base64')('d')], 'must have 1 to 4 secrets'],
@@ -223,7 +223,7 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
     }
   }))
 
-  t.test(`verify${name}: times it cannot work with`, quiet(async (t) => {
+  t.test(`verify${name}: invalid times`, quiet(async (t) => {
     for (const [option, least] of [['tolerance', 1], ['futureTolerance', 0]] as const) {
       const error = thrown(option, `must be a number of seconds from ${least} to 604800`, `verify${name}`)
       for (const value of [NaN, Infinity, -1, least - 0.5, 604_801, '300', null, true]) {
@@ -239,7 +239,7 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
   }))
 
   if (timestamp !== undefined) {
-    t.test(`verify${name}: the ends of both tolerances`, quiet(async (t) => {
+    t.test(`verify${name}: the bounds of both tolerances`, quiet(async (t) => {
       const ages: [age: number, given: Given, expected: object][] = [
         [0, {}, yes(0)], [299, {}, yes(0)], [300, {}, yes(0)], [301, {}, no('stale')], [86_400, {}, no('stale')],
         [-60, {}, yes(0)], [-61, {}, no('future')], [-315_360_000, {}, no('future')],
@@ -254,22 +254,22 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
       }
       t.strictSame(verify({ headers: { ...headers, [signature]: sign(secrets[1])[signature] } }), no('mismatch'))
       for (const broken of [NaN, undefined, 'noon', Infinity]) {
-        t.equal(verify({ headers, now: () => broken }).ok, false, `a clock that says ${broken}`)
+        t.equal(verify({ headers, now: () => broken }).ok, false, `a clock that returns ${broken}`)
       }
     }))
 
-    t.test(`verify${name}: a timestamp in another form does not count, signed as it may be`, quiet(async (t) => {
+    t.test(`verify${name}: a timestamp in another format is refused, even if it is signed`, quiet(async (t) => {
       for (const text of [
         ` ${NOW}`, `${NOW} `, `+${NOW}`, `-${NOW}`, `${NOW}.5`, '1.79e9', `0x${NOW.toString(16)}`, `${NOW}abc`,
         '1_790_000_000', '１７９０００００００', '  ', 'NaN', 'Infinity', '1e400', `0${NOW}`, `${NOW}000`,
         '17900000000000000000', 'null', 'true', `${NOW}, ${NOW}`, `${NOW}\n`
       ]) t.strictSame(verify({ headers: sign(secrets[0], text) }), no('malformed_header'), text)
       t.strictSame(verify({ headers: sign(secrets[0], '') }), no('missing_header'))
-      t.strictSame(verify({ headers: sign(secrets[0], String(NOW)) }), yes(0), 'a text in the right form counts')
+      t.strictSame(verify({ headers: sign(secrets[0], String(NOW)) }), yes(0), 'a string in the right format is accepted')
     }))
   }
 
-  t.test(`verify${name}: more secrets than are remembered`, async (t) => {
+  t.test(`verify${name}: more secrets than are cached`, async (t) => {
     const many = Array.from({ length: 1100 }, (_, index) =>
       Buffer.from(`secret number ${index} of 1,100`.padEnd(32, '.')).toString(option === 'secret' ? 'utf8' : 'base64'))
     const right = (secret: string) => verify({ secret, headers: sign(secret) })
@@ -284,7 +284,7 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
       verify({ secret: many.slice(index, index + 4), headers: sign(secret) })), Array(1097).fill(yes(3)))
   })
 
-  t.test(`verify${name}: a list changed by its owner counts as it is now`, async (t) => {
+  t.test(`verify${name}: changes of a list of secrets take effect`, async (t) => {
     const list = [secrets[0], secrets[1]]
     t.strictSame(verify({ secret: list, headers }), yes(0))
     list.shift()
@@ -293,7 +293,7 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
     t.strictSame(verify({ secret: list, headers }), yes(1))
   })
 
-  t.test(`sign${name}: weak secrets are the sender's affair, empty ones are none`, async (t) => {
+  t.test(`sign${name}: weak secrets are accepted, empty ones are refused`, async (t) => {
     t.strictSame(Object.keys(sign(weak)), Object.keys(headers))
     t.not(sign(weak)[signature], headers[signature])
     const cases: [unknown, string][] = [
@@ -307,7 +307,7 @@ for (const { name, option, sign, verify, secrets, malformed, signature, timestam
   })
 }
 
-t.test('a signer stamps a delivery with the time it is', async (t) => {
+t.test('a signer uses the current time', async (t) => {
   const signers: [string, () => Headers][] = [
     ['x-aghanim-signature-timestamp', () => signAghanim({ secret: SECRET, body: BODY })],
     ['x-timestamp', () =>
@@ -345,7 +345,7 @@ t.test('signers return the headers to send, and nothing else', async (t) => {
   })
 })
 
-t.test('hex is taken in either case', async (t) => {
+t.test('hex is accepted in either case', async (t) => {
   const digest = signAltdentifier({ secret: SECRET, body: BODY }).digest
   const headers = signAghanim({ secret: SECRET, body: BODY, timestamp: NOW })
   const upper = headers['x-aghanim-signature'].toUpperCase()
@@ -358,7 +358,7 @@ t.test('hex is taken in either case', async (t) => {
   }
 })
 
-t.test('a text that looks like a list is one secret, a list with that text another', quiet(async (t) => {
+t.test('a string that looks like a list is one secret, and a list with that string another', quiet(async (t) => {
   const text = `["${SECRET}"]`
   const list = [SECRET]
   t.equal(JSON.stringify(list), text)
@@ -399,7 +399,7 @@ t.test('verifyIdentityValidation: api-keys', quiet(async (t) => {
     for (const name of ['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'size', 'get', 'nobody']) {
       t.strictSame(verify(apiKeys, name), no('unknown_key'), `${kind}: ${name}`)
     }
-    t.strictSame(verify(apiKeys, API_KEY.toLowerCase()), no('unknown_key'), `${kind}: the case counts`)
+    t.strictSame(verify(apiKeys, API_KEY.toLowerCase()), no('unknown_key'), `${kind}: case matters`)
   }
   t.strictSame(verify(new Map([['__proto__', API_SECRET], ['constructor', second]]), '__proto__'), yes(0))
   t.strictSame(verify(JSON.parse(`{"__proto__":"${API_SECRET}"}`), '__proto__'), yes(0), 'a name like any other')
@@ -410,7 +410,7 @@ t.test('verifyIdentityValidation: api-keys', quiet(async (t) => {
   }
 }))
 
-t.test('verifyIdentityValidation: the endpoint is the one configured, to the letter', quiet(async (t) => {
+t.test('verifyIdentityValidation: the endpoint is the configured one, exactly', quiet(async (t) => {
   const signed = { apiKey: API_KEY, secret: API_SECRET, body: BODY, timestamp: NOW }
   const delivered = (endpoint: string, sent: string) => verifyIdentityValidation({
     apiKeys: { [API_KEY]: API_SECRET },
@@ -441,7 +441,7 @@ t.test('verifyIdentityValidation: the same bytes cannot be split in another way'
   for (let first = 0; first <= all.length; first++) {
     for (let second = first; second <= all.length; second++) {
       const split = [all.slice(0, first), all.slice(first, second), all.slice(second)] as const
-      if (!split[1].startsWith('/') || /[{}"]/.test(split[1])) continue // which could not even be configured
+      if (!split[1].startsWith('/') || /[{}"]/.test(split[1])) continue // registration refuses such endpoints
       const { ok } = verifyIdentityValidation({
         apiKeys,
         endpoint: split[1],

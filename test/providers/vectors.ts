@@ -68,7 +68,7 @@ const CASES: Case[] = [{
   timestamp: 'x-timestamp'
 }]
 
-/** Every text or buffer that differs from the given one in a single bit. */
+/** Yields every string or buffer that differs from the given one in a single bit. */
 function * flips (bytes: Buffer): Generator<Buffer> {
   for (let bit = 0; bit < bytes.length * 8; bit++) {
     const flipped = Buffer.from(bytes)
@@ -77,7 +77,7 @@ function * flips (bytes: Buffer): Generator<Buffer> {
   }
 }
 
-/** What stands for the MAC's bytes in a header, so that a flipped MAC is still well-formed. */
+/** Encodings of the MAC in a header, used to flip bits of a MAC and keep the header well-formed. */
 const MAC_TEXTS: Record<string, { bytes: (text: string) => Buffer, text: (mac: Buffer) => string }> = {
   altdentifier: {
     bytes: (text) => Buffer.from(text.slice(4), 'hex'), text: (mac) => `MD5=${mac.toString('hex')}`
@@ -101,7 +101,7 @@ for (const { name, vectors, headers, verify, sign, mac, timestamp } of CASES) {
     }
   }))
 
-  t.test(`${name}: every single bit of MAC, timestamp and body counts`, quiet(async (t) => {
+  t.test(`${name}: every single bit of MAC, timestamp and body matters`, quiet(async (t) => {
     let refused = 0
     let tried = 0
     const refuse = (vector: Vector, sent: Headers, body: Buffer) => {
@@ -115,7 +115,7 @@ for (const { name, vectors, headers, verify, sign, mac, timestamp } of CASES) {
       for (const flipped of flips(bytes(sent[mac]!))) refuse(vector, { ...sent, [mac]: text(flipped) }, body)
       for (const flipped of flips(Buffer.from(sent[mac]!, 'latin1'))) {
         const flippedText = flipped.toString('latin1')
-        // Hex is read in either case, and so is the name of the algorithm that AltDentifier puts before it.
+        // Hex is case-insensitive, and so is the name of the algorithm that AltDentifier puts before it.
         const same = mac !== 'x-signature' && flippedText.toLowerCase() === sent[mac]!.toLowerCase()
         if (!same) refuse(vector, { ...sent, [mac]: flippedText }, body)
       }
@@ -134,7 +134,7 @@ const WYCHEPROOF = new URL('../shared/vectors/wycheproof-hmac-sha256.json', root
 const noVectors = !existsSync(WYCHEPROOF) && process.env['REQUIRE_SHARED_VECTORS'] !== '1' &&
   'the vectors of Wycheproof are not on this machine'
 
-t.test('Wycheproof: full tags come out as listed, truncated ones are refused', { skip: noVectors }, quiet(async (t) => {
+t.test('Wycheproof: full tags have the listed results, truncated ones are refused', { skip: noVectors }, quiet(async (t) => {
   const { testGroups } = JSON.parse(readFileSync(WYCHEPROOF, 'utf8'))
   const counted = { full: 0, truncated: 0 }
   for (const { tagSize, tests } of testGroups) {
@@ -160,7 +160,7 @@ const ascii = (text: string) => Buffer.from(text, 'latin1')
 const LONG = 'This is a test using a larger than block-size key and a larger than block-size data. ' +
   'The key needs to be hashed before being used by the HMAC algorithm.'
 
-/** RFC 2202 section 2 (MD5) and RFC 4231 section 4 (SHA-256); its fifth case is truncated to 128 bits. */
+/** RFC 2202 section 2 (MD5) and RFC 4231 section 4 (SHA-256), whose fifth case is truncated to 128 bits. */
 const RFC: [MacAlgorithm, Buffer, Buffer, string][] = [
   ['md5', repeat(0x0b, 16), ascii('Hi There'), '9294727a3638bb1c13f48ef8158bfc9d'],
   ['md5', ascii('Jefe'), ascii('what do ya want for nothing?'), '750c783e6ab0b503eaa86e310a5db738'],
@@ -203,7 +203,7 @@ t.test('the helper agrees with createHmac for every length around a block', quie
   }
 }))
 
-t.test('a plain hash of the body is no digest', async (t) => {
+t.test('a plain hash of the body does not verify', async (t) => {
   const vector: Vector = vectors.altdentifier[0]
   const body = Buffer.from(vector.body_base64, 'base64')
   for (const encoding of ['hex', 'base64'] as const) {

@@ -14,17 +14,17 @@ import { exchange, NO_REQUEST_LOG, statusOf, type Test } from '../support/host.j
 import { createReceiver, scriptedStore } from '../support/life-cycle.js'
 import { watchRejections, within } from '../support/waiting.js'
 
-/** How long a server may leave a socket open after its answer, in milliseconds: far less than it keeps one alive. */
+/** Milliseconds that a server may leave a socket open after its response; its keep-alive timeout is far longer. */
 const DEADLINE = 20_000
 
-/** The headers of an answer that end or keep its connection. */
+/** Response headers that end or keep the connection. */
 const CONNECTION = /\r\nConnection: (?:close|keep-alive\r\nKeep-Alive: timeout=72)(?=\r\n|$)/
 
 interface Reply { readonly statusCode: number, readonly head: string, readonly body: string }
-/** Sends one delivery after the other: over a socket all on the same one. */
+/** Sends deliveries one after the other; over sockets, all on the same one. */
 type Send = (deliveries: readonly Delivery[]) => Promise<Reply[]>
 
-/** The replies in what a socket has brought, without what is different each time. */
+/** Parses the replies in the data of a socket, without what differs each time. */
 function readReplies (text: string): Reply[] {
   return text.split(/(?=HTTP\/1\.1 \d{3} )/).filter(Boolean).map((reply) => {
     const [head, ...rest] = reply.split('\r\n\r\n')
@@ -32,14 +32,14 @@ function readReplies (text: string): Reply[] {
   })
 }
 
-/** An array for a name that is repeated, as `inject` wants it. */
+/** Groups repeated names into arrays, as `inject` expects them. */
 function grouped (headers: Pairs): NonNullable<InjectOptions['headers']> {
   const values = new Map<string, string[]>()
   for (const [name, value] of headers) values.set(name.toLowerCase(), [...values.get(name.toLowerCase()) ?? [], value])
   return Object.fromEntries([...values].map(([name, all]) => [name, all.length === 1 ? all[0]! : all]))
 }
 
-/** An answer in the words of the tables; `reasons` are those of the 403s to come. */
+/** Returns an answer in the words of the tables; takes the reason of a 403 from `reasons`. */
 function outcomeOf ({ statusCode, head, body }: Reply, reasons: string[]): Outcome {
   if (statusCode >= 200 && statusCode < 300) return /idempotency-replayed/i.test(head) ? REPLAYED : TAKEN
   if (statusCode === 403 && body === FORBIDDEN) return `403 FST_VERIFICATION_FORBIDDEN ${reasons.shift()}`
@@ -47,23 +47,23 @@ function outcomeOf ({ statusCode, head, body }: Reply, reasons: string[]): Outco
   return `${statusCode} ${code ?? message.replace(/^Route .* not found$/, 'Not Found')}`.trimEnd()
 }
 
-/** Whether it changes nothing of what is signed, and is taken. */
+/** Returns true for an attack that changes no signed byte and is accepted. */
 const isHarmless = (attack: Attack | WireAttack): boolean =>
   'write' in attack ? attack.outcomes.at(-1) === TAKEN && !attack.outcomes.includes(MISMATCH) : attack.outcome === TAKEN
 
-/** What is seen of a server. */
+/** Observed effects of an attack on a server. */
 interface Observation {
   readonly outcomes: readonly Outcome[]
-  /** How often its handler ran. */
+  /** Number of runs of the handler. */
   readonly runs: number
-  /** What the store was asked. */
+  /** Methods of the store that were called. */
   readonly asked: readonly string[]
   readonly logged: readonly string[]
   readonly failures: number
   readonly leaked: boolean
 }
 
-/** What has to be seen where the outcomes are these. */
+/** Returns the observation that these outcomes require. */
 function expectation (outcomes: readonly Outcome[]): Observation {
   const taken = outcomes.filter((outcome) => outcome === TAKEN || outcome === LOST).length
   const replayed = outcomes.filter((outcome) => outcome === REPLAYED).length
@@ -78,7 +78,7 @@ function expectation (outcomes: readonly Outcome[]): Observation {
   }
 }
 
-/** A server under attack, and what it makes of what is sent to it. */
+/** Creates a server to attack, and functions that send to it and observe it. */
 function createServer (
   test: Test, { keyed }: Target, { options, server }: Pick<Theme, 'options' | 'server'> = {}, base?: DeliveryStore
 ) {
@@ -88,8 +88,8 @@ function createServer (
   const { app, lines, events } =
     createReceiver(test, keyed, undefined, { deliveries: store, onRejected, ...options },
       { ...NO_REQUEST_LOG, ...server })
-  app.log.level = 'debug' // below it Fastify logs whole packets that are no HTTP
-  /** The heads of all 403s on sockets, but for what they say of the connection. */
+  app.log.level = 'debug' // Fastify logs whole packets that are not HTTP at level trace
+  /** Heads of all 403s on sockets, without their connection headers. */
   const forbidden = new Set<string>()
 
   const write = async (bytes: string | Buffer) => {
@@ -131,7 +131,7 @@ function createServer (
 
 const rejections = watchRejections()
 
-/** Where two observations part. */
+/** Lists the differences between two observations. */
 function differences (seen: Observation, expected: Observation): string[] {
   return (Object.keys(expected) as (keyof Observation)[]).flatMap((key) => {
     const [ones, others] = [listOf(seen[key]), listOf(expected[key])]
@@ -145,7 +145,7 @@ function listOf (value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [value]
 }
 
-/** Notes what is not as it is to be. */
+/** Collects the attacks whose observation is not the expected one. */
 function createCheck () {
   const wrong: [name: string, ...differences: string[]][] = []
   const check = async (name: string, outcomes: readonly Outcome[], observation: Promise<Observation>) => {
@@ -155,7 +155,7 @@ function createCheck () {
   return { wrong, check }
 }
 
-t.jobs = TARGETS.length // where tests wait
+t.jobs = TARGETS.length // the tests mostly wait
 
 for (const theme of THEMES) {
   for (const target of TARGETS) {
@@ -188,17 +188,17 @@ for (const theme of THEMES) {
       for (const [way, send] of ways) {
         await check(`what they are made from, untouched, by ${way}`, [TAKEN], observe(() => send([make()])))
       }
-      t.strictSame(wrong.slice(0, 20), [], 'each is answered and reported as it is to be')
+      t.strictSame(wrong.slice(0, 20), [], 'each is answered and reported as expected')
       t.ok(forbidden.size <= 1, 'all 403 answers have the same headers')
     })
   }
 }
 
 for (const target of TARGETS) {
-  t.test(`${target.name}: an unfinished body whose length is beyond Node's limit of headers leaves no socket open`,
+  t.test(`${target.name}: an unfinished body with a length beyond Node's limit of headers leaves no socket open`,
     { buffered: true }, async (t) => {
       const { wrong, check } = createCheck()
-      // Node takes headers 31 at a time: at 310 its list is as long with all of them as without those it has dropped.
+      // Node reads headers 31 at a time: at a limit of 310 its list has the same length with and without dropped ones.
       await Promise.all([310, 64, 0].map(async (limit) => {
         const { app, write, observe } = createServer(t, target, { options: { bodyTimeout: 200 } })
         app.server.maxHeadersCount = limit
@@ -221,7 +221,7 @@ for (const target of TARGETS) {
 }
 
 for (const target of TARGETS) {
-  t.test(`${target.name}: the handler sees what was signed, however it is written`, async (t) => {
+  t.test(`${target.name}: the handler sees the signed event, however it is written`, async (t) => {
     const { events, ways, observe } = createServer(t, target)
     const seen: [id: string, outcomes: readonly Outcome[], ...events: unknown[]][] = []
     const expected: typeof seen = []
@@ -261,6 +261,6 @@ for (const { name, kinds, stamp, ttl, steps } of REPLAYS) {
   }
 }
 
-t.test('after all of that, no promise was rejected unseen', async (t) => {
+t.test('no promise was rejected without being handled', async (t) => {
   t.strictSame(rejections, [])
 })

@@ -48,13 +48,13 @@ const shapes: [what: string, thrown: () => unknown][] = [
 ]
 const thenable = (then: (resolve: Settle, reject: Settle) => unknown) => () => ({ then })
 
-/** Every way in which a callback can fail at once. */
+/** All ways in which a callback can throw. */
 const THROWS: [what: string, act: Act][] = shapes.map(([what, thrown]) => [`throws ${what}`, () => { throw thrown() }])
 
-/** And those in which what it returns fails, now or later. */
+/** All ways in which the result of a callback can fail, at once or later. */
 const REJECTS: [what: string, act: Act][] = [
   ...shapes.flatMap(([what, thrown]): [string, Act][] => [
-    [`rejects with ${what}`, () => new Promise((_resolve, reject) => { reject(thrown()) })], // a hostile value as it is
+    [`rejects with ${what}`, () => new Promise((_resolve, reject) => { reject(thrown()) })], // the hostile value itself
     [`rejects with ${what}, later`, () => turn().then(() => { throw thrown() })]
   ]),
   ['returns a thenable that rejects', thenable((_resolve, reject) => reject(failure()))],
@@ -70,28 +70,28 @@ const REJECTS: [what: string, act: Act][] = [
   ['returns what cannot be looked at', hostile]
 ]
 const FAULTS = [...THROWS, ...REJECTS]
-/** Where a number is asked for, and no promise: the last of them fails as soon as it is looked at. */
+/** Faults of callbacks that return a number, not a promise; the last of them fails as soon as it is inspected. */
 const [THROWS_AT_ONCE, REJECTS_LATER] = [[...THROWS, ...REJECTS.slice(-1)], REJECTS.slice(0, -1)]
 
 interface Delivery { readonly url: string, readonly headers: Record<string, string>, readonly body: string }
 
-/** Makes of an honest callback one that does its work unless it is told to do something else. */
+/** Wraps an honest callback so that a test can make it fail. */
 type Wrap = (honest: (...args: any[]) => unknown) => any
 
-/** A host on which one callback does as it is told, and a delivery that makes the plugin call it. */
+/** A host with one callback that can fail, and deliveries that make the plugin call it. */
 interface Surface {
   readonly name: string
   readonly register: (app: FastifyInstance, callback: Wrap, test: Test) => unknown
-  /** No two are the same, or a later one would be taken for a copy. */
+  /** Returns a delivery that differs from all others, so that it is not treated as a copy. */
   readonly delivery: (count: number) => Delivery
-  /** What a delivery is answered with while the callback fails. */
+  /** Answer to a delivery while the callback fails. */
   readonly failed: string
-  /** What an honest one is answered with afterwards. */
+  /** Status of an honest delivery afterwards. */
   readonly good: number
-  /** What makes the plugin call the callback, if not an honest delivery. */
+  /** Turns an honest delivery into one that makes the plugin call the callback. Default: the delivery itself. */
   readonly provoke?: (delivery: Delivery) => Delivery
   readonly faults?: typeof FAULTS
-  /** What is logged of it. Absent where the host is told instead. */
+  /** Message logged about the failure. Absent where the error is passed to the host instead. */
   readonly logged?: string
 }
 
@@ -122,7 +122,7 @@ const HANDLER = { failed: '500 FST_VERIFICATION_HANDLER_FAILED', logged: 'delive
 const RESOLVER = { failed: '503 FST_VERIFICATION_SECRET_UNAVAILABLE retry', logged: 'delivery failed: secret_unavailable' }
 const WATCHER = { failed: '403 FST_VERIFICATION_FORBIDDEN', logged: 'onRejected failed', provoke: forged }
 const CLOCK = { failed: '500 FST_VERIFICATION_FAILED', logged: 'delivery failed: verification_failed', faults: THROWS_AT_ONCE }
-/** Fastify before 5.5 leaves a request unanswered whose hook throws a proxy that throws: that is not tried on it. */
+/** Excludes a fault that Fastify before 5.5 leaves unanswered: a hook that throws a proxy which throws. */
 const isAnswered = ([what]: readonly [what: string, ...rest: unknown[]]): boolean =>
   !what.includes('a proxy that throws') || !/^5\.[0-4]\./.test(FASTIFY)
 const GUARD = { failed: '500', good: 201, faults: FAULTS.filter(isAnswered) }
@@ -131,12 +131,12 @@ const apiKeys = { [API_KEY]: API_SECRET }
 const nothing = () => {}
 const verifyToken = (token: string) => openToken({ secret: TOKEN_SECRET, token })
 
-/** A route of the host's behind the guard. */
+/** Registers a route of the host behind the guard. */
 function guarded (option: 'identifier' | 'token'): Surface['register'] {
   return async (app, callback, test) => {
     const { baseUrl } = await startService(test)
     await app.register(humandetectPlugin, { apiKey: SERVICE_KEY, baseUrl, allowHttp: true })
-    // Errors of a host's own routes are the host's to answer.
+    // The host itself answers the errors of its own routes.
     app.setErrorHandler((_error, _request, reply) => reply.code(500).send({ statusCode: 500 }))
     const honest = { identifier: () => IDENTIFIER, token: ({ body }: { body: any }) => body.token }
     const preHandler = app.humandetect.requireHuman({ ...honest, [option]: callback(honest[option]) })
@@ -325,7 +325,7 @@ const outcomeOf = (statusCode: number, body: string, retry: boolean): string => 
   return [statusCode, ...(code === undefined ? [] : [code]), ...(retry ? ['retry'] : [])].join(' ')
 }
 
-/** A host with the surface on it. `fault` is what its callback does, where that is not its work. */
+/** Creates a host with the surface. Its callback does the `fault` of the state, or its honest work if there is none. */
 async function open (test: Test, surface: Surface, server: FastifyServerOptions = {}) {
   const { app, lines } = createHost(test, server)
   const state = { fault: undefined as Act | undefined, called: 0, sent: 0 }
@@ -362,7 +362,7 @@ const isShown = (text: string) => /canary/i.test(text)
 for (const surface of SURFACES) {
   const { name, failed, good, logged, faults = FAULTS } = surface
 
-  t.test(`${name}: ${faults.length} ways to fail, one answer, and the next delivery is taken`, async (t) => {
+  t.test(`${name}: ${faults.length} ways to fail, one answer, and the next delivery is accepted`, async (t) => {
     const { lines, state, inject, overSocket } = await open(t, surface)
     const { wrong, same: compare } = createTable()
     for (const [what, act] of faults) {
@@ -388,15 +388,15 @@ for (const surface of SURFACES) {
       compare(`${what}, over a socket`, { outcome, shown: isShown(text), next: (await overSocket()).outcome },
         { outcome: failed, shown: false, next: String(good) })
     }
-    t.strictSame(wrong, [], 'called once, nothing of it sent or logged, logged once, and the next is taken')
+    t.strictSame(wrong, [], 'called once, nothing of it sent or logged, logged once, and the next is accepted')
   })
 }
 
-/** What is no time. */
+/** Values that are not a time. */
 const NO_TIMES = [NaN, Infinity, -Infinity, String(NOW * 1000), BigInt(NOW * 1000), null, undefined].map((value) =>
   [`returns ${typeof value} ${value}`, () => value] as const)
 
-t.test('a clock that tells no time makes nothing fresh', async (t) => {
+t.test('with a clock that returns no time nothing is fresh', async (t) => {
   const { wrong, same: compare } = createTable()
   for (const surface of SURFACES.filter(({ failed }) => failed === CLOCK.failed)) {
     const { state, inject } = await open(t, surface)
@@ -408,7 +408,7 @@ t.test('a clock that tells no time makes nothing fresh', async (t) => {
   t.strictSame(wrong, [])
 })
 
-t.test("what a host's hook throws cannot be looked at, and is answered all the same", async (t) => {
+t.test("an error of a host's hook that cannot be inspected is answered all the same", async (t) => {
   const surface = SURFACES.find(({ name }) => name === "aghanim's verifyPlayer")!
   let thrown: unknown
   const { app, inject } = await open(t, surface)
@@ -423,7 +423,7 @@ t.test("what a host's hook throws cannot be looked at, and is answered all the s
   t.equal((await inject()).outcome, '200')
 })
 
-/** A logger of a host whose every method throws once `state.broken`, and a stream that does. */
+/** Loggers that break once `state.broken` is set: through a stream that throws, or methods that all throw. */
 const BROKEN_LOGS: [what: string, create: (state: { broken: boolean }) => FastifyServerOptions][] = [
   ['a stream', (state) => ({
     logger: { level: 'trace', stream: { write () { if (state.broken) fail() } } }
@@ -440,11 +440,11 @@ const BROKEN_LOGS: [what: string, create: (state: { broken: boolean }) => Fastif
 ]
 
 for (const [what, create] of BROKEN_LOGS) {
-  t.test(`${what} that throws decides no answer`, async (t) => {
+  t.test(`${what} that throws has no effect on the answer`, async (t) => {
     const { wrong, same: compare } = createTable()
     for (const surface of SURFACES) {
       const log = { broken: false }
-      // What Fastify itself logs of each request would throw where nobody catches it.
+      // Fastify's own log lines of a request would throw outside of any handler.
       const server = { ...create(log), ...NO_REQUEST_LOG }
       const { app, state, inject, overSocket } = await open(t, surface, server)
       await app.ready()
@@ -465,7 +465,7 @@ for (const [what, create] of BROKEN_LOGS) {
   })
 }
 
-t.test('an unknown OP is acknowledged whatever the log does', async (t) => {
+t.test('an unknown OP is acknowledged even if the log fails', async (t) => {
   const { app } = createHost(t)
   app.register(altdentifierPlugin, { secret: SECRET, handleEvent () {}, logSerializers: { OP: fail } })
   const { url, headers, body } = signed(ALTDENTIFIER, { OP: 9 })
@@ -474,7 +474,7 @@ t.test('an unknown OP is acknowledged whatever the log does', async (t) => {
 
 const RESOLVERS = SURFACES.filter(({ logged }) => logged === RESOLVER.logged)
 
-/** Results of a resolver that are not a secret. The answer is the same for all; those that are mistakes are logged. */
+/** Results of a resolver that are not a secret. All have the same answer; those that are mistakes are logged. */
 const FOUND: [value: unknown, none: boolean][] = [
   ...[undefined, null, '', []].map((value): [unknown, boolean] => [value, true]),
   ...[0, 7, NaN, 1n, true, false, {}, { length: 0 }, { secret: SECRET }, () => SECRET, Symbol('x'), new Map(), new Date(0),
@@ -483,7 +483,7 @@ const FOUND: [value: unknown, none: boolean][] = [
 ]
 
 for (const surface of RESOLVERS) {
-  t.test(`${surface.name}: what is found is no secret`, async (t) => {
+  t.test(`${surface.name}: an invalid secret is returned`, async (t) => {
     const { state, inject, lines } = await open(t, surface)
     const clock = fakeClock(t)
     const { wrong, same: compare } = createTable()
@@ -494,7 +494,7 @@ for (const surface of RESOLVERS) {
         compare(inspect(value), (await inject()).outcome, WATCHER.failed)
         const errors = lines.filter(({ level, msg }) => level === 50 && msg === 'the secret for a delivery is invalid')
         compare(`${inspect(value)}: errors`, errors.length, none ? 0 : 1)
-        await clock.advance(1001) // for so long it is remembered that there was none
+        await clock.advance(1001) // Absent secrets are cached for one second.
       }
     }
     t.strictSame(wrong, [])
@@ -503,7 +503,7 @@ for (const surface of RESOLVERS) {
   })
 }
 
-t.test('no promise was left to reject unseen', async (t) => {
+t.test('no promise was rejected without being handled', async (t) => {
   await turn()
   t.strictSame(rejections, [])
 })

@@ -22,7 +22,7 @@ import { watchRejections } from '../support/waiting.js'
 const rejections = watchRejections()
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
-// The scanner itself, without which the rest says nothing.
+// Tests of the scanner itself, on which all other tests depend.
 
 const PLANTED = 'planted/secret+with"quotes\\and é'
 const WRITTEN: [form: string, write: (text: string) => string][] = [
@@ -42,7 +42,7 @@ const WRITTEN: [form: string, write: (text: string) => string][] = [
   ['as bytes that are printed', (text) => inspect(new Uint8Array(Buffer.from(text)))]
 ]
 
-t.test('a scan finds a canary however it is written, and nothing where there is none', async (t) => {
+t.test('a scan finds a canary in any encoding, and nothing in other strings', async (t) => {
   const scan = createScan([PLANTED, 'another one'])
   for (const [form, write] of WRITTEN) {
     t.strictSame(scan(`before ${write(PLANTED)} after`), [PLANTED], form)
@@ -55,7 +55,7 @@ t.test('a scan finds a canary however it is written, and nothing where there is 
 })
 
 t.test('a test whose host logs a canary fails, unless it says so', async (t) => {
-  /** What becomes of a test with a host that logs `text`. */
+  /** Returns the failure of a test whose host logs `text`. */
   const ending = async (text: string, tells?: string[]) => {
     let tidy: () => unknown = () => {}
     const { app } = createHost({ teardown: (given) => { tidy = given } }, {}, tells)
@@ -73,7 +73,7 @@ t.test('a test whose host logs a canary fails, unless it says so', async (t) => 
   t.equal(await ending(SECRET, [MEMBER.username]), 'fails')
 })
 
-// Canaries in every place that a text of others' can be in.
+// Canaries in every place that can contain foreign strings.
 
 const canary = (place: string): string =>
   `canary-of-${place}-${createHash('sha256').update(place).digest('hex').slice(0, 12)}`
@@ -85,7 +85,7 @@ const EMAIL = `${canary('the-email')}@example.com`
 const [NAME, VALUE, KEY, HEADER, THROWN, URL_SECRET, UPSTREAM] =
   ['a-name', 'a-value', 'an-unknown-key', 'a-header', 'an-error', 'a-url', 'an-upstream'].map(canary) as
     [string, string, string, string, string, string, string]
-/** All that nobody may see; the signatures of each delivery are added to them. */
+/** Strings that nobody may see; the signatures of each delivery are added to them. */
 const CANARIES = [
   'canary', WEBHOOK_SECRET, KYC_SECRET, SERVICE_KEY, TOKEN_SECRET, EMAIL, NAME, VALUE, KEY, HEADER, THROWN, URL_SECRET,
   UPSTREAM
@@ -106,7 +106,7 @@ interface Webhook {
   readonly plugin: FastifyPluginAsync<any>
   readonly options: Record<string, unknown>
   readonly handler: string
-  /** What the option with the secret is called. */
+  /** Name of the option with the secret. */
   readonly secrets: string
   readonly good: unknown
   readonly success: number
@@ -114,7 +114,7 @@ interface Webhook {
   readonly event: Record<string, unknown>
   readonly sign: (body: string, timestamp?: number) => Record<string, string>
   readonly signature: string
-  /** Values that the schema refuses. */
+  /** Events that violate the schema. */
   readonly invalid: readonly object[]
 }
 
@@ -173,7 +173,7 @@ const WEBHOOKS: readonly Webhook[] = [
 
 const ask = (app: FastifyInstance, request: InjectOptions) => app.inject({ method: 'POST', ...request })
 
-/** What a scenario sends, and what it is answered with. */
+/** A request of a scenario, and its expected answer. */
 interface Sent {
   readonly headers?: Record<string, string>
   readonly body?: string | Buffer
@@ -182,9 +182,9 @@ interface Sent {
 interface Scenario {
   readonly name: string
   readonly status: number | readonly number[]
-  /** Options that are not the webhook's own. */
+  /** Options that replace or extend those of the webhook. */
   readonly options?: (webhook: Webhook) => Record<string, unknown>
-  /** One delivery after the other; the last answer counts. */
+  /** Deliveries sent one after the other; the last answer counts. */
   readonly send: (webhook: Webhook) => readonly Sent[]
   readonly only?: string
 }
@@ -268,7 +268,7 @@ const SCENARIOS: readonly Scenario[] = [
   })),
   { name: 'a handler that throws', status: 500, options: handled(failing), send: one },
   { name: 'a handler that rejects', status: 500, options: handled(async () => failing()), send: one },
-  { name: 'a handler that throws a text', status: 500, options: handled(() => { throw THROWN }), send: one },
+  { name: 'a handler that throws a string', status: 500, options: handled(() => { throw THROWN }), send: one },
   {
     name: 'a handler over its time',
     status: 503,
@@ -306,7 +306,7 @@ const SCENARIOS: readonly Scenario[] = [
   { name: 'a resolver with nothing', status: 403, options: resolved(() => ''), send: one },
   { name: 'a claim that throws', status: 503, options: stored({ claim: failing }), send: one },
   {
-    name: 'a claim that is none',
+    name: 'an invalid claim',
     status: 503,
     options: stored({ claim: () => ({ state: VALUE, token: VALUE }) }),
     send: one
@@ -344,7 +344,7 @@ const SCENARIOS: readonly Scenario[] = [
 ]
 
 const scanAll = createScan(CANARIES)
-/** A scan for all canaries and for what is known of one delivery only. */
+/** Creates a scan for all canaries and for strings of a single delivery. */
 function scanWith (...more: string[]): (text: string) => string[] {
   const scan = createScan(more)
   return (text) => [...scanAll(text), ...scan(text)]
@@ -375,7 +375,7 @@ for (const webhook of WEBHOOKS) {
   })
 }
 
-/** What a server has said to one delivery after the other, and a scan for what they show. */
+/** Sends deliveries one after the other, and returns the answers and a scan for everything they contain. */
 async function play (app: FastifyInstance, { url, signature }: Webhook, sent: readonly Sent[]) {
   const signatures = sent.map(({ headers }) => headers?.[signature]).filter((text) => text !== undefined)
   const macs = signatures.map((text) => text.replace(/^(?:MD5=|hmac-sha256 )/, '')).filter((text) => text !== HEADER)
@@ -396,13 +396,13 @@ async function play (app: FastifyInstance, { url, signature }: Webhook, sent: re
   return { status, replies, scan: scanWith(...macs) }
 }
 
-// HumanDetect: the guard, the route of its own, and the API.
+// HumanDetect: the guard, its own route, and the API.
 
 const tokenOf = (claims: object = {}): string =>
   issueToken({ secret: TOKEN_SECRET, identifier: EMAIL, human: true, ...claims })
 const asked = (token: unknown, more: object = {}) => JSON.stringify({ token, identifier: EMAIL, email: EMAIL, ...more })
 const UPSTREAM_FIELDS = { [KEY]: UPSTREAM, email: EMAIL }
-/** Verdicts are about anyone that the request names, unless told otherwise. */
+/** Returns an answer of the service about the identifier of the request, unless `fields` change it. */
 const says = (fields: object = {}) => json(verdict({ identifier: EMAIL, ...UPSTREAM_FIELDS, ...fields }))
 
 const VERDICTS: [what: string, status: number, answer: string | Buffer, options?: object][] = [
@@ -417,7 +417,7 @@ const VERDICTS: [what: string, status: number, answer: string | Buffer, options?
   ['a verdict of another shape', 503, says({ valid: UPSTREAM, version: UPSTREAM })],
   ['a verdict of no time', 503, says({ timestamp: UPSTREAM })],
   ['no JSON', 503, json(`${UPSTREAM} is no JSON`)],
-  ['what is no HTTP', 503, `${UPSTREAM}\r\n\r\n`],
+  ['bytes that are not HTTP', 503, `${UPSTREAM}\r\n\r\n`],
   ['a redirect', 503, `HTTP/1.1 302 ${UPSTREAM}\r\nlocation: http://${UPSTREAM}/\r\ncontent-length: 0\r\n\r\n`],
   ['a store that throws', 503, says(), { deliveries: { ...memoryDeliveries(), claim: failing } }],
   ['a clock that throws', 503, says(), { now: failing }],
@@ -428,12 +428,12 @@ const VERDICTS: [what: string, status: number, answer: string | Buffer, options?
 ]
 const TOKENS: [what: string, status: number, body: string][] = [
   ['a token that is too long', 400, asked(VALUE.repeat(300))],
-  ['a token that is none', 400, asked({ [KEY]: VALUE })],
-  ['an identifier that is none', 400, JSON.stringify({ token: VALUE, identifier: { [KEY]: VALUE } })],
+  ['an invalid token', 400, asked({ [KEY]: VALUE })],
+  ['an invalid identifier', 400, JSON.stringify({ token: VALUE, identifier: { [KEY]: VALUE } })],
   ['no JSON', 400, `${VALUE} {"token":`]
 ]
 
-t.test('HumanDetect: over all that a service says, no canary in a log or a reply', async (t) => {
+t.test('HumanDetect: for every answer of the service, no canary in a log or a reply', async (t) => {
   const plays = [
     ...VERDICTS.map(([what, status, answer, options]) => ({ what, status, answer, options, body: asked(tokenOf()) })),
     ...TOKENS.map(([what, status, body]) => ({ what, status, answer: says(), options: {}, body }))
@@ -456,7 +456,7 @@ t.test('HumanDetect: over all that a service says, no canary in a log or a reply
     const reply = await ask(app, { url: '/humandetect', headers, payload: body })
     compare(`${what}: its status`, reply.statusCode, status)
     const replies = [reply]
-    // What a host's own parser says of what is no JSON is the host's.
+    // The host's own parser, not the plugin, answers a body that is not JSON.
     if (body.startsWith('{')) replies.push(await ask(app, { url: '/guarded', headers, payload: body }))
     for (const { headers, body } of replies) compare(`${what}: ${body}`, scan(JSON.stringify(headers) + body), [])
     compare(`${what}: whether it is logged`, lines.length > 0, true)
@@ -466,7 +466,7 @@ t.test('HumanDetect: over all that a service says, no canary in a log or a reply
 })
 const TOKEN = /"token":"([^"]{20,})"/
 
-t.test('the Token Verification API: over its outcomes, no canary in a log or a refusal', async (t) => {
+t.test('the Token Verification API: for all its outcomes, no canary in a log or a refusal', async (t) => {
   const results: [what: string, verifyToken: (token: string) => any][] = [
     ['opens it', (token) => openToken({ secret: TOKEN_SECRET, token })],
     ['knows none', () => null],
@@ -499,15 +499,15 @@ t.test('the Token Verification API: over its outcomes, no canary in a log or a r
       await turn()
       const text = JSON.stringify(lines.splice(0))
       compare(`${how}, ${what}: ${text}`, scan(text), [])
-      if (reply.statusCode === 200) continue // what the token says is what was asked for
+      if (reply.statusCode === 200) continue // the answer to a valid request contains the contents of its token
       compare(`${how}, ${what}: ${reply.body}`, scan(JSON.stringify(reply.headers) + reply.body), [])
     }
   }
   t.strictSame(wrong, [])
 })
 
-// What can be printed. An options object holds the secret that its owner has put there, and Fastify keeps that object:
-// whoever prints the one or a whole Fastify instance prints the secret. What the collection makes of it shows none.
+// Printable objects. An options object contains the secret that its owner put there, and Fastify keeps that object:
+// printing it or a whole Fastify instance prints the secret. Objects made by the plugins show none.
 
 const SEEN = { depth: null, showHidden: true, getters: true, maxArrayLength: null, maxStringLength: null }
 const shown = (value: unknown): string[] =>
@@ -526,7 +526,7 @@ t.test('an error at registration shows no value of an option', async (t) => {
     { 'a-key': `${KYC_SECRET}=` }, { 'a-key': 'canary' }, { 'canary,key': KYC_SECRET }, { 'a-key': [KYC_SECRET, KYC_SECRET] },
     `${SERVICE_KEY} `, `${SERVICE_KEY}\n`, [SERVICE_KEY, SERVICE_KEY], [`${SERVICE_KEY}, `], 5
   ]
-  // All but `logLevel`, whose value Fastify itself names.
+  // All options except `logLevel`, whose value Fastify itself names.
   const names = ['path', 'prefix', 'paths', 'endpoints', 'schemas', 'tolerance', 'now', 'bodyLimit', 'deliveries', 'lease',
     'onRejected', 'keyId', 'httpSignature', 'dedupe', 'eventData', 'baseUrl', 'timeout', 'reply', 'allowHttp', 'maxAge',
     'logSerializers', 'handleEvent', 'verifyPlayer', 'handleSession', 'verifyToken', 'handleResult']
@@ -540,7 +540,7 @@ t.test('an error at registration shows no value of an option', async (t) => {
     for (const [index, options] of given.entries()) {
       app.register(async (scope) => {
         scope.register(plugin, { ...valid, ...options })
-        scope.after((error) => { // which goes no further
+        scope.after((error) => { // keeps the error from reaching the root
           tried++
           if (error) refused++
           const name = Object.keys(options)[0]!
@@ -556,7 +556,7 @@ t.test('an error at registration shows no value of an option', async (t) => {
   t.ok(refused > 500, `${refused} were refused`)
 })
 
-t.test('what a host is given shows no secret when it is printed', async (t) => {
+t.test('objects that a host receives show no secret when they are printed', async (t) => {
   const deliveries = memoryDeliveries()
   const seen: unknown[] = []
   for (const webhook of WEBHOOKS) {
@@ -602,16 +602,16 @@ t.test('what a host is given shows no secret when it is printed', async (t) => {
   ]) {
     try {
       misuse()
-      t.fail('that is a misuse')
+      t.fail('this call must throw')
     } catch (error) {
       t.strictSame(shown(error), [], String(error))
     }
   }
 })
 
-// One answer for all that is not authentic.
+// A single answer for every delivery that is not authentic.
 
-/** Those of every provider. */
+/** Reasons that every provider has. */
 const REASONS = ['duplicate_header', 'malformed_header', 'mismatch', 'missing_header', 'no_body']
 
 const isRefused = (attack: object): attack is Attack =>
@@ -636,7 +636,7 @@ for (const target of TARGETS) {
         const changes = [change(delivery)].flat()
         return [...new Set([changes[0]!, changes.at(-1)!])].map((one) => ({ name, delivery: { ...delivery, ...one } }))
       })
-      while (sent.length > 0) { // many on one socket, each with an honest delivery behind it
+      while (sent.length > 0) { // many on one socket, each followed by an honest delivery
         const some = sent.splice(0, 25)
         const { text } = await exchange(app, [Buffer.concat([
           ...some.flatMap(({ delivery }) => [requestBytes(delivery), requestBytes(make())]),
@@ -652,7 +652,7 @@ for (const target of TARGETS) {
     }
     t.strictSame(wrong, [])
     t.strictSame([...reasons].sort(), [...REASONS, ...target.timestamp === undefined ? [] : ['future', 'stale'],
-      ...target.required.includes('x-endpoint') ? ['unknown_key', 'wrong_endpoint'] : []].sort(), 'all reasons there are')
+      ...target.required.includes('x-endpoint') ? ['unknown_key', 'wrong_endpoint'] : []].sort(), 'all reasons')
     t.strictSame([...answers.keys()], [[
       '403 Forbidden', 'content-type: application/json; charset=utf-8', 'content-length: 116', 'Date: ',
       'Connection: keep-alive', 'Keep-Alive: timeout=72', '',
@@ -661,7 +661,7 @@ for (const target of TARGETS) {
   })
 }
 
-t.test('no promise was left to reject unseen', async (t) => {
+t.test('no promise was rejected without being handled', async (t) => {
   await turn()
   t.strictSame(rejections, [])
 })

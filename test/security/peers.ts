@@ -40,7 +40,7 @@ for (const { row, outcomes } of measured) {
   })
 }
 
-/** What the function beside a plugin says. */
+/** Returns the verdict of the verify function of a plugin. */
 function verdictOf ({ verify }: Receiver, delivery: ReturnType<Row['attempts']>[number]): string {
   try {
     const verdict = verify!(delivery.secret, delivery)
@@ -50,25 +50,25 @@ function verdictOf ({ verify }: Receiver, delivery: ReturnType<Row['attempts']>[
   }
 }
 
-/** What a plugin answers, or says at registration. */
+/** Returns the answer of a plugin, or the code of its registration error. */
 function answerTo (refusal: Row['ours']): string {
   if (refusal === 'INVALID_OPTION') return 'FST_VERIFICATION_INVALID_OPTION'
   if (refusal === 'INVALID_JSON') return '400 INVALID_JSON'
   return refusal === 'replayed' ? 'replayed' : '403 FORBIDDEN'
 }
 
-/** What the function beside it is to say, which sees the signature only. */
+/** Returns the expected verdict of the verify function, which sees the signature only. */
 function verdictOn (refusal: Row['ours']): string {
   if (refusal === 'INVALID_OPTION') return answerTo(refusal)
   return refusal === 'INVALID_JSON' || refusal === 'replayed' ? 'ok' : refusal
 }
 
-root.test('the table in docs/peers.md is what is measured', async (t) => {
+root.test('the table in docs/peers.md is the measured one', async (t) => {
   const page = read('docs/peers.md')
   t.equal(page.split('\n').filter((line) => line.startsWith('|')).join('\n'), markdownOf(measured))
   t.match(page, `The same ${ROWS.length} deliveries`)
 })
 
-root.test('each row has a name of its own', async (t) => {
+root.test('each row has a unique name', async (t) => {
   t.equal(new Set(ROWS.map(({ name }) => name)).size, ROWS.length)
 })

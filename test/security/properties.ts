@@ -21,17 +21,17 @@ import { granted } from '../support/stores.js'
 
 const seed = readSeed()
 t.comment(`FUZZ_SEED=${seed}`)
-/** A failure shows the seed and the smallest case. */
+/** Parameters of each run. A failure shows the seed and the smallest case. */
 const RUN = { seed, numRuns: 2000 }
 
 const bytes = (minLength: number, maxLength: number) =>
   fc.uint8Array({ minLength, maxLength, size: 'max' }).map((array) => Buffer.from(array))
 const text = anyText(100)
 
-t.test('of all ways to split what was signed, at most one is accepted', async (t) => {
+t.test('at most one of all ways to split the signed bytes is accepted', async (t) => {
   const { app } = createHost(t, { logger: false })
   const apiKeys = { [API_KEY]: API_SECRET }
-  const endpoints = { sessions: '/a', requiredFiles: '/a/b' } // the worst case: one begins with the other
+  const endpoints = { sessions: '/a', requiredFiles: '/a/b' } // the worst case: one is a prefix of the other
   app.register(identityValidationPlugin, {
     apiKeys, now, endpoints, handleSession: () => {}, handleRequiredFiles: () => {}
   })
@@ -78,7 +78,7 @@ interface Pair {
   readonly secret: fc.Arbitrary<string>
   readonly sign: (secret: string, timestamp: number, body: Buffer) => Record<string, string>
   readonly verify: (secret: string, headers: Record<string, string>, body: Buffer) => VerifyResult
-  /** Where each byte counts. */
+  /** Header in which each byte matters. */
   readonly signature: string
   readonly timestamp?: string
 }
@@ -116,7 +116,7 @@ const flip = (body: Buffer, at: number, mask: number): Buffer => {
 }
 
 for (const { name, secret, sign, verify, signature, timestamp } of PAIRS) {
-  t.test(`${name}: what is signed verifies, and with any one byte changed it does not`, async (t) => {
+  t.test(`${name}: signed bytes verify, and with any one byte changed they do not`, async (t) => {
     const seconds = fc.integer({ min: NOW - 300, max: NOW + 60 })
     const masks = fc.integer({ min: 1, max: 255 })
     fc.assert(fc.property(secret, seconds, bytes(1, 300), fc.nat(), masks, (secret, time, body, at, mask) => {
@@ -136,12 +136,12 @@ for (const { name, secret, sign, verify, signature, timestamp } of PAIRS) {
   })
 }
 
-/** RFC 4648 section 4, with bits that are thrown away at zero (section 3.5), as one way to write any bytes. */
+/** RFC 4648 section 4 with unused bits at zero (section 3.5): one way to write any bytes. */
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$/
 const ANY_SPARE_BITS = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
 const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
 
-/** The same bytes in base64, with some of the bits set that are thrown away. */
+/** Encodes bytes in base64 with some of the unused bits set. */
 function spareBitsSet ([array, mask]: [Buffer, number]): string {
   const spare = array.length % 3 === 1 ? 15 : 3
   return array.toString('base64').replace(/.(?==+$)/, (last) => DIGITS[DIGITS.indexOf(last) | (mask & spare || 1)]!)
@@ -155,7 +155,7 @@ const nearlyBase64 = fc.oneof(
   fc.string({ unit: fc.constantFrom(...'AQgwBZaz059+/=', ...'-_ \n='), maxLength: 12 })
 )
 
-t.test('a text is hex if encoding again what it stands for gives the text, base64 by its grammar, and only then', async (t) => {
+t.test('a string is hex exactly if it round-trips through Buffer, and base64 exactly by its grammar', async (t) => {
   const counts = { hex: 0, base64: 0, noBase64: 0, spareBits: 0 }
   fc.assert(fc.property(fc.oneof(nearlyHex, bytes(1, 6).map((array) => array.toString('hex')), text), (text) => {
     const length = text.length / 2
@@ -186,7 +186,7 @@ t.test('a timestamp is ten digits that do not begin with a zero, and nothing els
     if (strict) taken++
     return parseUnixSeconds(text) === (strict ? codes.reduce((sum, code) => sum * 10 + code - 0x30, 0) : undefined)
   }), RUN)
-  t.ok(taken > 100, `${taken} taken`)
+  t.ok(taken > 100, `${taken} accepted`)
 })
 
 const parameter = fc.tuple(
@@ -202,7 +202,7 @@ const signatureText = fc.oneof(
     .map(([text, change]) => applyEdit(text, change))
 )
 
-t.test('no Signature header makes its parser throw, and what it reads it reads again', async (t) => {
+t.test('no Signature header makes its parser throw, and serializing what it parsed gives the same again', async (t) => {
   const key = createMacKey('md5', Buffer.from(SECRET))
   const date = new Date(NOW * 1000).toUTCString()
   const rules = { algorithm: 'md5', freshness: freshnessOf({ now }) } as const
@@ -228,7 +228,7 @@ t.test('no Signature header makes its parser throw, and what it reads it reads a
   }), RUN)
 })
 
-/** Objects with their keys in another order, at every depth. */
+/** Copies a value with the keys of all objects in another order. */
 function turned (value: unknown): unknown {
   if (Array.isArray(value)) return value.map(turned)
   if (typeof value !== 'object' || value === null) return value
@@ -237,13 +237,13 @@ function turned (value: unknown): unknown {
   return result
 }
 
-t.test('canonical texts are equal if the values are, whatever the order of keys, and only then', async (t) => {
+t.test('canonical strings are equal exactly if the values are, in any order of keys', async (t) => {
   const { value: small } = fc.letrec((tie) => ({
     value: fc.oneof({ maxDepth: 2, depthSize: 'small' }, fc.constantFrom(0, 1, '', '0', null, false, '{}', '[]'),
       fc.array(tie('value'), { maxLength: 2 }),
       fc.dictionary(fc.constantFrom('a', 'b', '0', '__proto__'), tie('value'), { maxKeys: 2 }))
   }))
-  // What came as JSON: plain objects, and no -0, which is a 0 of another spelling.
+  // Parses the value from JSON: plain objects, and no -0, which JSON spells differently from 0.
   const asJson = (value: unknown): unknown => JSON.parse(JSON.stringify(value).replace(/-0(?![.\d])/g, '0'))
   let equal = 0
   fc.assert(fc.property(fc.oneof(small, fc.jsonValue()), fc.oneof(small, fc.jsonValue()), (one, other) => {
@@ -256,7 +256,7 @@ t.test('canonical texts are equal if the values are, whatever the order of keys,
   t.ok(equal > 50, `${equal} pairs were equal`)
 })
 
-t.test('a token opens as it was issued, and with any edit not at all', async (t) => {
+t.test('a token opens as it was issued, and with any edit it does not', async (t) => {
   const secret = 'the secret of a token service'
   fc.assert(fc.property(fc.string({ unit: 'grapheme', maxLength: 200 }), fc.boolean(), edit, (identifier, human, change) => {
     const token = issueToken({ secret, identifier, human })
@@ -268,13 +268,13 @@ t.test('a token opens as it was issued, and with any edit not at all', async (t)
   t.pass()
 })
 
-/** What a store knows of a key, without capacity or retention: those have a model in the store's own suite. */
+/** State of a store by key, without capacity and retention, which the store's own suite models. */
 interface Model { readonly known: Map<string, { content: string, token: string, reply?: string }> }
 type Command = fc.AsyncCommand<Model, DeliveryStore>
 
 const REMEMBERED = 1e9
 
-/** Keys and contents that are easily taken for one another. */
+/** Keys and contents that are easily confused. */
 const odd = fc.oneof(
   fc.constantFrom('', '__proto__', 'constructor', 'a', 'A', '\ud800', '\ufffd', 'a\0', '1'),
   anyText(3))
@@ -311,7 +311,7 @@ const settle = fc.tuple(fc.constantFrom('complete', 'release'), fc.nat(), fc.nat
   toString: () => `${verb}(${which}, ${whose}, ${JSON.stringify(body)})`
 }))
 
-t.test('the store in memory keeps keys, contents, tokens and replies of any text apart', async (t) => {
+t.test('the memory store keeps keys, contents, tokens and replies of any characters apart', async (t) => {
   await fc.assert(fc.asyncProperty(fc.commands([claim, claim, settle], { maxCommands: 60 }), (commands) =>
     fc.asyncModelRun(() => ({ model: { known: new Map() }, real: memoryDeliveries({ now: () => 0 }) }), commands)
   ), { ...RUN, numRuns: 300 })

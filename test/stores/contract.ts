@@ -7,14 +7,14 @@ import { granted, scriptedClient } from '../support/stores.js'
 
 const LEASE = 60_000
 const WINDOW = 360_000
-/** Short enough to be waited for. */
+/** Lease or retention in milliseconds, short enough to wait for. */
 const SHORT = 40
 const REPLY: StoredReply = { statusCode: 200, body: '{"status":"ok"}' }
 
-/** A store and how time passes for it. */
+/** A store and a way to let time pass for it. */
 interface Opened {
   readonly store: DeliveryStore
-  /** What was claimed for or is kept for exactly `SHORT` is over. */
+  /** Waits until a claim or a reply of exactly `SHORT` has expired. */
   readonly pass: (key: string) => Promise<void>
 }
 
@@ -26,7 +26,7 @@ function redis () {
   return running
 }
 
-/** A store with keys of its own. Redis may be slow on a busy machine: that is another suite's subject. */
+/** Opens a store with its own keys. Its timeout is long: Redis may be slow on a busy machine. */
 async function openRedis (options: { ttl?: number } = {}) {
   const { server, client } = await redis()
   const prefix = `store-${++opened}:`
@@ -69,7 +69,7 @@ const CONTRACT: Record<string, (t: Test, opened: Opened) => Promise<void>> = {
     t.equal(await store.complete('key', token, REPLY, WINDOW), true)
   },
 
-  'what is done is answered with its reply each time, and other content is a conflict': async (t, { store }) => {
+  'a completed delivery is answered with its reply each time, and other content is a conflict': async (t, { store }) => {
     const token = await granted(store.claim('key', 'content', LEASE))
     t.equal(await store.complete('key', token, REPLY, WINDOW), true)
     for (let times = 0; times < 3; times++) {
@@ -88,7 +88,7 @@ const CONTRACT: Record<string, (t: Test, opened: Opened) => Promise<void>> = {
     t.equal(tokens.size, 200)
   },
 
-  'what is released can be claimed again, by other content too, and its old token is worth nothing':
+  'a released delivery can be claimed again, by other content too, and its old token is invalid':
   async (t, { store }) => {
     const first = await granted(store.claim('key', 'content', LEASE))
     t.equal(await store.release('key', first), true)
@@ -116,7 +116,7 @@ const CONTRACT: Record<string, (t: Test, opened: Opened) => Promise<void>> = {
     t.equal(await store.complete('key', token, REPLY, WINDOW), true)
     for (const guess of wrong) t.equal(await store.complete('key', guess, { statusCode: 299 }, WINDOW), false)
     t.strictSame(await store.claim('key', 'content', LEASE), { state: 'done', reply: REPLY })
-    t.match(await store.claim('unknown', 'content', LEASE), { state: 'claimed' }, 'nor is anything made up')
+    t.match(await store.claim('unknown', 'content', LEASE), { state: 'claimed' }, 'and no delivery is made up')
   },
 
   'once the lease is over another claim is granted, for other content too': async (t, { store, pass }) => {
@@ -151,7 +151,7 @@ const CONTRACT: Record<string, (t: Test, opened: Opened) => Promise<void>> = {
     t.strictSame(await store.claim('key', 'content', LEASE), { state: 'done', reply: REPLY })
   },
 
-  'a reply comes back as it was given, whatever its text': async (t, { store }) => {
+  'a reply is returned unchanged, whatever its characters': async (t, { store }) => {
     const bodies = [
       undefined, '', '{}', 'null', '"', '\\', '\n', '\r\n\n', '\u0000', 'Zoë 日本 🙂 \u2028', '\ud800', '\ufeff', 'é'.repeat(100_000)
     ]
@@ -172,7 +172,7 @@ const CONTRACT: Record<string, (t: Test, opened: Opened) => Promise<void>> = {
     t.equal((claim as { reply: StoredReply }).reply.body, undefined)
   },
 
-  'keys and contents are any texts, and no two are taken for one another': async (t, { store }) => {
+  'keys and contents are any strings, and no two are confused': async (t, { store }) => {
     const long = 'x'.repeat(10_240)
     const texts = [
       '', ' ', '\n', '\n\n', 'a\nb', 'a\nb\n', '\r', '\u0000', 'a\u0000b', '"', '\\', '\\n', '""', 'null', '%', '{x}', '*', '__proto__',
@@ -192,7 +192,7 @@ const CONTRACT: Record<string, (t: Test, opened: Opened) => Promise<void>> = {
     }
   },
 
-  'contents that no encoding tells apart are told apart': async (t, { store }) => {
+  'contents that no encoding distinguishes are distinguished': async (t, { store }) => {
     const token = await granted(store.claim('key', '\ud800', LEASE))
     for (const done of [false, true]) {
       if (done) t.equal(await store.complete('key', token, REPLY, WINDOW), true)
@@ -201,7 +201,7 @@ const CONTRACT: Record<string, (t: Test, opened: Opened) => Promise<void>> = {
     }
   },
 
-  'of a thousand claims at the same time one is granted': async (t, { store }) => {
+  'one of a thousand simultaneous claims is granted': async (t, { store }) => {
     const claims = await Promise.all(Array.from({ length: 1000 }, () => store.claim('key', 'content', LEASE)))
     const states = claims.map(({ state }) => state)
     t.equal(states.filter((state) => state === 'claimed').length, 1)
@@ -220,7 +220,7 @@ const CONTRACT: Record<string, (t: Test, opened: Opened) => Promise<void>> = {
     }
   },
 
-  'what is done cannot be released': async (t, { store }) => {
+  'a completed delivery cannot be released': async (t, { store }) => {
     const token = await granted(store.claim('key', 'content', LEASE))
     await store.complete('key', token, REPLY, WINDOW)
     t.equal(await store.release('key', token), false)
@@ -235,7 +235,7 @@ const CONTRACT: Record<string, (t: Test, opened: Opened) => Promise<void>> = {
     t.equal(await store.release('key', token), false)
   },
 
-  'what is remembered exactly so long is forgotten then, however long others are remembered':
+  'a reply with an exact retention is forgotten then, however long others are remembered':
   async (t, { store, pass }) => {
     const kept = await granted(store.claim('kept', 'content', LEASE))
     await store.complete('kept', kept, REPLY, SHORT)
@@ -249,7 +249,7 @@ const CONTRACT: Record<string, (t: Test, opened: Opened) => Promise<void>> = {
 }
 
 for (const { name, skip, open } of STORES) {
-  t.test(`a store in ${name} keeps the contract`, { skip }, async (t) => {
+  t.test(`a store in ${name} satisfies the contract`, { skip }, async (t) => {
     for (const [sentence, check] of Object.entries(CONTRACT)) t.test(sentence, async (t) => check(t, await open()))
   })
 }
@@ -285,7 +285,7 @@ const WRONG: [string, (options: object) => unknown, Wrong][] = [
 ]
 
 for (const [name, create, options] of WRONG) {
-  t.test(`${name} refuses options it cannot work with by name, and shows no value`, async (t) => {
+  t.test(`${name} refuses invalid options by name, and shows no value`, async (t) => {
     for (const [option, [expected, ...values]] of Object.entries(options)) {
       for (const value of values) {
         t.throws(() => create({ [option]: value }), {
@@ -296,7 +296,7 @@ for (const [name, create, options] of WRONG) {
   })
 }
 
-t.test('options that are none are refused like any other', async (t) => {
+t.test('options that are not an object are refused like any other', async (t) => {
   for (const [name, create] of [['memoryDeliveries', memoryDeliveries], ['redisDeliveries', redisDeliveries]] as const) {
     for (const options of [null, 5, 'canary', () => {}]) {
       t.throws(() => create(options as never), {
@@ -308,7 +308,7 @@ t.test('options that are none are refused like any other', async (t) => {
   t.throws(() => redisDeliveries({} as never), { message: 'redisDeliveries: option "client" is required' })
 })
 
-t.test('options at their limits, absent or undefined are fine', async (t) => {
+t.test('options at their limits, absent or undefined are valid', async (t) => {
   const { client } = scriptedClient()
   for (const options of [
     {}, { maxEntries: undefined, ttl: undefined, now: undefined }, { maxEntries: 1, ttl: 1 },
@@ -321,7 +321,7 @@ t.test('options at their limits, absent or undefined are fine', async (t) => {
   t.match(memoryDeliveries(), { claim: Function })
 })
 
-/** How often Redis ran each command, scripts' own included, since this was asked last. */
+/** Returns the number of runs of each Redis command since the last call, including those in scripts. */
 async function commandsOf (client: Redis): Promise<Record<string, number>> {
   const text = await client.info('commandstats')
   await client.config('RESETSTAT')
@@ -329,7 +329,7 @@ async function commandsOf (client: Redis): Promise<Record<string, number>> {
   return Object.fromEntries(counts.filter(([name]) => name !== 'config|resetstat' && name !== 'info'))
 }
 
-t.test('each verb is one round trip, once Redis knows the scripts', { skip: noRedis }, async (t) => {
+t.test('each method is one round trip, once Redis has the scripts', { skip: noRedis }, async (t) => {
   const { client, store } = await openRedis()
   await client.script('FLUSH')
   await commandsOf(client)
@@ -351,7 +351,7 @@ t.test('each verb is one round trip, once Redis knows the scripts', { skip: noRe
   t.strictSame(Object.keys(steady).toSorted(), ['del', 'evalsha', 'get', 'set'])
 })
 
-t.test('a Redis that has forgotten the scripts is told them again', { skip: noRedis }, async (t) => {
+t.test('the scripts are sent again to a Redis that has lost them', { skip: noRedis }, async (t) => {
   const { client, store } = await openRedis()
   const forget = () => client.script('FLUSH')
   await forget()
@@ -368,7 +368,7 @@ t.test('a Redis that has forgotten the scripts is told them again', { skip: noRe
   t.equal(claims.filter(({ state }) => state === 'claimed').length, 1)
 })
 
-t.test('each key in Redis has the prefix, and nothing but what is claimed has a key', { skip: noRedis }, async (t) => {
+t.test('each key in Redis has the prefix, and only claimed deliveries have a key', { skip: noRedis }, async (t) => {
   const { client } = await redis()
   for (const given of [undefined, 'a{b}*:', '']) {
     await client.flushall()
@@ -386,9 +386,9 @@ t.test('each key in Redis has the prefix, and nothing but what is claimed has a 
   }
 })
 
-t.test('a key in Redis expires with the lease, or when what is done is to be forgotten', { skip: noRedis }, async (t) => {
+t.test('a key in Redis expires with the lease, or with the retention of a completed delivery', { skip: noRedis }, async (t) => {
   const HOUR = 3_600_000
-  const slack = 60_000 // for a slow machine
+  const slack = 60_000 // tolerance for a slow machine
   const cases = [
     [{}, WINDOW, false, 96 * HOUR], [{}, 100 * HOUR, false, 100 * HOUR], [{ ttl: 7200 }, WINDOW, false, 2 * HOUR],
     [{ ttl: 7200.5 }, WINDOW, false, 7_200_500], [{ ttl: 7200 }, 3 * HOUR, false, 3 * HOUR],
@@ -417,7 +417,7 @@ t.test('a key in Redis expires with the lease, or when what is done is to be for
   }
 })
 
-t.test('a key of Redis that holds something else is an error, and stays as it is', { skip: noRedis }, async (t) => {
+t.test('a key of Redis with another type is an error, and is not changed', { skip: noRedis }, async (t) => {
   const { client, prefix, store } = await openRedis()
   const key = `${prefix}key`
   const texts = [
@@ -446,12 +446,12 @@ t.test('a key of Redis that holds something else is an error, and stays as it is
   t.equal(await client.get(key), '"token"\n"content"\nno JSON')
 })
 
-t.test('a Redis that may drop claims is warned of once, any other is not', { skip: noRedis }, async (t) => {
+t.test('a Redis that may drop claims causes one warning, and any other none', { skip: noRedis }, async (t) => {
   const { client, store: quiet } = await openRedis()
   const { app, lines } = createHost(t)
   t.teardown(() => client.config('SET', 'maxmemory-policy', 'noeviction'))
   const answered = async () => {
-    await client.info('memory') // after which what was asked before is answered
+    await client.info('memory') // resolves after all earlier commands have been answered
     await new Promise(setImmediate)
     return lines.splice(0)
   }
@@ -509,7 +509,7 @@ t.test('stores with the same prefix are one store, whatever their connections', 
   t.strictSame(await store.claim('key', 'content', LEASE), { state: 'done', reply: REPLY })
 })
 
-t.test('a call that the client sends again, as after a reconnect, does what it did', { skip: noRedis }, async (t) => {
+t.test('a call that the client repeats, as after a reconnect, has the same effect', { skip: noRedis }, async (t) => {
   const { client, prefix, store } = await openRedis()
   let again: () => Promise<unknown> = async () => undefined
   const twice = new Proxy(client, {
@@ -528,14 +528,14 @@ t.test('a call that the client sends again, as after a reconnect, does what it d
   t.strictSame(await stubborn.claim('key', 'content', LEASE), { state: 'running' })
   t.equal(await stubborn.complete('key', token, REPLY, WINDOW), true)
   t.strictSame(await stubborn.claim('key', 'content', LEASE), { state: 'done', reply: REPLY })
-  t.strictSame(await claimAgain(), ['done', JSON.stringify(REPLY)], 'however late it comes')
+  t.strictSame(await claimAgain(), ['done', JSON.stringify(REPLY)], 'at any delay')
   await stubborn.release('other', await granted(stubborn.claim('other', 'content', LEASE)))
   t.match(await store.claim('other', 'content', LEASE), { state: 'claimed' })
 })
 
-t.test('a claim that Redis grants too late is given back', { skip: noRedis }, async (t) => {
+t.test('a claim that Redis grants too late is released', { skip: noRedis }, async (t) => {
   const { server, client, prefix, store: patient } = await openRedis()
-  await patient.release('key', await granted(patient.claim('key', 'content', LEASE))) // so that the scripts are known
+  await patient.release('key', await granted(patient.claim('key', 'content', LEASE))) // loads the scripts
   const own = server.connect()
   await own.ping()
   const store = redisDeliveries({ client: own, prefix, timeout: 50 })

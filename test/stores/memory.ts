@@ -13,7 +13,7 @@ const WINDOW = 360_000
 const REPLY: StoredReply = { statusCode: 200, body: '{}' }
 const FULL = { code: 'FST_VERIFICATION_STORE_FULL' }
 
-/** A store on a clock that moves only when told. Everything has the content 'content' unless it says otherwise. */
+/** Creates a store on a clock that only tests move. Every content is 'content' unless given. */
 function createStore (options: MemoryDeliveriesOptions = {}) {
   const clock = { time: 0 }
   const store = memoryDeliveries({ now: () => clock.time, ...options })
@@ -37,7 +37,7 @@ function createStore (options: MemoryDeliveriesOptions = {}) {
     return answer.token
   }
   let filled = 0
-  /** Claims deliveries of a tenant until there is no room, and returns their number. */
+  /** Claims deliveries of a tenant until the store is full, and returns their number. */
   const fill = (tenant: string): number => {
     for (let count = 0; ; count++) {
       try {
@@ -47,12 +47,12 @@ function createStore (options: MemoryDeliveriesOptions = {}) {
       }
     }
   }
-  /** Whether these are known. What is not is claimed by this, so it is asked last. */
+  /** Tells for each key if the store knows it. Unknown keys are claimed by this, so call it last. */
   const known = (...keys: string[]) => keys.map((key) => claim(key, LEASE, 'other content').state === 'conflict')
   return { clock, store, claim, take, takeFor, fill, complete, release, handle, known }
 }
 
-t.test('where nothing may be forgotten yet a full store throws, and what it knows stays known', async (t) => {
+t.test('a full store throws until it may forget a delivery, and still knows all of them', async (t) => {
   const { clock, claim, take, handle, known } = createStore({ maxEntries: 3 })
   handle('a')
   clock.time = 1000
@@ -73,17 +73,17 @@ t.test('where nothing may be forgotten yet a full store throws, and what it know
   t.strictSame(known('c', 'd', 'e'), [true, true, true])
 })
 
-t.test('one tenant alone has all the room, and cannot leave the others without any', async (t) => {
+t.test('a single tenant can use all of the space, and cannot leave the others without any', async (t) => {
   const { fill } = createStore({ maxEntries: 1000 })
   t.strictSame(['a', 'b', 'c', 'd'].map(fill), [1000, 250, 63, 16])
   t.strictSame(['a', 'b', 'c', 'd'].map(fill), [0, 0, 0, 0])
   const fair = createStore({ maxEntries: 1000 })
   for (let count = 0; count < 300; count++) for (const tenant of ['a', 'b', 'c', 'd']) fair.takeFor(tenant, `${tenant} ${count}`)
-  t.equal(fair.fill('a'), 25, 'four that come alike had room for 300 each')
+  t.equal(fair.fill('a'), 25, 'four equally busy ones had space for 300 each')
   t.equal(fair.fill('e'), 82)
 })
 
-t.test('what a tenant may have again, once its deliveries are forgotten or given back', async (t) => {
+t.test('a tenant regains space when its deliveries are forgotten or released', async (t) => {
   const { clock, store, takeFor, fill } = createStore({ maxEntries: 4 })
   const token = takeFor('a', 'given back')
   t.equal(fill('a'), 3)
@@ -92,7 +92,7 @@ t.test('what a tenant may have again, once its deliveries are forgotten or given
   store.release('given back', token)
   t.equal(fill('a'), 1)
   clock.time = LEASE
-  t.equal(fill('a'), 4, 'all leases are over')
+  t.equal(fill('a'), 4, 'all leases have expired')
   t.equal(fill('b'), 1)
 })
 
@@ -103,7 +103,7 @@ t.test('100,000 deliveries are remembered by default, and no more', async (t) =>
   t.strictSame(known('0', '99999'), [true, true])
 })
 
-t.test('the window of a delivery starts when it is done', async (t) => {
+t.test('the window of a delivery starts when it is completed', async (t) => {
   const { clock, take, complete } = createStore({ maxEntries: 1 })
   const token = take('a')
   clock.time = 5000
@@ -114,7 +114,7 @@ t.test('the window of a delivery starts when it is done', async (t) => {
   take('b')
 })
 
-t.test('the oldest goes first, whatever its window, and none before its window is over', async (t) => {
+t.test('the oldest is removed first, whatever its window, and none before its window has expired', async (t) => {
   const { clock, take, handle, known } = createStore({ maxEntries: 5 })
   for (const [key, window] of [['long', 9000], ['middle', 5000], ['short', 1000], ['short too', 1000], ['also long', 9000]] as const) {
     clock.time += 100
@@ -137,7 +137,7 @@ t.test('the oldest goes first, whatever its window, and none before its window i
   t.throws(() => take('x'), FULL, 'the others are running')
 })
 
-t.test('what runs is never forgotten during its lease, however old the rest', async (t) => {
+t.test('a running delivery is never forgotten during its lease, however old the others are', async (t) => {
   const { clock, claim, take, complete, handle, release, known } = createStore({ maxEntries: 3, ttl: 1 })
   const first = take('first', 2 * HOUR)
   handle('done', 1000)
@@ -153,7 +153,7 @@ t.test('what runs is never forgotten during its lease, however old the rest', as
   t.strictSame(known('first', 'in place of done', 'in place of second'), [true, true, true])
 })
 
-t.test('a claim whose lease is over makes room, and can change nothing from then on', async (t) => {
+t.test('a claim with an expired lease makes room, and can change nothing afterwards', async (t) => {
   const { clock, claim, take, complete, release } = createStore({ maxEntries: 1 })
   const token = take('a', 1000)
   clock.time = 999
@@ -165,7 +165,7 @@ t.test('a claim whose lease is over makes room, and can change nothing from then
   t.strictSame(claim('b'), { state: 'running' })
 })
 
-t.test('a key whose lease is over is claimed anew in a full store, in its own place', async (t) => {
+t.test('a key with an expired lease is claimed again in a full store, without another place', async (t) => {
   const { clock, take, handle, known } = createStore({ maxEntries: 2 })
   const first = take('a', 1000)
   handle('b')
@@ -175,7 +175,7 @@ t.test('a key whose lease is over is claimed anew in a full store, in its own pl
   t.strictSame(known('a', 'b'), [true, true])
 })
 
-t.test('a lease ends to the millisecond, for other content too', async (t) => {
+t.test('a lease expires to the millisecond, for other content too', async (t) => {
   for (const content of ['content', 'other content']) {
     const { clock, claim } = createStore()
     claim('key', 1000)
@@ -186,7 +186,7 @@ t.test('a lease ends to the millisecond, for other content too', async (t) => {
   }
 })
 
-t.test('while there is room a delivery is remembered for the longer of both times, or for exactly its window', async (t) => {
+t.test('if there is room a delivery is remembered for the longer of both times, or for exactly its window', async (t) => {
   for (const [ttl, window, exactly, expected] of [
     [undefined, WINDOW, false, HOUR], [undefined, WINDOW, undefined, HOUR], [undefined, 2 * HOUR, false, 2 * HOUR],
     [7200, WINDOW, false, 2 * HOUR],
@@ -205,7 +205,7 @@ t.test('while there is room a delivery is remembered for the longer of both time
   }
 })
 
-t.test('what is claimed anew after exactly its window is remembered as that claim says', async (t) => {
+t.test('a key claimed again after exactly its window is remembered as that claim says', async (t) => {
   const { clock, claim, handle } = createStore()
   handle('key', 1000, true)
   clock.time = 1000
@@ -214,7 +214,7 @@ t.test('what is claimed anew after exactly its window is remembered as that clai
   t.strictSame(claim('key'), { state: 'done', reply: REPLY })
 })
 
-t.test('after the lease a handler that ends late still decides, if nobody else has claimed', async (t) => {
+t.test('after the lease a handler that ends late can still complete or release, if nobody else has claimed', async (t) => {
   const { clock, claim, take, complete, release } = createStore()
   const token = take('completed', 1000)
   const other = take('released', 1000)
@@ -226,7 +226,7 @@ t.test('after the lease a handler that ends late still decides, if nobody else h
   t.equal(claim('released').state, 'claimed')
 })
 
-t.test('what is completed again is kept from then on', async (t) => {
+t.test('a delivery that is completed again is kept from then on', async (t) => {
   const { clock, claim, complete, handle, take } = createStore({ maxEntries: 1, ttl: 1 })
   const token = handle('key', 10_000)
   clock.time = 5000
@@ -254,7 +254,7 @@ const BUSY: [string, MemoryDeliveriesOptions, window: (index: number) => number]
   ['an end of what is remembered', { maxEntries: 2 ** 23, ttl: 1 }, (index) => 50 + index % 2]
 ]
 for (const [name, options, window] of BUSY) {
-  t.test(`sixty thousand deliveries take no more memory than ten thousand, thanks to ${name}`, async (t) => {
+  t.test(`sixty thousand deliveries take no more memory than ten thousand, because of ${name}`, async (t) => {
     const { clock, take, complete, release } = createStore(options)
     let index = 0
     function work (until: number): number {
@@ -269,7 +269,7 @@ for (const [name, options, window] of BUSY) {
     }
     const before = work(10_000)
     const grown = work(60_000) - before
-    t.ok(grown < 740_000, `${grown} bytes more`) // a leak of a hundred bytes a delivery is 5 MB
+    t.ok(grown < 740_000, `${grown} bytes more`) // a leak of 100 bytes per delivery is 5 MB
     take('the store is still in use')
   })
 }
@@ -286,7 +286,7 @@ t.test('a busy hour is forgotten within half as many deliveries', async (t) => {
   take('the store is still in use')
 })
 
-t.test("a host's clock that is set changes nothing, only time that passes does", async (t) => {
+t.test("setting a host's clock changes nothing, only elapsed time does", async (t) => {
   const states: string[] = []
   let skipped = 0
   const day = 24 * HOUR
@@ -318,7 +318,7 @@ interface Remembered {
   exactly: boolean
 }
 
-/** What the store promises, without any of its means: one list, looked through from the start. */
+/** Models the contract of the store by a list that is searched from the start. */
 function createModel (maxEntries: number, ttl: number) {
   const list: Remembered[] = []
   const remove = (entry: Remembered) => list.splice(list.indexOf(entry), 1)
@@ -327,7 +327,7 @@ function createModel (maxEntries: number, ttl: number) {
     time - since >= (exactly ? atLeast : Math.max(atLeast, ttl))
   const find = (key: string, token: string) => list.find((entry) => entry.key === key && entry.token === token)
   return {
-    /** A claim that is granted has no token here: it is the store that makes it up. */
+    /** Claims a key. The store makes up the token of a granted claim, and `token` passes it to the model. */
     claim (key: string, content: string, lease: number, token: string | undefined, time: number): Claim | 'full' {
       const entry = list.find((entry) => entry.key === key)
       if (entry !== undefined && (entry.reply === undefined ? mayGo : isOver)(entry, time)) remove(entry)
@@ -353,7 +353,7 @@ function createModel (maxEntries: number, ttl: number) {
       remove(entry)
       return true
     },
-    /** Of what is over a store may or may not know something yet. */
+    /** Tells if a claim or reply has expired; a store may or may not still know it. */
     isOver (key: string, token: string, time: number): boolean {
       const entry = find(key, token)
       return entry === undefined || isOver(entry, time)
@@ -362,7 +362,7 @@ function createModel (maxEntries: number, ttl: number) {
 }
 
 for (const [seed, maxEntries] of [[1, 1], [2, 3], [3, 10], [4, 30], [5, 100]] as const) {
-  t.test(`ten thousand random calls are answered as by a plain list (seed ${seed}, ${maxEntries} entries)`, async (t) => {
+  t.test(`ten thousand random calls are answered like those of a plain list (seed ${seed}, ${maxEntries} entries)`, async (t) => {
     const { below, pick } = randomOf(seed)
     const { clock, claim, complete, release } = createStore({ maxEntries, ttl: 2 })
     const model = createModel(maxEntries, 2000)
@@ -431,7 +431,7 @@ function createQueues () {
     queues.eachOldest(({ name }) => { names.push(name) })
     return names.toSorted()
   }
-  /** Takes the oldest until there is none. */
+  /** Removes the oldest entry until none is left. */
   const drain = (): string[] => {
     const names: string[] = []
     for (let before = -1; before < names.length;) {
@@ -446,7 +446,7 @@ function createQueues () {
   return { ...queues, put, oldest, drain }
 }
 
-t.test('of each length of time the first one in is the oldest', async (t) => {
+t.test('the oldest item of each duration is the one added first', async (t) => {
   const { put, oldest } = createQueues()
   t.strictSame(oldest(), [])
   put('a', 10)
@@ -458,7 +458,7 @@ t.test('of each length of time the first one in is the oldest', async (t) => {
   t.strictSame(oldest(), ['a', 'c', 'e'])
 })
 
-t.test('an item knows when it was put in and for how long', async (t) => {
+t.test('an item has the time at which it was added, and its duration', async (t) => {
   const queues = createQueues()
   const item = queues.put('a', 10, 1234)
   t.match(item, { since: 1234, atLeast: 10 })
@@ -467,7 +467,7 @@ t.test('an item knows when it was put in and for how long', async (t) => {
   t.match(item, { since: 1234, atLeast: 10 })
 })
 
-t.test('whichever is taken, the others stay in their order', async (t) => {
+t.test('after removing any items the others keep their order', async (t) => {
   const names = ['a', 'b', 'c', 'd']
   for (const first of names) {
     for (const second of names) {
@@ -480,7 +480,7 @@ t.test('whichever is taken, the others stay in their order', async (t) => {
   }
 })
 
-t.test('after the last one is taken there is none, and the next one is the oldest', async (t) => {
+t.test('after the last item is removed there is none, and the next one is the oldest', async (t) => {
   const { put, take, oldest } = createQueues()
   for (const name of ['a', 'b']) {
     const item = put(name, 10)
@@ -493,7 +493,7 @@ t.test('after the last one is taken there is none, and the next one is the oldes
   }
 })
 
-t.test('an item that was taken may be put in again, for another time and behind the others', async (t) => {
+t.test('a removed item may be added again, for another duration and after the others', async (t) => {
   const queues = createRetentionQueues<Item>()
   const { put, take, drain, oldest } = createQueues()
   const item = put('a', 10, 1)
@@ -515,7 +515,7 @@ t.test('an item that was taken may be put in again, for another time and behind 
   }
 })
 
-t.test('while each is looked at it may be taken, and each queue is looked at once', async (t) => {
+t.test('an item may be removed while it is visited, and each queue is visited once', async (t) => {
   const { put, take, eachOldest, oldest } = createQueues()
   for (const name of ['a1', 'a2']) put(name, 10)
   for (const name of ['b1']) put(name, 20)
@@ -530,7 +530,7 @@ t.test('while each is looked at it may be taken, and each queue is looked at onc
 })
 
 for (const seed of [1, 2, 3]) {
-  t.test(`any order of putting and taking is as with plain lists (seed ${seed})`, async (t) => {
+  t.test(`any order of adding and removing works like with plain lists (seed ${seed})`, async (t) => {
     const { below, pick } = randomOf(seed)
     const { put, take, oldest, drain } = createQueues()
     let model: Item[] = []

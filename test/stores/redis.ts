@@ -9,7 +9,7 @@ import { granted, scriptedClient, type Call } from '../support/stores.js'
 const LEASE = 60_000
 const WINDOW = 360_000
 const REPLY = { statusCode: 200, body: '"é\n"' }
-/** For calls that are not meant to run out of time. */
+/** Timeout in milliseconds, for calls that must not reach it. */
 const LONG = 1000
 const UNREACHABLE = { code: 'FST_VERIFICATION_STORE_UNREACHABLE' }
 const TIMED_OUT = { code: 'FST_VERIFICATION_CALL_TIMEOUT' }
@@ -29,14 +29,14 @@ const VERBS: Record<string, (store: Store) => unknown> = {
   release: (store) => store.release('key', 'token')
 }
 
-/** Everything that is due at once has been done. */
+/** Resolves after all pending microtasks. */
 const settled = () => new Promise((resolve) => setImmediate(resolve))
 const noRejections = async (t: Test) => {
   await settled()
   t.strictSame(rejections.splice(0), [])
 }
 
-t.test('a claim sends its token, content and lease, and says what Redis says', quiet(async (t) => {
+t.test('a claim sends its token, content and lease, and returns the answer of Redis', quiet(async (t) => {
   const answers: [unknown, object][] = [
     [['claimed'], { state: 'claimed' }], [['running'], { state: 'running' }], [['conflict'], { state: 'conflict' }],
     [['done', '{"statusCode":204}'], { state: 'done', reply: { statusCode: 204 } }],
@@ -60,7 +60,7 @@ t.test('no two claims send the same token', async (t) => {
   t.equal(new Set(calls.map(({ args: [token] }) => token)).size, 100)
 })
 
-t.test('completing sends the reply, and how long to keep it: the longer of both times, or exactly one', quiet(async (t) => {
+t.test('complete sends the reply, and its retention: the longer of both times, or exactly one', quiet(async (t) => {
   for (const [ttl, window, exactly, sent] of [
     [undefined, WINDOW, false, '345600000'], [undefined, WINDOW, undefined, '345600000'], [60, 59_999, false, '60000'], [60, 60_000.5, false, '60001'],
     [60, 1, true, '1'], [60, 70_000, true, '70000']
@@ -75,7 +75,7 @@ t.test('completing sends the reply, and how long to keep it: the longer of both 
   }
 }))
 
-t.test('releasing sends the token', async (t) => {
+t.test('release sends the token', async (t) => {
   for (const [answer, held] of [[1, true], [0, false]]) {
     const { store, calls } = createStore(() => answer)
     t.equal(await store.release('key', 'token'), held)
@@ -85,7 +85,7 @@ t.test('releasing sends the token', async (t) => {
   }
 })
 
-t.test('a script that Redis does not know is sent with the same arguments, and by its SHA-1 the next time', quiet(async (t) => {
+t.test('a script that Redis does not have is sent with the same arguments, and by its SHA-1 the next time', quiet(async (t) => {
   for (const verb of Object.values(VERBS)) {
     const { store, calls } = createStore(({ verb, args }, count) => {
       if (verb === 'evalsha' && count === 1) throw new Error('NOSCRIPT No matching script. Please use EVAL.')
@@ -101,7 +101,7 @@ t.test('a script that Redis does not know is sent with the same arguments, and b
   }
 }))
 
-t.test('what Redis refuses is passed on, and nothing is sent again or given back', async (t) => {
+t.test('an error of Redis is passed on, and nothing is sent again or released', async (t) => {
   const failure = Object.assign(new Error('ERR value is not an integer or NOSCRIPT'), { name: 'ReplyError' })
   for (const verb of Object.values(VERBS)) {
     const { store, calls } = createStore(() => { throw failure })
@@ -111,12 +111,12 @@ t.test('what Redis refuses is passed on, and nothing is sent again or given back
     }
     const together = await Promise.allSettled(Array.from({ length: 300 }, () => verb(store)))
     t.ok(together.every((outcome) => outcome.status === 'rejected' && outcome.reason === failure))
-    t.equal(calls.length, 600, 'nor is it taken for no answer')
+    t.equal(calls.length, 600, 'and it does not count as no answer')
   }
   await noRejections(t)
 })
 
-t.test('any other failure is passed on; a claim, which may have been granted all the same, is given back', async (t) => {
+t.test('any other failure is passed on; a claim, which may have been granted all the same, is released', async (t) => {
   const failure = new Error('Connection is closed.')
   for (const [name, verb] of Object.entries(VERBS)) {
     const { store, calls } = createStore(() => { throw failure })
@@ -136,7 +136,7 @@ t.test('a failure of the script that is sent in full is passed on', async (t) =>
   }
 })
 
-t.test('whatever a client rejects with or throws at once, a verb rejects', quiet(async (t) => {
+t.test('if a client rejects or throws, with any value, a method rejects', quiet(async (t) => {
   for (const value of [undefined, null, 'NOSCRIPT', { message: 5 }, Symbol('x')]) {
     for (const verb of Object.values(VERBS)) {
       const { store, client, calls } = createStore(() => { throw value })
@@ -149,7 +149,7 @@ t.test('whatever a client rejects with or throws at once, a verb rejects', quiet
   }
 }))
 
-t.test('an answer that is none is never taken for a claim, a done delivery or a held token', quiet(async (t) => {
+t.test('an invalid answer never counts as a claim, a completed delivery or a held token', quiet(async (t) => {
   const garbage = [
     undefined, null, 0, 1, '1', 5, '', 'claimed', 'OK', {}, { 0: 'claimed' }, [], [undefined], [['claimed']], ['CLAIMED'],
     ['done'], ['done', ''], ['done', 'no JSON'], ['done', undefined], Buffer.from('claimed'), NaN, -1, 2
@@ -162,7 +162,7 @@ t.test('an answer that is none is never taken for a claim, a done delivery or a 
   }
 }))
 
-t.test("a verb that Redis does not answer in time rejects; what comes later is nobody's any more", quiet(async (t) => {
+t.test('a method that Redis does not answer in time rejects; a later answer is ignored', quiet(async (t) => {
   for (const [name, verb] of Object.entries(VERBS)) {
     for (const late of [
       ['claimed'], ['running'], ['done', 'no JSON'], null, undefined, 1, 'x', {}, new Error('late')
@@ -175,24 +175,24 @@ t.test("a verb that Redis does not answer in time rejects; what comes later is n
       await settled()
       const [first, ...rest] = calls as [Call]
       if (name !== 'claim') t.strictSame(rest, [], 'nothing is sent again')
-      else t.strictSame(rest.map(({ args }) => args), Array(late instanceof Error ? 1 : 2).fill([first.args[0]]), 'given back')
+      else t.strictSame(rest.map(({ args }) => args), Array(late instanceof Error ? 1 : 2).fill([first.args[0]]), 'released')
     }
   }
   await noRejections(t)
 }))
 
-t.test('a claim that is not answered in time is given back by its token, as soon as nobody waits for it', async (t) => {
+t.test('a claim that is not answered in time is released by its token, at once', async (t) => {
   const { store, calls } = createStore(({ args }) => args.length === 1 ? 1 : new Promise(() => {}), 5)
   await t.rejects(async () => store.claim('key', 'content', LEASE), TIMED_OUT)
   const [claim, release, ...more] = calls as [Call, Call]
   t.strictSame(more, [])
   t.strictSame([release.key, ...release.args], [claim.key, claim.args[0]])
-  t.equal(release.verb, 'eval', 'in full, for no other answer is waited for')
+  t.equal(release.verb, 'eval', 'in full, since no other answer is awaited')
   await store.release('key', 'another token')
   t.equal(calls[2]?.script, sha1(release.script))
 })
 
-t.test('each of many claims that are not answered in time is given back', async (t) => {
+t.test('each of many claims that are not answered in time is released', async (t) => {
   const { store, calls, releases } = createStore(({ args }) => args.length === 1 ? 1 : new Promise(() => {}), 5)
   await Promise.allSettled(Array.from({ length: 150 }, (_, index) => store.claim(`key ${index}`, 'content', LEASE)))
   const claims = calls.filter(({ args }) => args.length > 1)
@@ -200,7 +200,7 @@ t.test('each of many claims that are not answered in time is given back', async 
   t.strictSame(releases().map(({ key, args }) => [key, ...args]), claims.map(({ key, args: [token] }) => [key, token]))
 })
 
-t.test('a claim is given back after the script of its own that is sent in full', async (t) => {
+t.test('a claim is released after its own script has been sent in full', async (t) => {
   const { store, calls, releases } = createStore(({ verb, args }) => {
     if (args.length === 1) return 1
     if (verb === 'evalsha') throw new Error('NOSCRIPT')
@@ -211,7 +211,7 @@ t.test('a claim is given back after the script of its own that is sent in full',
   t.strictSame(releases()[0]?.args, [calls[0]!.args[0]])
 })
 
-t.test('a claim whose script turns out too late to be unknown is given back once it is made', async (t) => {
+t.test('a claim whose script turns out too late to be unknown is released once it is made', async (t) => {
   const gate = gateOf<unknown>()
   const { store, calls } = createStore(({ args }, count) => {
     if (args.length === 1) return 0
@@ -234,7 +234,7 @@ t.test('that a cannot release the claim disturbs nobody: its lease ends it', asy
   await noRejections(t)
 })
 
-t.test('a claim that is answered in time is not given back', async (t) => {
+t.test('a claim that is answered in time is not released', async (t) => {
   for (const answer of [['claimed'], ['running']]) {
     const { store, calls } = createStore(() => answer)
     await store.claim('key', 'content', LEASE)
@@ -243,12 +243,12 @@ t.test('a claim that is answered in time is not given back', async (t) => {
   }
 })
 
-t.test('without a time given, a quarter of a second is in time', async (t) => {
+t.test('the default timeout is a quarter of a second', async (t) => {
   const { client } = scriptedClient(() => new Promise(() => {}))
   await t.rejects(async () => redisDeliveries({ client }).release('key', 'token'), { ...TIMED_OUT, message: /\b250 ms/ })
 })
 
-t.test('without a connection nothing new is claimed; what is under way is settled once there is one', quiet(async (t) => {
+t.test('without a connection nothing new is claimed; claims in progress are settled once there is one', quiet(async (t) => {
   const { store, client, calls } = createStore(({ args }) => args.length === 3 && args[2] === `${LEASE}` ? ['claimed'] : 1)
   for (const status of ['close', 'reconnecting', 'disconnecting', 'end']) {
     client.status = status
@@ -264,7 +264,7 @@ t.test('without a connection nothing new is claimed; what is under way is settle
   }
 }))
 
-/** A store none of whose calls are answered, after so many of them; `answer` makes Redis speak again. */
+/** Creates a store whose calls stay unanswered after the first `count`; `answer` lets Redis answer again. */
 async function createSilenced (count: number) {
   const gates: ReturnType<typeof gateOf<unknown>>[] = []
   let silent = true
@@ -294,11 +294,11 @@ t.test('after a hundred calls without an answer one claim at a time is sent, and
     t.match(outcomes, [{ status: 'rejected', reason: TIMED_OUT }, { status: 'rejected', reason: UNREACHABLE }])
   }
   await Promise.allSettled([VERBS['complete']!(store), VERBS['release']!(store), VERBS['release']!(store)])
-  t.equal(calls.length, 3, 'what is under way is still settled')
+  t.equal(calls.length, 3, 'claims in progress are still settled')
   await noRejections(t)
 })
 
-t.test('only a hundred in a row count; a failure other than of Redis is no answer either', quiet(async (t) => {
+t.test('only a hundred in a row count; a failure other than an error of Redis is no answer either', quiet(async (t) => {
   let failing = true
   const { store, calls } = createStore(() => {
     if (failing) throw new Error('Connection is closed.')
@@ -330,7 +330,7 @@ const ENDINGS: Record<string, (silenced: Awaited<ReturnType<typeof createSilence
     await t.rejects(async () => store.claim('probe', 'content', LEASE), { message: 'ERR' })
     client.evalsha = evalsha
   },
-  'a late answer comes': ({ gates }) => gates[0]!.resolve(0)
+  'a late answer arrives': ({ gates }) => gates[0]!.resolve(0)
 }
 for (const [name, end] of Object.entries(ENDINGS)) {
   t.test(`once ${name} all claims are sent again`, async (t) => {
@@ -359,7 +359,7 @@ function createWatched (test: Test, status: string, info: () => Promise<string>)
   return { app, lines, store, client, asked }
 }
 
-t.test('the eviction policy is asked for on each new connection, and at once where there is one', quiet(async (t) => {
+t.test('the eviction policy is read on each new connection, and at once if there is one', quiet(async (t) => {
   for (const status of ['ready', 'connecting', 'wait', 'end']) {
     const { client, asked, lines } = createWatched(t, status, async () => DROPS)
     const before = status === 'ready' ? 1 : 0
@@ -373,7 +373,7 @@ t.test('the eviction policy is asked for on each new connection, and at once whe
   }
 }))
 
-t.test('a second log is not told, and the client is not listened to again', async (t) => {
+t.test('a second log is not used, and no second listener is added to the client', async (t) => {
   const { store, client, asked, lines } = createWatched(t, 'ready', async () => DROPS)
   const other = createHost(t)
   store.watch!(other.app.log)
@@ -385,7 +385,7 @@ t.test('a second log is not told, and the client is not listened to again', asyn
   t.strictSame(other.lines, [])
 })
 
-t.test('noeviction, and a Redis that does not tell, are not warned of', async (t) => {
+t.test('noeviction, and a Redis that does not report its policy, cause no warning', async (t) => {
   for (const text of ['', 'used_memory:1\r\n', 'maxmemory_policy:noeviction\r\n', 'maxmemory_policy:\r\n', 'a_maxmemory_policy:x']) {
     const { asked, lines } = createWatched(t, 'ready', async () => text)
     await settled()
@@ -394,7 +394,7 @@ t.test('noeviction, and a Redis that does not tell, are not warned of', async (t
   }
 })
 
-t.test('that the policy cannot be had is logged without the words of the error', async (t) => {
+t.test('an unknown policy is logged without the message of the error', async (t) => {
   const failure = Object.assign(new Error('canary redis://user:canary@host'), { code: 'NOPERM', command: { args: ['canary'] } })
   for (const reason of [failure, 'canary', undefined]) {
     const { lines } = createWatched(t, 'ready', async () => { throw reason })
@@ -406,7 +406,7 @@ t.test('that the policy cannot be had is logged without the words of the error',
   await noRejections(t)
 })
 
-t.test("that Redis cannot be reached is logged once until it is back, without the error's words", async (t) => {
+t.test('an unreachable Redis is logged once until it is back, without the message of the error', async (t) => {
   const { client, lines } = createWatched(t, 'connecting', async () => '')
   const failure = Object.assign(new Error('connect ECONNREFUSED canary'), { code: 'ECONNREFUSED', address: 'canary' })
   for (const error of [failure, 'canary', undefined]) {
@@ -425,7 +425,7 @@ t.test("that Redis cannot be reached is logged once until it is back, without th
   t.strictSame(lines, [])
 })
 
-t.test('a log that throws disturbs neither the client nor the store', async (t) => {
+t.test('a log that throws affects neither the client nor the store', async (t) => {
   const { app } = createHost(t)
   const infos = [async () => DROPS, async () => { throw new Error('x') }]
   for (const info of infos) {
@@ -440,7 +440,7 @@ t.test('a log that throws disturbs neither the client nor the store', async (t) 
     t.doesNotThrow(() => client.emit('error', new Error('x')))
     t.doesNotThrow(() => client.emit('ready'))
     await settled()
-    t.equal(told, 3, 'of two policies and one error')
+    t.equal(told, 3, 'for two policies and one error')
     t.not(await granted(store.claim('key', 'content', LEASE)), '')
   }
   await noRejections(t)

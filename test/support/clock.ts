@@ -2,7 +2,7 @@ import type { Test } from 'tap'
 
 interface Timer { readonly at: number, readonly run: () => void, ref: () => Timer, unref: () => Timer }
 
-/** A clock that moves only when told, for whatever asks `performance.now` or `setTimeout`, until it is restored. */
+/** Replaces `performance.now` and `setTimeout` by a clock that only `advance` moves, until it is restored. */
 export function fakeClock (test: Pick<Test, 'intercept'>) {
   const timers = new Set<Timer>()
   const clearReal = clearTimeout
@@ -22,7 +22,7 @@ export function fakeClock (test: Pick<Test, 'intercept'>) {
     restore () {
       for (const { restore } of intercepted) restore()
     },
-    /** Resolves once what is due has happened, and all that follows from it at once. */
+    /** Advances the clock, and resolves after all due timers have run, including those they start. */
     async advance (ms: number): Promise<void> {
       const end = now + ms
       for (;;) {

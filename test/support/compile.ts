@@ -5,7 +5,7 @@ import ts from 'typescript'
 import { pathOf, root } from './project.js'
 import { PLAIN_NODE } from './programs.js'
 
-/** What TypeScript 7 has against blocks of TypeScript, held to what the project itself is held to: a line each. */
+/** Checks blocks of TypeScript with TypeScript 7 and the project's own settings. Returns one error per line. */
 export async function checkBlocks (t: Pick<Test, 'testdir'>, blocks: Readonly<Record<string, string>>): Promise<string[]> {
   const tsconfig = {
     extends: pathOf('tsconfig.json'),
@@ -28,9 +28,9 @@ export async function checkBlocks (t: Pick<Test, 'testdir'>, blocks: Readonly<Re
 }
 
 /**
- * Returns what reads the options of an exported type of one of these files (the first, unless it is named), with the
- * defaults that their comments name. The modules of other packages and most of the library of the language are left out
- * of the program, since reading them would take most of the time.
+ * Returns a function that reads the options of an exported type of these files (by default of the first), with the
+ * defaults in their comments. The program excludes modules of other packages and most of the language's library, since
+ * reading them would take most of the time.
  */
 export function createOptionsReader (files: readonly string[]) {
   const { config } = ts.readConfigFile(pathOf('tsconfig.json'), ts.sys.readFile)

@@ -9,14 +9,14 @@ import type { Test } from 'tap'
 import { PLAIN } from './programs.js'
 import { pathOf, read } from './project.js'
 
-// The package as it is published, and projects that use it. They are outside of the tree, whose modules they must not
-// find by accident.
+// The published package, and projects that use it. They are outside of the project's folder, so that they cannot
+// resolve its modules by accident.
 
 const { name, version, dependencies, files } = JSON.parse(read('package.json')) as {
   name: string, version: string, dependencies: Record<string, string>, files: string[]
 }
 
-/** The environment of a shell, without what npm sets for its scripts. */
+/** Environment of a shell, without the variables that npm sets for its scripts. */
 export const shellEnv = Object.fromEntries(Object.entries(process.env)
   .filter(([key]) => !/^(INIT_CWD|npm_(package|lifecycle|command|config_local_prefix).*)$/i.test(key)))
 
@@ -32,13 +32,13 @@ function createFolder (test: Test): string {
 
 let packed: Promise<string> | undefined
 
-/** The tarball that is published: made once per process, which ends with `test`. */
+/** Packs the tarball once per process; removed when `test` ends. */
 export function packOnce (test: Test): Promise<string> {
   packed ??= pack(createFolder(test))
   return packed
 }
 
-/** Packs what `npm pack` would, built in a folder of its own: several suites may do so at the same time. */
+/** Packs like `npm pack`, from a build in a separate folder, so that several suites can do so at the same time. */
 async function pack (folder: string): Promise<string> {
   const staging = join(folder, 'package')
   const entries = ['package.json', 'README.md', 'LICENSE', ...files].map((path) => path.split('/')[0]!)
@@ -52,7 +52,7 @@ async function pack (folder: string): Promise<string> {
 
 export type Consumer = ReturnType<typeof createConsumer>
 
-/** A project in a folder of its own, removed when the test ends. */
+/** Creates a project in a separate folder, removed when the test ends. */
 export function createConsumer (test: Test) {
   const folder = createFolder(test)
   const modules = join(folder, 'node_modules')
@@ -61,9 +61,9 @@ export function createConsumer (test: Test) {
   write('package.json', JSON.stringify({ name: 'consumer', private: true, type: 'module' }))
 
   /**
-   * Installs packages in the versions that the project is tested with, so that no new release of one decides, and the
-   * tarball if there is one. They come from the registry or npm's cache; without either they are links to what the
-   * project itself has installed.
+   * Installs packages in the versions that the project is tested with, so that a new release cannot change the result,
+   * and the tarball if there is one. They come from the registry or npm's cache; without either they are links to the
+   * packages installed in the project.
    */
   async function install (packages: readonly string[], tarball?: string): Promise<void> {
     const wanted = [...tarball === undefined ? [] : [tarball], ...packages.map((name) => `${name}@${versionOf(name)}`)]
@@ -98,7 +98,7 @@ export function createConsumer (test: Test) {
 
   return {
     folder,
-    /** The folder of the package in it. */
+    /** Folder of the installed package. */
     installed: join(modules, name),
     has: (path: string) => existsSync(join(modules, path)),
     write,

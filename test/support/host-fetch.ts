@@ -2,7 +2,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import Fastify from 'fastify'
 
-// A host that uses Node's fetch after the plugins were loaded, and after one was registered. Prints what came of it.
+// A host that uses Node's fetch after the plugins are loaded and after one is registered. Prints the results.
 
 const dispatcher = () => (globalThis as Record<symbol, object | undefined>)[Symbol.for('undici.globalDispatcher.1')]
 const before = dispatcher()

@@ -18,10 +18,10 @@ interface Delivery { headers: Headers, body: Buffer }
 interface Outcome { accepted: boolean, detail: string }
 type Receive = (delivery: Delivery) => Promise<Outcome>
 
-/** What not every scheme or function has to do with; a row that needs it does not apply to the others. */
+/** Properties that only some schemes or functions have. A row that needs one does not apply to the others. */
 type Trait = 'a timestamp' | 'bytes' | 'JSON' | 'a JSON object' | 'base64' | 'one signature' | 'a memory'
 
-/** How one provider signs, and who verifies it. */
+/** A provider's signature scheme, and the receiver that verifies it. */
 export interface Receiver {
   readonly name: string
   readonly traits: readonly Trait[]
@@ -29,22 +29,22 @@ export interface Receiver {
   readonly encoding: 'utf8' | 'base64'
   readonly algorithm: 'md5' | 'sha256'
   readonly digest: 'hex' | 'base64'
-  /** What stands before a signature, and what would name another algorithm or version. */
+  /** String before a signature, and strings that name another algorithm or version. */
   readonly tag: string
   readonly otherTags: readonly string[]
-  /** What comes between several signatures, where the scheme has several. */
+  /** Separator of several signatures, where the scheme allows several. */
   readonly separator?: string
   readonly event: object
-  /** What is signed before the body. */
+  /** Returns the string that is signed before the body. */
   readonly prefix: (timestamp: string) => string
   readonly headers: (signatures: string[], timestamps: string[]) => Headers
-  /** Rejects where the secret is refused from the start. */
+  /** Opens a receiver; rejects if registration refuses the secret. */
   readonly open: (test: Test, secret: string) => Promise<Receive>
-  /** Of ours, the function beside the plugin. */
+  /** Verify function of the plugin, for our own receivers. */
   readonly verify?: (secret: string, delivery: Delivery) => VerifyResult
 }
 
-/** As Node hands headers out: repeated ones are joined, absent ones are not there. */
+/** Returns headers like Node: repeated ones joined, absent ones omitted. */
 function asNode (headers: Headers): Record<string, string> {
   const texts = Object.entries(headers).map(([name, value]) => [name, [value].flat()] as const)
   return Object.fromEntries(texts.filter(([, values]) => values.length > 0).map(([name, values]) =>
@@ -55,7 +55,7 @@ function versionOf (name: string): string {
   return `${name} ${JSON.parse(read(`node_modules/${name}/package.json`)).version}`
 }
 
-/** A peer, called at the time of the tests. */
+/** Opens a peer, with the clock of the tests. */
 function openPeer (verify: (headers: Record<string, string>, body: Buffer) => unknown): Receive {
   return async ({ headers, body }) => {
     const clock = mock.method(Date, 'now', now)
@@ -72,7 +72,7 @@ function openPeer (verify: (headers: Record<string, string>, body: Buffer) => un
 
 interface Opened { readonly receive: Receive, readonly forget: () => void }
 
-/** A host with one of our plugins. Accepted is what its handler sees, and what is answered as if it had. */
+/** Creates a host with one of our plugins. A delivery counts as accepted if its handler runs or its answer says so. */
 async function createOpened (test: Test, { provider, options }: Keyed, secret: object): Promise<Opened> {
   const { app } = createHost(test)
   const calls: unknown[] = []
@@ -100,7 +100,7 @@ async function createOpened (test: Test, { provider, options }: Keyed, secret: o
 
 const hosts = new WeakMap<Test, Map<string, Promise<Opened>>>()
 
-/** One of our plugins that has seen no delivery yet: for each test and secret one host, which forgets. */
+/** Opens one of our plugins without any known deliveries. There is one host per test and secret, whose store resets. */
 async function openPlugin (test: Test, keyed: Keyed, secret: object): Promise<Receive> {
   const ofTest = hosts.get(test) ?? new Map<string, Promise<Opened>>()
   hosts.set(test, ofTest)
@@ -208,7 +208,7 @@ export const RECEIVERS: readonly Receiver[] = [...PEERS, ...OURS]
 
 interface Attempt extends Delivery {
   secret: string
-  /** What is delivered, and accepted, before. */
+  /** Delivery that is sent, and accepted, before. */
   after?: Delivery
 }
 
@@ -216,12 +216,12 @@ interface Parts {
   secret: string
   algorithm: string
   tag: string
-  /** What is sent, and what was signed in its place. */
+  /** Body that is sent, and body that is signed. */
   body: string | Buffer
   signed: string | Buffer
   timestamps: string[]
   signedTimestamp: string
-  /** What is sent of a signature. */
+  /** Returns the signatures that are sent instead of the right one. */
   change: (signature: string) => string[]
 }
 
@@ -231,7 +231,7 @@ function keyOf ({ encoding }: Receiver, secret: string): Buffer {
   return Buffer.from(encoding === 'base64' ? secret.replace('whsec_', '') : secret, encoding)
 }
 
-/** A delivery which is honest but for the parts that are given. */
+/** Returns a delivery that is honest except for the given parts. */
 function deliver (receiver: Receiver, parts: Partial<Parts> = {}): Attempt {
   const {
     secret = receiver.secret, algorithm = receiver.algorithm, tag = receiver.tag, body = bodyOf(receiver),
@@ -246,7 +246,7 @@ function deliver (receiver: Receiver, parts: Partial<Parts> = {}): Attempt {
 
 type Attempts = (receiver: Receiver) => Attempt[]
 
-/** Why ours refuse it: the reason for a 403; the code of a 400 or of a registration; what says that it ran before. */
+/** Reason of our refusal: of a 403, or the code of a 400 or of a registration error, or a replay. */
 type Refusal = RejectionReason | 'INVALID_JSON' | 'INVALID_OPTION' | 'replayed'
 
 /** A delivery that a careful receiver refuses, in one or several forms. */
@@ -258,7 +258,7 @@ export interface Row {
   readonly attempts: Attempts
 }
 
-/** One timestamp for another, signed as it stands and as the number that lenient parsing finds in it. */
+/** Replaces the timestamp, signed as it is sent and as the number that lenient parsers read from it. */
 function timestamp (text: string): Attempts {
   const signed = new Set([text, text.trim(), `${parseInt(text, 10)}`, `${Number(text)}`])
   return (receiver) => [...signed].map((signedTimestamp) =>
@@ -271,7 +271,7 @@ const timestamps = (sent: string[]): Attempts => (receiver) =>
 const changed = (...changes: ((signature: string) => string[])[]): Attempts => (receiver) =>
   changes.map((change) => deliver(receiver, { change }))
 
-/** The event with something before its end, signed so. */
+/** Adds members to the end of the event, and signs it. */
 const withKey = (...keys: string[]): Attempts => (receiver) =>
   keys.map((key) => deliver(receiver, { body: bodyOf(receiver).replace(/\}$/, `,${key}}`) }))
 
@@ -279,15 +279,15 @@ const bodies = (...texts: string[]): Attempts => (receiver) => texts.map((body) 
 
 const secrets = (...texts: string[]): Attempts => (receiver) => texts.map((secret) => deliver(receiver, { secret }))
 
-/** The bytes of a secret, written as the receiver wants them. */
+/** Signs with a secret of these bytes, encoded as the receiver expects. */
 const secretOf = (bytes: string): Attempts => (receiver) =>
   [deliver(receiver, { secret: Buffer.from(bytes).toString(receiver.encoding) })]
 
-/** The event with a note of these bytes. */
+/** Returns the event with a note of these bytes. */
 const noted = (receiver: Receiver, bytes: number[]): Buffer =>
   Buffer.concat([Buffer.from('{"note":"'), Buffer.from(bytes), Buffer.from(`",${bodyOf(receiver).slice(1)}`)])
 
-/** What everyone has to accept: in each of them one of the things that are wrong below is right. */
+/** Deliveries that everyone must accept: each does one of the things below correctly. */
 export const CONTROLS: readonly Pick<Row, 'name' | 'needs' | 'attempts'>[] = [
   { name: 'an honest delivery', attempts: (receiver) => [deliver(receiver)] },
   { name: 'with another secret', attempts: secretOf('a secret of thirty-two bytes, ok') },
@@ -302,7 +302,7 @@ const falseOf = (signature: string): string => signature.replace(/^./, (first) =
 
 const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
 
-/** In the URL-safe alphabet where that makes a difference, else without its padding. */
+/** Encodes a signature in the URL-safe alphabet where that differs, and otherwise without padding. */
 const otherBase64 = (signature: string): string =>
   /[+/]/.test(signature) ? signature.replaceAll('+', '-').replaceAll('/', '_') : signature.replace('=', '')
 
@@ -533,7 +533,7 @@ export const ROWS: readonly Row[] = [
 
 export const applies = ({ needs }: Pick<Row, 'needs'>, { traits }: Receiver): boolean => needs === undefined || traits.includes(needs)
 
-/** What becomes of one delivery. */
+/** Returns the outcome of one delivery. */
 export async function attempt (
   test: Test, receiver: Receiver, { secret, after, ...delivery }: Attempt
 ): Promise<Outcome> {
@@ -548,11 +548,11 @@ export async function attempt (
 
 export interface Measured {
   readonly row: Row
-  /** In the order of the receivers; of each form of the delivery. Undefined: does not apply. */
+  /** Outcomes by receiver, each with those of all forms of the delivery. Undefined: the row does not apply. */
   readonly outcomes: readonly (readonly Outcome[] | undefined)[]
 }
 
-/** Every row against every receiver, one at a time, since the peers know no clock but the process's. */
+/** Sends every row to every receiver, one at a time, since peers read the clock of the process. */
 export async function measure (test: Test): Promise<Measured[]> {
   const measured: Measured[] = []
   for (const row of ROWS) {
@@ -573,7 +573,7 @@ export async function measure (test: Test): Promise<Measured[]> {
 
 export interface Words { refused: string, accepted: string, none: string }
 
-/** One line a row, then how many rows of those that apply are refused. Accepted in one form is accepted. */
+/** Returns one line per row, and the number of refused rows among those that apply. One accepted form is enough. */
 export function linesOf (measured: readonly Measured[], { refused, accepted, none }: Words): string[][] {
   const wordFor = (outcomes: readonly Outcome[] | undefined): string => {
     if (outcomes === undefined) return none
@@ -587,7 +587,7 @@ export function linesOf (measured: readonly Measured[], { refused, accepted, non
   return [['delivery', ...RECEIVERS.map(({ name }) => name)], ...lines, ['refused', ...totals]]
 }
 
-/** The table of docs/peers.md. */
+/** Returns the table of docs/peers.md. */
 export function markdownOf (measured: readonly Measured[]): string {
   const [head, ...lines] = linesOf(measured, { refused: 'refused', accepted: '**accepted**', none: '-' })
   return [head!, head!.map(() => '---'), ...lines].map((cells) => `| ${cells.join(' | ')} |`).join('\n')

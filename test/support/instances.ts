@@ -8,17 +8,17 @@ import type { Pool } from 'undici'
 import { API_KEY, API_SECRET, PROVIDERS, SECRET, VERIFY_EVENT, type ProviderCase } from './deliveries.js'
 import { bundle, PLAIN_NODE } from './programs.js'
 
-/** What the program in `instance.ts` is told, beside where its Redis is. */
+/** Settings of the program in `instance.ts`, in addition to the URL of its Redis. */
 export interface InstanceOptions {
-  /** Also the name of its connection to Redis. */
+  /** Name of the server, and of its connection to Redis. */
   readonly name: string
-  /** The file to which it adds `begin <id>` and `done <id>`. */
+  /** File to which it appends `begin <id>` and `done <id>`. */
   readonly ledger: string
   readonly secret: string
   readonly apiKeys: Record<string, string>
-  /** How long its handlers take, from and to, in milliseconds. */
+  /** Minimum and maximum duration of its handlers in milliseconds. */
   readonly work: readonly [number, number]
-  /** What its keys in Redis begin with, before `:aghanim:` or `:identity:`. */
+  /** Prefix of its keys in Redis, before `:aghanim:` or `:identity:`. */
   readonly prefix: string
   readonly lease?: number
   readonly handlerTimeout?: number
@@ -39,13 +39,13 @@ export interface Answer {
   readonly text: string
 }
 
-/** The kinds of delivery that an instance takes. */
+/** Kinds of delivery that an instance accepts. */
 export const KINDS = [
   { name: 'aghanim', provider: AGHANIM, event: VERIFY_EVENT },
   { name: 'identity', provider: IDENTITY, event: IDENTITY.event }
 ] as const
 
-/** A delivery of that kind, to be sent by an undici pool, as often as one likes. */
+/** Returns a delivery of that kind as a function that sends it with an undici pool, any number of times. */
 export function deliveryOf (kind: typeof KINDS[number], id: string): (pool: Pool) => Promise<Answer> {
   const { provider: { url, sign }, event } = kind
   const body = JSON.stringify({ ...event, idempotency_key: id })
@@ -57,7 +57,7 @@ export function deliveryOf (kind: typeof KINDS[number], id: string): (pool: Pool
   }
 }
 
-/** Makes one file of the program. It and its ledger are gone after the test. */
+/** Bundles the program into one file. It and its ledger are removed after the test. */
 export async function bundleInstance (t: Test): Promise<{ program: string, ledger: string }> {
   const dir = t.testdir()
   const program = join(dir, 'instance.mjs')
@@ -83,7 +83,7 @@ export async function startInstance (
   return { process: child, origin: `http://127.0.0.1:${port}`, exit }
 }
 
-/** How often each line is in a ledger. */
+/** Reads a ledger, and returns a function that counts a line in it. */
 export function readLedger (ledger: string): (line: string) => number {
   const counts = new Map<string, number>()
   const lines = existsSync(ledger) ? readFileSync(ledger, 'utf8').split('\n') : []

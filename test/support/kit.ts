@@ -3,14 +3,14 @@ import type { Test } from 'tap'
 import { createConsumer, packOnce, runIn, type Consumer } from './consumer.js'
 import { pathOf } from './project.js'
 
-/** For tap's `skip`: why the projects of `test/hosts` cannot be installed here, or false. */
+/** Reason for tap's `skip` if the projects of `test/hosts` cannot be installed, or false. */
 export const lacksRegistry: string | false = await runIn('.', 'npm', 'view', 'fastify', 'version', '--fetch-retries=0')
   .then(() => false as const, () => 'no npm registry can be reached')
 if (lacksRegistry !== false && process.env['REQUIRE_REGISTRY']) throw new Error(lacksRegistry)
 
 /**
- * Returns a project with the files of `test/fixtures/hosts/<name>`, the dependencies that its lock file pins, and the
- * tarball. Suites share one where they need the same packages, since an install takes seconds.
+ * Creates a project with the files of `test/fixtures/hosts/<name>`, the dependencies that its lock file pins, and the
+ * tarball. Suites that need the same packages share one, since an install takes seconds.
  */
 export async function createKit (test: Test, name: string): Promise<Consumer> {
   const consumer = createConsumer(test)

@@ -9,25 +9,25 @@ import { read } from './project.js'
 import type { Test } from './host.js'
 import { freePort } from './redis.js'
 
-const env = { ...process.env, PATH: `${process.env['PATH']}:/usr/sbin` } // where Debian has it, and not every path leads
+const env = { ...process.env, PATH: `${process.env['PATH']}:/usr/sbin` } // Debian installs nginx there, which PATH may lack
 const found = spawnSync('nginx', ['-v'], { env }).status === 0
 if (!found && process.env['REQUIRE_NGINX'] === '1') throw new Error('REQUIRE_NGINX=1, but there is no nginx')
 
-/** For tap's `skip`: why tests of a real nginx cannot run here, or false. */
+/** Reason for tap's `skip` if nginx is not installed, or false. */
 export const noNginx: string | false = found ? false : 'there is no nginx on this machine'
 
-/** What is served on port 8080 for the servers `server-1` and `server-2`. */
+/** Configuration for port 8080 and the servers `server-1` and `server-2`. */
 export const CONFIGURATION = read('docs/several-instances/nginx.conf')
 
-/** What the log says of a request: its status, and each server it was given to, with its status. */
+/** Log line of a request: its status, and the status of each server that it was passed to. */
 export interface LogLine { readonly uri: string, readonly status: number, readonly tries: readonly string[] }
 
 const LINE = /"POST (\S+)" (\d+) \S+ upstream "([^"]*)" "([^"]*)"/
 
-/** nginx as it is configured in docs/, for servers on ports of this machine; it ends with the test. */
+/** Starts nginx with the configuration in docs/, for servers on ports of this machine; it ends with the test. */
 export async function startNginx (test: Test, servers: readonly number[], configuration = CONFIGURATION) {
   const folder = mkdtempSync(join(tmpdir(), 'verification-nginx-'))
-  chmodSync(folder, 0o755) // started by root, it works as somebody else
+  chmodSync(folder, 0o755) // nginx, if started by root, works as another user
   test.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const port = await freePort()
   const moved = configuration
@@ -56,7 +56,7 @@ export async function startNginx (test: Test, servers: readonly number[], config
   return {
     port,
     origin: `http://127.0.0.1:${port}`,
-    /** All there is in the log so far: nginx writes a line once its client has the answer. */
+    /** Returns the log so far. nginx writes a line once its client has the answer. */
     log: (): LogLine[] => readFileSync(join(folder, 'access.log'), 'utf8').split('\n').flatMap((line) => {
       const [, uri, status, tried, statuses] = LINE.exec(line) ?? []
       if (uri === undefined) return []

@@ -1,7 +1,7 @@
 import Fastify from 'fastify'
 import { humandetectPlugin } from '../../plugins/humandetect.js'
 
-// A program that has one token verified, says how it went and closes.
+// A program that verifies one token, prints the result and closes.
 
 const [baseUrl, apiKey, token, identifier] = process.argv.slice(2) as [string, string, string, string]
 const app = Fastify()

@@ -14,13 +14,13 @@ if (folder === undefined && process.env['REQUIRE_POSTGRES'] === '1') {
   throw new Error('REQUIRE_POSTGRES=1, but there is no PostgreSQL')
 }
 
-/** For tap's `skip`: why tests of a real PostgreSQL cannot run here, or false. */
+/** Reason for tap's `skip` if PostgreSQL is not installed, or false. */
 export const noPostgres: string | false = folder === undefined ? "Debian's postgresql is not installed" : false
 
-/** A real PostgreSQL on a free port, in a folder of its own, that ends with the test. Returns its URL. */
+/** Starts PostgreSQL on a free port with a temporary folder, until the test ends. Returns its URL. */
 export async function startPostgres (test: Test): Promise<string> {
   const data = mkdtempSync(join(tmpdir(), 'postgres-'))
-  const asRoot = process.getuid?.() === 0 // as which PostgreSQL does not run
+  const asRoot = process.getuid?.() === 0 // PostgreSQL refuses to run as root
   const user = asRoot ? idsOf('postgres') : undefined
   if (user !== undefined) {
     chownSync(data, user.uid, user.gid)

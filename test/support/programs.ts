@@ -6,26 +6,26 @@ import { bullmqUrl } from './bullmq.js'
 import { pathOf } from './project.js'
 
 /**
- * Arguments of `env`, for a process without what the test runner puts into NODE_OPTIONS of whatever is started: that
- * slows it down, compilers most of all, and upsets the coverage.
+ * Arguments of `env`, for a process without the NODE_OPTIONS that the test runner passes on to its children: they slow
+ * it down, compilers most of all, and distort the coverage.
  */
 export const PLAIN = ['-u', 'NODE_OPTIONS']
 
-/** The same, up to the program. */
+/** Arguments of `env` that start Node. */
 export const PLAIN_NODE = [...PLAIN, process.execPath]
 
-/** The same, for programs in TypeScript. */
+/** Arguments of `env` that start Node for programs in TypeScript. */
 export const PLAIN_TSX = [...PLAIN_NODE, '--import', 'tsx']
 
-/** The same with a program of the project, such as `cli`: compiled if this module is, or else from its source. */
+/** Arguments of `env` that run a program of the project, such as `cli`: compiled if this module is, or its source. */
 export function plainProgram (path: string): string[] {
   const file = fileURLToPath(import.meta.resolve(`../../${path}.js`))
   return [...file.endsWith('.ts') ? PLAIN_TSX : PLAIN_NODE, file]
 }
 
 /**
- * Makes one file of a program and all it imports, which starts several times as fast. `external` packages are left out,
- * since they read files of their own, and found by a link beside it.
+ * Bundles a program and all its imports into one file, which starts several times as fast. `external` packages, which
+ * read files of their own, are not bundled but resolved by a link beside the file.
  */
 export async function bundle (program: string, outfile: string, external: string[] = []): Promise<void> {
   const bullmq = bullmqUrl()
@@ -41,7 +41,7 @@ export async function bundle (program: string, outfile: string, external: string
     platform: 'node',
     format: 'esm',
     target: 'node20',
-    // What a module lacks that packages in CommonJS need.
+    // Defines `require`, which an ES module lacks and bundled CommonJS packages need.
     banner: { js: "globalThis.require = process.getBuiltinModule('node:module').createRequire(import.meta.url)" }
   })
   const modules = join(dirname(outfile), 'node_modules')

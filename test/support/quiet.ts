@@ -1,14 +1,14 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Test } from 'tap'
 
-/** Says whether a string matches a pattern without state; undefined where tap has to decide. */
+/** Matches a string against a stateless pattern; undefined where tap has to decide. */
 function matches (seen: unknown, pattern: unknown): boolean | undefined {
   if (typeof seen !== 'string') return undefined
   if (typeof pattern === 'string' && pattern !== '') return seen.includes(pattern)
   return pattern instanceof RegExp && !pattern.global && !pattern.sticky ? pattern.test(seen) : undefined
 }
 
-/** Comparisons that can be seen to hold without tap. */
+/** Comparisons that can be evaluated without tap. */
 const HOLDS: Readonly<Record<string, (seen: unknown, wanted: unknown) => boolean>> = {
   ok: (seen) => Boolean(seen),
   notOk: (seen) => !seen,
@@ -19,8 +19,8 @@ const HOLDS: Readonly<Record<string, (seen: unknown, wanted: unknown) => boolean
 }
 
 /**
- * A test with many comparisons: those that hold are counted and reported as one assertion, the others go to tap, which
- * reports each with its place and its difference. A test without any comparison fails.
+ * Wraps a test with many comparisons: those that hold are counted and reported as one assertion; the others go to tap,
+ * which reports each with its place and its difference. A test without any comparison fails.
  */
 export function quiet (run: (t: Test) => Promise<unknown>): (t: Test) => Promise<void> {
   return async (t) => {

@@ -7,7 +7,7 @@ const RESULT = /^( *)(not )?ok(?: \d+)?(?: - (.*))?$/
 const OMITTED = /^(?:stack|at|source|tapCaught|isToplevel|cwd|externalID|stdio|command|args): ?/
 
 /**
- * Reporter of tap: one line a suite with its time and its assertions, each failed assertion with its place and its
+ * Reporter of tap: one line per suite with its time and its assertions, each failed assertion with its place and its
  * difference, and a last line `N passed, N failed`. It reads TAP as a stream, so it also serves as a filter:
  * `node test/providers/aghanim.js | node test/support/reporter.js`.
  */
@@ -15,15 +15,15 @@ export default class Reporter extends Transform {
   #rest = ''
   /** Set from the first line of a run to its totals. */
   #open = false
-  /** The titles of the open subtests, by depth. */
+  /** Titles of the open subtests, by depth. */
   #titles = []
-  /** The failure whose lines are being read. */
+  /** Failure whose lines are being read. */
   #failure
   #suites = 0
   #passed = 0
   #failed = 0
   #skipped = new Map()
-  /** The counts at the start of the current suite. */
+  /** Counts at the start of the current suite. */
   #before = { passed: 0, failed: 0 }
 
   _transform (chunk, _encoding, done) {
@@ -110,7 +110,7 @@ export default class Reporter extends Transform {
     if (this.#failure === undefined) return
     const { titles, lines } = this.#failure
     this.#failure = undefined
-    // The nearest line of a suite: an assertion may be made by what suites share.
+    // Prefers a line of a suite: helpers in support make assertions, too.
     const place = /(?<![\w/])test\/(?!support\/)[\w/-]+\.[jt]s:\d+/.exec(lines.join('\n'))?.[0]
     this.#say(paint('red', `\n✗ ${titles.map(nameOf).join(' > ')}${place === undefined ? '' : ` (${place})`}`))
     let omit = false
@@ -123,7 +123,7 @@ export default class Reporter extends Transform {
   }
 }
 
-/** The path of a suite's source, or the title as it is. */
+/** Returns the path of a suite's source, or any other title unchanged. */
 function nameOf (title) {
   return title.replace(SUITE, '$1ts')
 }
@@ -133,6 +133,6 @@ function paint (colour, text) {
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  process.stdout.on('error', () => process.exit()) // its reader has closed
+  process.stdout.on('error', () => process.exit()) // the reader has closed the pipe
   process.stdin.pipe(new Reporter()).pipe(process.stdout)
 }

@@ -3,9 +3,9 @@ import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import Reporter from './reporter.js'
 
-// node test/support/runner.js PATH...: runs compiled suites as plain programs, two at a time, and after them those of
-// `integration` and `hosts`, one at a time. It does without the loaders of tap's own runner, which coverage needs: a
-// second of CPU a suite.
+// node test/support/runner.js PATH...: runs compiled suites as plain programs, two at a time, and then those of
+// `integration` and `hosts`, one at a time. It needs none of the loaders of tap's own runner, which serve coverage and
+// cost a second of CPU per suite.
 
 const JOBS = 2
 const OPTIONS = ['--enable-source-maps', '--max-optimized-bytecode-size=3000']
@@ -22,7 +22,7 @@ reporter.write('TAP version 14\n')
 /** Runs a suite to its end and passes its output on as a subtest. */
 async function run (suite) {
   const start = performance.now()
-  const env = { TAP_TIMEOUT: isSerial(suite) ? '300' : '90', ...process.env } // in seconds
+  const env = { TAP_TIMEOUT: isSerial(suite) ? '300' : '90', ...process.env } // seconds
   const child = spawn(process.execPath, [...OPTIONS, suite], { env, stdio: ['ignore', 'pipe', 'inherit'] })
   const chunks = []
   child.stdout.on('data', (chunk) => { chunks.push(chunk) })

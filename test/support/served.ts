@@ -11,28 +11,28 @@ import { blocksOf } from './docs.js'
 import { PLAIN } from './programs.js'
 import { freePort } from './redis.js'
 
-// Servers of the pages, which run as processes of their own, and deliveries to them.
+// Servers of the pages, which run as separate processes, and deliveries to them.
 
-/** The secrets of `PROVIDERS`, by the names that the servers of the pages give them. */
+/** Secrets of `PROVIDERS`, by the names that the servers of the pages use. */
 export const SECRETS = {
   AGHANIM_SECRET: SECRET, ALTDENTIFIER_SECRET: SECRET, IDENTITY_API_KEY: API_KEY, IDENTITY_API_SECRET: API_SECRET
 }
 
-/** The block of a page with this in it. */
+/** Returns the first code block of a page that contains `text`. */
 export function findBlock (page: string, language: string, text: string): string {
   const found = blocksOf(page, language).find((block) => block.includes(text))
   if (found === undefined) throw new Error(`no block with ${text}`)
   return found
 }
 
-/** The command of a `sh` block, in which programs are found without `npx`, which takes a second. */
+/** Returns the command of an `sh` block, run without `npx`, which takes a second. */
 const commandOf = (folder: string, block: string): string[] =>
   [`PATH=${join(folder, 'node_modules/.bin')}${delimiter}${process.env['PATH']}`, 'sh', '-c', block.replace(/^npx /, '')]
 
-/** Runs a `sh` block of a page to its end. */
+/** Runs an `sh` block of a page to its end. */
 export const runBlock = (folder: string, block: string) => runIn(folder, 'env', ...commandOf(folder, block))
 
-/** Starts a `sh` block of a page, or a program, with a port in `PORT`, and returns its URL once it takes requests. */
+/** Starts an `sh` block of a page, or a program, with a port in `PORT`, and returns its URL once it is ready. */
 export async function startServer (
   test: Pick<Test, 'teardown'>, folder: string, command: string | readonly string[], env: Record<string, string>
 ): Promise<string> {
@@ -55,20 +55,20 @@ export async function startServer (
 
 const seconds = (): number => Math.floor(Date.now() / 1000)
 
-/** A delivery in UTF-8 that is more than ASCII. */
+/** Returns a delivery whose body contains non-ASCII characters. */
 export function deliveryFrom ({ event, sign }: ProviderCase, age = 0) {
   const body = JSON.stringify({ ...event, note: 'Zoë 😀' })
   return { body, headers: sign(body, seconds() - age) }
 }
 
-/** The status that a server answers with. */
+/** Returns the status of a server's answer. */
 export async function statusOf (url: string, headers: Record<string, string>, body: string): Promise<number> {
   const reply = await fetch(url, { method: 'POST', headers, body })
   await reply.arrayBuffer()
   return reply.status
 }
 
-/** Sends what each of some providers sends, and what must be refused. Returns the statuses, by the provider's name. */
+/** Sends valid and invalid deliveries of these providers. Returns the statuses, by the provider's name. */
 export async function tryProviders (
   url: string, names: readonly string[]
 ): Promise<Record<string, { signed: number, changed: number, stale: number, tooLong: number }>> {
@@ -86,14 +86,14 @@ export async function tryProviders (
   })))
 }
 
-/** The statuses of `tryProviders` that are right. AltDentifier signs no time. */
+/** Returns the expected statuses of `tryProviders`. AltDentifier signs no timestamp. */
 export const expectedOf = (names: readonly string[]) => Object.fromEntries(PROVIDERS
   .filter(({ name }) => names.includes(name))
   .map(({ name, success, timestamp }) => [
     name, { signed: success, changed: 403, stale: timestamp === undefined ? success : 403, tooLong: 413 }
   ]))
 
-/** The status line and `connection` header of the answer to half a body, whose rest never comes. */
+/** Returns the status line and `connection` header of the answer to a body that never completes. */
 export function answerToHalf (url: string, provider: ProviderCase): Promise<string> {
   const { body, headers } = deliveryFrom(provider)
   const { hostname, port } = new URL(url)
@@ -113,7 +113,7 @@ export function answerToHalf (url: string, provider: ProviderCase): Promise<stri
 
 const IDENTIFIER = 'user-1'
 
-/** A service that finds every token genuine, over TLS if it is given a certificate. Returns its port. */
+/** Starts a service that finds every token genuine, over TLS if it has a certificate. Returns its port. */
 export async function startTokenService (
   test: Pick<Test, 'teardown'>, certificate?: { key: Buffer, cert: Buffer }
 ): Promise<number> {
@@ -131,6 +131,6 @@ export async function startTokenService (
   return (service.address() as AddressInfo).port
 }
 
-/** The status of the guard's own route for a token. */
+/** Returns the status of the guard's own route for a token. */
 export const statusOfToken = (url: string): Promise<number> => statusOf(`${url}/humandetect`,
   { 'content-type': 'application/json' }, JSON.stringify({ token: 'a token', identifier: IDENTIFIER }))

@@ -15,22 +15,22 @@ import { bundle, PLAIN_NODE } from './programs.js'
 import { root } from './project.js'
 import { freePort, startRedis } from './redis.js'
 
-// Several example servers behind nginx, and somebody who sends to them. Shared by a suite and `npm run several`.
+// Several example servers behind nginx, and a sender. Shared by a suite and `npm run several`.
 
 export type Env = Readonly<Record<string, string>>
 type Secrets = Readonly<Partial<Record<string, string>>>
 
-/** An example server, whichever process it is. */
+/** An example server, which each start runs in a new process. */
 export interface Server {
   readonly port: number
   start: (env: Env) => Promise<void>
-  /** SIGTERM, as by whoever restarts it; resolves to its exit status. */
+  /** Stops it with SIGTERM, like a restart; resolves to its exit status. */
   stop: () => Promise<number | null>
-  /** How many deliveries of a provider were signed with each secret, since it was started. */
+  /** Number of deliveries of a provider that were signed with each secret since the start. */
   matches: (provider: string) => Promise<number[]>
 }
 
-/** `lines` is told what all servers have logged. */
+/** Creates a server that adds its log to `lines`. */
 async function createServer (test: Test, program: string, redis: string, lines: string[]): Promise<Server> {
   const port = await freePort()
   const origin = `http://127.0.0.1:${port}`
@@ -50,7 +50,7 @@ async function createServer (test: Test, program: string, redis: string, lines: 
       }
     },
     async stop () {
-      const closed = once(child!, 'close') // once all of its log is read, too
+      const closed = once(child!, 'close') // after all of its log has been read
       child!.kill('SIGTERM')
       const [code] = await closed as [number | null]
       return code
@@ -65,7 +65,7 @@ async function createServer (test: Test, program: string, redis: string, lines: 
   }
 }
 
-/** One file of the example server, which is started often, beside the files of its page. */
+/** Bundles the example server, which is started often, beside the files of its page. */
 async function bundleExample (test: Test): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'example-'))
   test.teardown(() => rmSync(folder, { recursive: true }))
@@ -75,7 +75,7 @@ async function bundleExample (test: Test): Promise<string> {
   return program
 }
 
-/** Two example servers that listen, on one Redis, behind nginx. */
+/** Starts two example servers on one Redis, behind nginx. */
 export async function startSeveral (test: Test, env: Env = {}) {
   const { url } = await startRedis(test)
   const lines: string[] = []
@@ -86,7 +86,7 @@ export async function startSeveral (test: Test, env: Env = {}) {
   return { servers, nginx, lines }
 }
 
-/** One server after the other is stopped, and started with what it is given now. Resolves to their exit statuses. */
+/** Restarts servers one after the other, with a new environment. Resolves to their exit statuses. */
 export async function restartAll (servers: readonly Server[], env: Env = {}): Promise<(number | null)[]> {
   const statuses = []
   for (const server of servers) {
@@ -96,7 +96,7 @@ export async function restartAll (servers: readonly Server[], env: Env = {}): Pr
   return statuses
 }
 
-/** What is sent in turn: with a key, without one, and by all providers that sign. */
+/** Deliveries that are sent in turn: with a key, without one, and from all providers that sign. */
 const KINDS = [
   ['aghanim', 'item.add'], ['identity-validation', 'session'], ['altdentifier', 'passed'], ['aghanim', 'player.verify']
 ] as const
@@ -104,7 +104,7 @@ const KINDS = [
 /** The answer to a delivery; 0 where there was none. */
 export interface Answer { readonly provider: string, readonly status: number, readonly milliseconds: number }
 
-/** Sends until it is stopped, `rate` a second, each delivery once. */
+/** Sends `rate` deliveries per second, each once, until it is stopped. */
 export function startLoad (origin: string, rate: number, secrets: Secrets = {}) {
   const pool = new Pool(origin, { connections: 8 })
   const stopped = new AbortController()
@@ -132,7 +132,7 @@ export function startLoad (origin: string, rate: number, secrets: Secrets = {}) 
   })
   return {
     answers,
-    /** What follows is signed with these. */
+    /** Sets the secrets of the following deliveries. */
     sign: (next: Secrets) => { current = next },
     async stop () {
       stopped.abort()
@@ -142,12 +142,12 @@ export function startLoad (origin: string, rate: number, secrets: Secrets = {}) 
   }
 }
 
-/** What handlers of the example server say: one line for each time that one of them has run. */
+/** Log lines of the example server's handlers: one for each run. */
 const HANDLED = /"msg":"(?:Aghanim: (?:item\.add|\S+ asks)|Identity validation: session|AltDentifier: \S+ \(\d+\) passed)/
 
 export const runsIn = (lines: readonly string[]): number => lines.filter((line) => HANDLED.test(line)).length
 
-/** How often each status was answered. */
+/** Counts answers by status. */
 export function statusesOf (answers: readonly Answer[]): Record<number, number> {
   const counts: Record<number, number> = {}
   for (const { status } of answers) counts[status] = (counts[status] ?? 0) + 1

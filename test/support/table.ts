@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 
-/** Compares many cases, so that a long table is one assertion: of `wrong` with `[]`, which shows each that differs. */
+/** Compares many cases with one assertion: that `wrong`, which lists each difference, is empty. */
 export function createTable () {
   const wrong: { name: string, seen: unknown, expected: unknown }[] = []
   const same = (name: string, seen: unknown, expected: unknown): void => {

@@ -41,23 +41,23 @@ const sentTwice = { raw: { rawHeaders: ['Mac', 'a', 'mac', 'b'] } } as unknown a
 const FRESHNESS = freshnessOf({ now: () => 1_700_000_000_000 })
 type Steps = Parameters<typeof createAuthenticate>[0]
 
-/** What becomes of an authentic delivery, but for what is given. */
+/** Runs an authentic delivery through the steps, with the given changes. */
 async function authenticate (steps: Partial<Steps>, presented: Partial<ParsedSignature> = {}, request = REQUEST) {
   const signature = signatureOf(() => ({ ok: true, macs: [FIRST.sign('p', BODY)], prefix: 'p', ...presented }))
   return createAuthenticate({ signature, keysFor: () => SEVERAL_KEYS, freshness: FRESHNESS, ...steps })(request, BODY)
 }
 
-t.test('what is authentic comes with who signed it, its MAC and its id', async (t) => {
+t.test('an authentic delivery is returned with its signer, its MAC and its id', async (t) => {
   const macs = [FIRST.sign('p', BODY)]
   const anonymous = await authenticate({}, { macs, id: 'i' })
   const signers = [{ tenant: FIRST.name, mac: macs[0] }]
   t.strictSame(anonymous, { ok: true, secretIndex: 0, keyId: undefined, signers, id: 'i' })
-  t.equal('signers' in anonymous && anonymous.signers![0]!.mac, macs[0], 'it is not made twice')
+  t.equal('signers' in anonymous && anonymous.signers![0]!.mac, macs[0], 'the MAC is not computed twice')
   t.match(await authenticate({}, { keyId: 'k' }), { ok: true, keyId: 'k', signers: [{ tenant: FIRST.name }] },
-    'the id that was sent is not who signed')
+    'the key id of the request is not the signer')
 })
 
-t.test('a delivery that may carry several MACs is known by all secrets of the list, whichever matched', async (t) => {
+t.test('a delivery that may carry several MACs is identified by all secrets of the list, whichever matched', async (t) => {
   const [byFirst, bySecond, byLast] = [FIRST.sign('p', BODY), SECOND.sign('p', BODY), LAST.sign('p', BODY)]
   const other = Buffer.alloc(32)
   const signers = [
@@ -69,7 +69,7 @@ t.test('a delivery that may carry several MACs is known by all secrets of the li
   t.strictSame((await authenticate({}, { macs: [bySecond] }) as Authenticated).signers, [signers[1]])
 })
 
-t.test('the time is looked at once the MAC holds', async (t) => {
+t.test('freshness is checked after the MAC', async (t) => {
   const stale = { timestamp: 1_700_000_000 - 301 }
   t.strictSame(await authenticate({}, stale), { ok: false, reason: 'stale', ageSeconds: 301, keyId: undefined })
   t.match(await authenticate({}, { timestamp: 1_700_000_061, keyId: 'k' }),
@@ -88,13 +88,13 @@ t.test('without a body, or where no key can be had, it is not authentic', async 
   t.match(await authenticate({ keysFor: async () => SEVERAL_KEYS }), { ok: true, secretIndex: 0 })
 })
 
-t.test('a second proof counts, too, and says whose it was', async (t) => {
+t.test('a second proof counts as well, and its rejection is returned with the key id', async (t) => {
   const rejection = { ok: false, reason: 'stale', header: 'date' } as const
   t.match(await authenticate({ confirm: (_request, key) => key === FIRST ? undefined : rejection }), { ok: true })
   t.strictSame(await authenticate({ confirm: () => rejection }, { keyId: 'k' }), { ...rejection, keyId: 'k' })
 })
 
-t.test('a header at fault is a repeated one where it came more than once', async (t) => {
+t.test('a malformed header is reported as duplicate if it was repeated', async (t) => {
   const malformed = { ok: false, reason: 'malformed_header', header: 'mac' } as const
   t.equal(await authenticate({ signature: signatureOf(() => malformed) }), malformed)
   const once = { raw: { rawHeaders: ['Mac', 'a', 'other', 'b'] } } as unknown as FastifyRequest
@@ -104,7 +104,7 @@ t.test('a header at fault is a repeated one where it came more than once', async
   t.equal(await authenticate({ signature: signatureOf(() => noBlame) }, {}, sentTwice), noBlame)
 })
 
-t.test('a rejection names a header only where one is at fault', async (t) => {
+t.test('a rejection names a header only if one is at fault', async (t) => {
   t.strictSame(Object.entries(reject('future')), [['ok', false], ['reason', 'future']])
   t.strictSame(Object.entries(reject('stale', 'date')), [['ok', false], ['reason', 'stale'], ['header', 'date']])
 })
@@ -116,7 +116,7 @@ t.test('an endpoint is a path with or without a query', async (t) => {
   }
 })
 
-t.test('the path of a route is plain where all clients send the same', async (t) => {
+t.test('the path of a route is plain if all clients send it unchanged', async (t) => {
   for (const [prefix, url, path] of [
     ['', '/', '/'], ['', '/a', '/a'], ['/p', '/a', '/p/a'], ['/p/', '/a', '/p/a'], ['/p', '/a/b', '/p/a/b'],
     ['/p', '/', undefined], ['', '/:id', undefined], ['', '/*', undefined], ['/:p', '/a', undefined], ['', '/é', undefined]

@@ -15,7 +15,7 @@ const piecesOf = (bytes: Buffer, size: number): Buffer[] =>
   Array.from({ length: Math.ceil(bytes.length / size) }, (_, index) => bytes.subarray(index * size, (index + 1) * size))
 const counting = (length: number) => Buffer.from(Array.from({ length }, (_, index) => index % 251))
 
-t.test('a body is kept byte for byte, in pieces of any size', quiet(async (t) => {
+t.test('a body is kept byte for byte, in chunks of any size', quiet(async (t) => {
   for (const total of [0, 1, 63, 64, 2047, 2048, 4095, 4096, 4097, 20_000, 65_536]) {
     const bytes = counting(total)
     for (const size of [64, 100, 2047, 2048, 4096, 5000, 65_536]) {
@@ -34,13 +34,13 @@ t.test('a body is kept byte for byte, in pieces of any size', quiet(async (t) =>
   t.equal((await read(Readable.from(['é', Buffer.from('x')]))).body!.toString(), 'éx', 'strings, from a stream of a hook')
 }))
 
-t.test('what is not a stream ends with an error, which is not thrown', async (t) => {
+t.test('a body that is not a stream ends with an error, which is not thrown', async (t) => {
   for (const payload of [null, undefined, {}, 'text', Buffer.from('{}')]) {
     t.type((await read(payload as never)).error, TypeError)
   }
 })
 
-t.test('what is kept is a copy', async (t) => {
+t.test('the kept body is a copy', async (t) => {
   const two = [Buffer.from('two'), Buffer.from('pieces')]
   for (const pieces of [[Buffer.from('one piece')], [Buffer.alloc(5000, 'a')], two]) {
     const expected = Buffer.concat(pieces).toString()
@@ -56,14 +56,14 @@ t.test('what is kept is a copy', async (t) => {
   }
 })
 
-t.test('a body that is not kept is counted, and limited like any other', async (t) => {
+t.test('a body that is not kept is counted and limited like any other', async (t) => {
   const pieces = () => Readable.from(piecesOf(counting(1000), 100))
   t.strictSame(await read(pieces(), { keeps: false }), { error: null, body: undefined, bytes: 1000 })
   t.equal((await read(pieces(), { keeps: false, limit: 999 })).error.statusCode, 413)
   t.equal((await read(pieces(), { keeps: false, length: 999 })).error.statusCode, 400)
 })
 
-t.test('a body that is too long, or not as long as it says, is an error as of Fastify', async (t) => {
+t.test("a body that is too long, or not as long as announced, is an error like Fastify's", async (t) => {
   const payload = () => Readable.from(piecesOf(counting(1000), 100))
   const long = { code: 'FST_ERR_CTP_BODY_TOO_LARGE', statusCode: 413 }
   const unread = new PassThrough()
@@ -78,7 +78,7 @@ t.test('a body that is too long, or not as long as it says, is an error as of Fa
   t.equal(error.message, 'Request body is too large')
 })
 
-t.test('many pieces of a few bytes end a body', async (t) => {
+t.test('a body in many chunks of a few bytes is ended', async (t) => {
   const pieces = (count: number, size: number) => Readable.from(Array(count).fill(Buffer.alloc(size)))
   for (const keeps of [true, false]) {
     t.equal((await read(pieces(1000, 1), { keeps })).error, null)
@@ -89,7 +89,7 @@ t.test('many pieces of a few bytes end a body', async (t) => {
   }
 })
 
-t.test('a stream that fails is an error of its own, and nobody listens any more', async (t) => {
+t.test('a stream that fails gives its own error, and all listeners are removed', async (t) => {
   for (const [error, statusCode] of [
     [new Error('x'), 400], [Object.assign(new Error('x'), { statusCode: 408 }), 408],
     [Object.assign(new Error('x'), { statusCode: 200 }), 400], [Object.assign(new Error('x'), { statusCode: '408' }), 400]

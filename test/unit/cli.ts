@@ -9,7 +9,7 @@ import { gateOf, until } from '../support/waiting.js'
 
 const reply = (status: number, duration = 1, headers = {}) => ({ status, headers, body: '', duration })
 
-t.test('what a connection failed of is said in words, with its code', async (t) => {
+t.test('the cause of a failed connection is described in words, with its code', async (t) => {
   const cases: [error: object, words: string][] = [
     [{ code: 'ECONNREFUSED', message: '' }, 'connection refused (ECONNREFUSED)'],
     [{ code: 'ECONNRESET', message: 'read ECONNRESET' }, 'connection closed unexpectedly (ECONNRESET)'],
@@ -31,7 +31,7 @@ t.test('what a connection failed of is said in words, with its code', async (t) 
   for (const [error, words] of cases) t.equal(describeFailure(error as Error), words)
 })
 
-t.test('what others wrote shows nothing that could act on a terminal', async (t) => {
+t.test('foreign strings contain nothing that could act on a terminal', async (t) => {
   const acting = '\x1b[31m\x07\x7f\x9b\xad\u061c\u200b\u202e\u2028\u2029\u2066\ufeff\ud800\u{e0041}'
   const shown = '\\x1b[31m\\x07\\x7f\\x9b\\xad\\u{061c}\\u{200b}\\u{202e}\\u{2028}\\u{2029}\\u{2066}\\u{feff}\\u{d800}\\u{e0041}'
   t.equal(harmless(`a\tå\n${acting}b`), `a\tå\n${shown}b`)
@@ -41,7 +41,7 @@ t.test('what others wrote shows nothing that could act on a terminal', async (t)
   t.strictSame(JSON.parse(line), { [acting]: [acting, 'å\n'] })
 })
 
-t.test('percentiles are durations that were measured, whatever their order', async (t) => {
+t.test('percentiles are measured durations, in any order', async (t) => {
   const tally = createTally()
   t.match(tally.summary(), { sent: 0, expected: 0, unexpected: 0, answers: {}, perSecond: 0 })
   t.notOk('latency' in tally.summary())
@@ -58,7 +58,7 @@ t.test('percentiles are durations that were measured, whatever their order', asy
   t.strictSame(single.summary().latency, { p50: 7, p95: 7, p99: 7, max: 7 })
 })
 
-t.test('work is done so many times, some at a time, and no more once it is to stop', async (t) => {
+t.test('work runs the given number of times, some at a time, and no more after a stop', async (t) => {
   const stop = new AbortController()
   const { signal } = stop
   const gate = gateOf<void>()

@@ -6,14 +6,14 @@ import { randomOf } from '../support/stores.js'
 const keyOf = (namespace: readonly string[], id: readonly string[]) => deliveryId(namespaceOf(...namespace), { id }).key
 const fingerprintOf = (content: unknown) => deliveryId(namespaceOf('n'), { id: ['i'], content }).fingerprint
 
-/** Every way to cut a text into pieces, none of them empty. */
+/** Returns every way to cut a string into non-empty pieces. */
 function cuts (text: string): string[][] {
   if (text === '') return [[]]
   return Array.from(text, (_, index) => index + 1).flatMap((end) =>
     cuts(text.slice(end)).map((rest) => [text.slice(0, end), ...rest]))
 }
 
-t.test('however texts are split into namespace and id, no two have the same key', async (t) => {
+t.test('no two splits of a string into namespace and id have the same key', async (t) => {
   for (const text of ['abcdef', '","","', '"],["a', '\\"\\,\\"', '[[]],[', 'aaaaaa', '\u0000\u0000\n\n::', '//||..']) {
     const splits = cuts(text).flatMap((pieces) =>
       Array.from({ length: pieces.length + 1 }, (_, end) => [pieces.slice(0, end), pieces.slice(end)] as const))
@@ -23,13 +23,13 @@ t.test('however texts are split into namespace and id, no two have the same key'
   }
 })
 
-t.test('empty texts count', async (t) => {
+t.test('empty strings count', async (t) => {
   const lists = [[], [''], ['', ''], ['', '', ''], ['a'], ['', 'a'], ['a', '']]
   const keys = lists.flatMap((namespace) => lists.map((id) => keyOf(namespace, id)))
   t.equal(new Set(keys).size, lists.length ** 2)
 })
 
-t.test('the same namespace and id have the same key, whatever the content', async (t) => {
+t.test('the same namespace and id have the same key, with any content', async (t) => {
   const key = keyOf(['aghanim', '/a', '0'], ['event', 'x'])
   t.equal(keyOf(['aghanim', '/a', '0'], ['event', 'x']), key)
   for (const content of [null, {}, { a: 1 }, 'x']) {
@@ -37,7 +37,7 @@ t.test('the same namespace and id have the same key, whatever the content', asyn
   }
 })
 
-t.test('key and fingerprint are SHA-256 as texts that every store takes, and hold nothing of what they stand for', async (t) => {
+t.test('key and fingerprint are SHA-256 in a form that every store accepts, and reveal nothing of their input', async (t) => {
   for (const text of ['canary', '', 'canary\n', 'canary'.repeat(10_000), '🙂']) {
     const { key, fingerprint } = deliveryId(namespaceOf(text), { id: [text], content: { [text]: text } })
     t.match(key, /^[\w-]{43}$/)
@@ -46,13 +46,13 @@ t.test('key and fingerprint are SHA-256 as texts that every store takes, and hol
   }
 })
 
-t.test('without content, which its id covers, a delivery has an empty fingerprint, and no other has', async (t) => {
+t.test('without content, which its id covers, a delivery has an empty fingerprint, and only then', async (t) => {
   t.equal(deliveryId(namespaceOf('n'), { id: ['i'] }).fingerprint, '')
   t.equal(fingerprintOf(undefined), '')
   for (const content of [null, '', 0, false, {}, []]) t.not(fingerprintOf(content), '')
 })
 
-t.test('the order of keys in the content makes no difference, all else does', async (t) => {
+t.test('the order of keys in the content makes no difference, and any other change does', async (t) => {
   const fingerprint = fingerprintOf({ a: [{ b: 1, c: '2' }, null], d: {} })
   t.equal(fingerprintOf({ d: {}, a: [{ c: '2', b: 1 }, null] }), fingerprint)
   for (const other of [
@@ -62,7 +62,7 @@ t.test('the order of keys in the content makes no difference, all else does', as
   ]) t.not(fingerprintOf(other), fingerprint)
 })
 
-t.test('half a pair, which no encoding tells from another, is told apart', async (t) => {
+t.test('lone surrogates, which no encoding distinguishes from each other, are distinguished', async (t) => {
   const texts = ['\ud800', '\ud801', '\udc00', '\udfff', '\ufffd', '\\ud800', '\ud800\ud800', '\ud83d\ude42', '\ude42\ud83d', '?']
   for (const digest of [
     (text: string) => keyOf([text], ['i']), (text: string) => keyOf(['n'], [text]), fingerprintOf,
@@ -70,18 +70,18 @@ t.test('half a pair, which no encoding tells from another, is told apart', async
   ]) t.equal(new Set(texts.map(digest)).size, texts.length)
 })
 
-t.test('content may be nested deeper than calls can', async (t) => {
+t.test('content may be nested deeper than the call stack', async (t) => {
   const deep = (inner: string) => fingerprintOf(JSON.parse('[{"a":'.repeat(50_000) + inner + '}]'.repeat(50_000)))
   t.equal(deep('{"b":1,"c":2}'), deep('{"c":2,"b":1}'))
   t.not(deep('1'), deep('2'))
 })
 
-t.test('an id is one or more texts, none of them empty', async (t) => {
+t.test('an id is one or more strings, none of them empty', async (t) => {
   for (const id of [['a'], ['a', 'b'], [' ']]) {
     const identity = { id, content: {} }
     t.equal(checkIdentity(identity), identity)
   }
-  t.equal(checkIdentity(undefined), undefined, 'as often as it comes')
+  t.equal(checkIdentity(undefined), undefined, 'each time')
   for (const id of [[], [''], ['a', ''], ['', 'a'], ['a', 1], [undefined], [['a']], 'a', undefined, null, 1, { 0: 'a', length: 1 }, new Array(1)]) {
     t.throws(() => checkIdentity({ id } as never), { name: 'TypeError', message: 'identify: returned no id' }, JSON.stringify(id))
   }
@@ -101,7 +101,7 @@ t.test('the order of elements does', async (t) => {
   t.not(canonicalJson([[1], 2]), canonicalJson([1, [2]]))
 })
 
-t.test('values whose texts are alike are told apart', async (t) => {
+t.test('values with similar strings are distinguished', async (t) => {
   const values = [
     [], {}, [[]], [{}], [null], [[], []], [[[]]], '', [''], ['', ''], '[]', '{}', 'null', null, 'true', true, false, 0, '0', 1, '1', [1, 2],
     ['1,2'], [12], ['1', '2'], ['1","2'], ['1', ',', '2'], { a: 1 }, { 'a":1': 1 }, { a: '1' }, { a: [1] }, { a: { a: 1 } }, { a: 1, b: 2 },
@@ -125,7 +125,7 @@ t.test('a value without keys to put in order is written as by JSON.stringify', a
   for (const value of values) t.equal(canonicalJson(value), JSON.stringify(value))
 })
 
-t.test('each character is written as by JSON.stringify, wherever it stands', async (t) => {
+t.test('each character is written as by JSON.stringify, at any position', async (t) => {
   const wrong = Array.from({ length: 0x400 }, (_, code) => String.fromCharCode(code)).filter((character) =>
     [character, `${character}a`, `a${character}`].some((text) =>
       canonicalJson(text) !== JSON.stringify(text) || canonicalJson({ [text]: 1 }) !== JSON.stringify({ [text]: 1 })))
@@ -140,19 +140,19 @@ t.test('an object is written as by JSON.stringify when its keys are in order', a
   t.equal(canonicalJson({ b: 1, a: [2, { d: 3, c: 4 }] }), '{"a":[2,{"c":4,"d":3}],"b":1}')
 })
 
-t.test('-0 is 0, as the two are one number to whoever sends it', async (t) => {
+t.test('-0 is 0, since both are the same number to a sender', async (t) => {
   t.equal(canonicalJson(-0), '0')
   t.equal(canonicalJson(JSON.parse('{"a":-0}')), canonicalJson({ a: 0 }))
 })
 
-t.test('numbers too large for JSON.parse are neither null, nor one another, nor texts', async (t) => {
+t.test('numbers too large for JSON.parse differ from null, from each other and from strings', async (t) => {
   const values = ['1e999', '-1e999', 'null', '"1e999"', '"Infinity"', '"-Infinity"', '0', '1.7976931348623157e308']
   for (const [before, after] of [['', ''], ['[', ']'], ['{"a":', '}']]) {
     t.equal(new Set(values.map((value) => canonicalJson(JSON.parse(before + value + after)))).size, values.length)
   }
 })
 
-t.test('names of what every object has are keys like any other', async (t) => {
+t.test('names that every object inherits are keys like any other', async (t) => {
   const parsed = JSON.parse('{"toString":1,"constructor":{"b":1,"a":2},"__proto__":{"c":3},"toJSON":4,"hasOwnProperty":5,"length":6}')
   const text = canonicalJson(parsed)
   t.ok(isDeepStrictEqual(Object.keys(parsed).filter((key) => !text.includes(`"${key}":`)), []))
@@ -184,7 +184,7 @@ t.test('a hundred thousand elements or keys are not too many', async (t) => {
   t.ok(canonicalJson(numbers) !== canonicalJson(numbers.toReversed()))
 })
 
-t.test('what is read is left as it is', async (t) => {
+t.test('the parsed value is not changed', async (t) => {
   const freeze = (value: unknown): unknown => {
     if (typeof value === 'object' && value !== null) Object.values(Object.freeze(value)).forEach(freeze)
     return value
@@ -195,19 +195,19 @@ t.test('what is read is left as it is', async (t) => {
 })
 
 for (const seed of [1, 2, 3]) {
-  t.test(`of random values those have one text that are deep-equal (seed ${seed})`, async (t) => {
+  t.test(`random values have the same string exactly if they are deep-equal (seed ${seed})`, async (t) => {
     const { below, pick } = randomOf(seed)
     const texts = ['', 'a', 'b', '"', ',', '[]', '\ud800', '1']
     const make = (depth: number): unknown => {
       switch (below(depth === 0 ? 3 : 5)) {
         case 0: return pick([null, true, false])
         case 1: return pick([0, 1, -1, 0.5, 1e21])
-        case 2: return pick([...texts, '\\']) // no key: after one, JSON.parse of Node 24 reads escaped keys as it
+        case 2: return pick([...texts, '\\']) // not a key: after it, JSON.parse of Node 24 misreads escaped keys
         case 3: return Array.from({ length: below(3) }, () => make(depth - 1))
         default: return Object.fromEntries(Array.from({ length: below(4) }, () => [pick(texts), make(depth - 1)]))
       }
     }
-    /** The same with its keys in another order. */
+    /** Copies a value with its keys in another order. */
     const shuffle = (value: unknown): unknown => {
       if (typeof value !== 'object' || value === null) return value
       if (Array.isArray(value)) return value.map(shuffle)

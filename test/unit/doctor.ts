@@ -29,7 +29,7 @@ type Case = [given: Given & { headers: Record<string, string> }, expected: strin
 
 const toKey = (secret: string | Buffer) => createSecretKey(Buffer.from(secret as string))
 
-/** What is said of a delivery, by a scheme, with a key of the fixtures unless others are given. */
+/** Diagnoses a delivery by a scheme, with a key of the fixtures unless others are given. */
 function examine (scheme: Scheme, { headers = {}, body = BODY, keys, ...given }: Given): string | undefined {
   const secrets = keys ?? [scheme.secret === 'base64' ? API_BYTES : SECRET]
   return diagnose(scheme, {
@@ -41,7 +41,7 @@ function check (test: Pick<typeof t, 'equal'>, scheme: Scheme, cases: Case[]): v
   for (const [given, expected] of cases) test.equal(examine(scheme, given), expected, JSON.stringify(given.headers))
 }
 
-/** A signature as Aghanim's headers carry it. */
+/** Returns the headers of a delivery by Aghanim. */
 const aghanim = (signature: string | Buffer, timestamp = `${NOW}`, more: object = {}) => ({
   'x-aghanim-signature': Buffer.isBuffer(signature) ? signature.toString('hex') : signature,
   'x-aghanim-signature-timestamp': timestamp,
@@ -50,7 +50,7 @@ const aghanim = (signature: string | Buffer, timestamp = `${NOW}`, more: object 
 const RIGHT = `${NOW}.${BODY}`
 const TIME = 'x-aghanim-signature-timestamp'
 
-t.test('how a signature is written', async (t) => {
+t.test('mistakes in the encoding of a signature', async (t) => {
   const mac = hmac(SECRET, RIGHT)
   const hex = mac.toString('hex')
   const base64 = mac.toString('base64')
@@ -85,7 +85,7 @@ t.test('how a signature is written', async (t) => {
   ]])
 })
 
-t.test('which algorithm made it', async (t) => {
+t.test('a wrong algorithm', async (t) => {
   const of = (algorithm: string) => aghanim(hmac(SECRET, RIGHT, algorithm))
   check(t, aghanimScheme, [
     [{ headers: of('md5') }, say('algorithm', 'MD5', 'SHA-256')],
@@ -111,7 +111,7 @@ t.test('which algorithm made it', async (t) => {
   ])
 })
 
-t.test('what was taken for the secret', async (t) => {
+t.test('mistakes in the secret', async (t) => {
   const base64 = Buffer.from('a secret that looks like base64!').toString('base64')
   const hex = 'ab01'.repeat(16)
   const by = (key: BinaryLike) => aghanim(hmac(key, RIGHT))
@@ -135,7 +135,7 @@ t.test('what was taken for the secret', async (t) => {
   ])
 })
 
-/** Headers as identity validation has them. */
+/** Returns the headers of a delivery by identity validation. */
 const identity = (text: string, { key = API_BYTES as BinaryLike, endpoint = SESSIONS, timestamp = `${NOW}`, more = {} } = {}) => ({
   'x-api-key': API_KEY,
   'x-signature': `hmac-sha256 ${hmac(key, text).toString('base64')}`,
@@ -146,7 +146,7 @@ const identity = (text: string, { key = API_BYTES as BinaryLike, endpoint = SESS
 })
 const SIGNED = `${NOW}${SESSIONS}${BODY}`
 
-t.test('what was taken for a secret that is in base64', async (t) => {
+t.test('mistakes in a secret that is base64', async (t) => {
   const endpoint = SESSIONS
   const by = (key: BinaryLike): Given & { headers: Record<string, string> } =>
     ({ endpoint, headers: identity(SIGNED, { key }) })
@@ -175,7 +175,7 @@ t.test('what was taken for a secret that is in base64', async (t) => {
   ])
 })
 
-t.test('how the signature of identity validation is written', async (t) => {
+t.test('mistakes in the signature header of identity validation', async (t) => {
   const mac = hmac(API_BYTES, SIGNED)
   const as = (signature: string): Given & { headers: Record<string, string> } =>
     ({ endpoint: SESSIONS, headers: { ...identity(SIGNED), 'x-signature': signature } })
@@ -189,7 +189,7 @@ t.test('how the signature of identity validation is written', async (t) => {
   ])
 })
 
-t.test('what the headers hold in place of a time', async (t) => {
+t.test('headers that do not contain a time', async (t) => {
   const at = (timestamp: string, signed = timestamp) => aghanim(hmac(SECRET, `${signed}.${BODY}`), timestamp)
   const iso = new Date(NOW * 1000).toISOString()
   const early = say('ahead', TIME, 100)
@@ -219,7 +219,7 @@ t.test('what the headers hold in place of a time', async (t) => {
   ])
 })
 
-t.test('what was signed in place of timestamp, full stop and body', async (t) => {
+t.test('mistakes in the signed timestamp, full stop and body', async (t) => {
   const signed = (text: string, more: object = {}) => aghanim(hmac(SECRET, text), `${NOW}`, more)
   const date = new Date(NOW * 1000)
   const stop = 'a full stop'
@@ -253,7 +253,7 @@ t.test('what was signed in place of timestamp, full stop and body', async (t) =>
   ])
 })
 
-t.test('what was signed in place of timestamp, endpoint and body', async (t) => {
+t.test('mistakes in the signed timestamp, endpoint and body', async (t) => {
   const at = 'x-endpoint'
   const whole = '/v1/kyc/sessions?tenant=a'
   const given = (text: string, endpoint = whole, more: Given = {}): Given & { headers: Record<string, string> } =>
@@ -295,7 +295,7 @@ t.test('what was signed in place of timestamp, endpoint and body', async (t) => 
   ])
 })
 
-t.test('two mistakes at a time, where each could be made alone', async (t) => {
+t.test('two mistakes at a time, if each could be made alone', async (t) => {
   const both = (...sentences: string[]) => sentences.join(', and ')
   check(t, aghanimScheme, [
     [{ headers: aghanim(hmac(`${SECRET}\n`, `${NOW}${BODY}`)) },
@@ -306,7 +306,7 @@ t.test('two mistakes at a time, where each could be made alone', async (t) => {
   ])
 })
 
-t.test('of what is random nothing is known', quiet(async (t) => {
+t.test('random values have no known mistake', quiet(async (t) => {
   for (let round = 0; round < 20; round++) {
     t.equal(examine(aghanimScheme, { headers: aghanim(randomBytes(32)) }), undefined)
     t.equal(examine(altdentifierScheme, { headers: { digest: `MD5=${randomBytes(16).toString('hex')}` } }), undefined)
@@ -325,7 +325,7 @@ t.test('of what is random nothing is known', quiet(async (t) => {
   ])
 }))
 
-t.test('work is bounded: in MACs, and in the bytes they are made of', async (t) => {
+t.test('work is bounded: in MACs, and in the bytes that they cover', async (t) => {
   const secrets = [...Array(4).keys()].map((index) => `${SECRET}${index}`)
   const last = aghanim(hmac(`${secrets[3]}\n`, `${BODY}.${NOW}`))
   t.equal(examine(aghanimScheme, { headers: last, keys: secrets }), undefined, 'a pair comes too late among four secrets')
@@ -337,7 +337,7 @@ t.test('work is bounded: in MACs, and in the bytes they are made of', async (t) 
   t.ok(performance.now() - begin < 10_000)
 })
 
-t.test('headers of any length are looked at in no time', quiet(async (t) => {
+t.test('headers of any length are examined quickly', quiet(async (t) => {
   const texts = [
     `${'='.repeat(60_000)}x`, '()'.repeat(30_000), `"${'a'.repeat(60_000)}`, `${'a'.repeat(60_000)} *`, 'v1='.repeat(20_000),
     `MD5=${'='.repeat(60_000)}x`, `hmac-sha256 ${'='.repeat(60_000)}x`, `${' '.repeat(60_000)}x`, '1'.repeat(60_000),
@@ -357,7 +357,7 @@ t.test('headers of any length are looked at in no time', quiet(async (t) => {
   }
 }))
 
-t.test('every mistake has a sentence of its own, in one line', quiet(async (t) => {
+t.test('every mistake has its own sentence, in one line', quiet(async (t) => {
   const sentences = Object.values(MISTAKES)
   t.equal(new Set(sentences).size, sentences.length)
   for (const sentence of sentences) t.match(sentence, /^["%\w][^\n]{15,130}[^.]$/)
@@ -366,7 +366,7 @@ t.test('every mistake has a sentence of its own, in one line', quiet(async (t) =
 const EVENT = { event_id: 'e/1', data: { name: 'Zoë "Z" O\'Neil', rule: 'a<b & c>d = 1+1', n: [1, 2.5], ok: true, no: null } }
 const COMPACT = JSON.stringify(EVENT)
 
-/** What is said where `signed` was signed and `arrived` arrived. */
+/** Returns the diagnosis where the sender signed `signed` and the server received `arrived`. */
 function explain (arrived: string | Buffer, signed: string | Buffer): string | undefined {
   const wanted = Buffer.from(signed as string)
   for (const { value, mistakes } of otherBodies(Buffer.from(arrived as string))) {
@@ -377,7 +377,7 @@ function explain (arrived: string | Buffer, signed: string | Buffer): string | u
 
 const said = (name: string, offset: number) => say('body', name, offset)
 
-t.test('JSON that other programs write, in place of the compact text that arrived', async (t) => {
+t.test('JSON as other programs write it, instead of the compact one that arrived', async (t) => {
   const spaced = '{"event_id": "e/1", "data": {"name": "Zoë \\"Z\\" O\'Neil", "rule": "a<b & c>d = 1+1", "n": [1, 2.5], "ok": true, "no": null}}'
   const sorted = '{"data":{"n":[1,2.5],"name":"Zoë \\"Z\\" O\'Neil","no":null,"ok":true,"rule":"a<b & c>d = 1+1"},"event_id":"e/1"}'
   const space = 'JSON with a space after each comma and colon'
@@ -410,7 +410,7 @@ t.test('JSON that other programs write, in place of the compact text that arrive
   t.equal(explain('{"no":false}', '{\'no\': False}'), said('the str() of a Python dict', 1))
 })
 
-t.test('bytes that were changed on the way, or before they were signed', async (t) => {
+t.test('bytes that were changed in transit, or before they were signed', async (t) => {
   const lines = '{\n"a": "ë"\n}'
   const decomposed = lines.normalize('NFD')
   const invalid = Buffer.from([...Buffer.from('{"a":"'), 0xff, ...Buffer.from('"}')])
@@ -446,7 +446,7 @@ t.test('each body is tried once, and never the one that arrived', async (t) => {
   }
 })
 
-t.test('what is no JSON, or too much of it once indented, is not written anew', async (t) => {
+t.test('a body that is not JSON, or is too long once indented, is not rewritten', async (t) => {
   const digest = (body: string) => {
     const all = createHash('sha256')
     let count = 0

@@ -7,7 +7,7 @@ import { createPipeline, type WebhookRoute } from '../../plugins/lib/pipeline.js
 import { isEnabled, safeLog } from '../../plugins/lib/telemetry.js'
 import { cpuTime, gateOf } from '../support/waiting.js'
 
-/** In everything of an error that must stay out of the log. */
+/** Part of everything in an error that must stay out of the log. */
 const CANARY = 'canary'
 const FAKE_FRAME = `    at ${CANARY} (${CANARY}.js:1:1)`
 const FRAMES = /^( {4}at .+)(\n {4}at .+)*$/
@@ -38,13 +38,13 @@ const MESSAGES: [what: string, message: string][] = [
   ['long', `${CANARY} `.repeat(10_000) + `\n${FAKE_FRAME}`]
 ]
 
-t.test('of an error, its type and its frames are told, never its message', async (t) => {
+t.test('the type and the frames of an error are described, never its message', async (t) => {
   for (const [what, message] of MESSAGES) {
     const told = describeError(failsWith(message))
     t.strictSame(Object.keys(told), ['type', 'stack'], what)
     t.equal(told.type, 'TypeError', what)
     t.match(told.stack, FRAMES, what)
-    t.match(told.stack, /failsWith \(.*unit.errors\.[jt]s/, `${what}: where it came from is told`)
+    t.match(told.stack, /failsWith \(.*unit.errors\.[jt]s/, `${what}: its origin is described`)
     t.notMatch(JSON.stringify(told), CANARY, what)
   }
 })
@@ -55,7 +55,7 @@ t.test('causes, inner errors and other properties stay out', async (t) => {
   const cases: [what: string, error: Error, expected: { type: string, code?: string }][] = [
     ['own properties', new DriverError(CANARY), { type: 'DriverError', code: 'ECONNREFUSED' }],
     ['a cause', new Error(CANARY, { cause: inner() }), { type: 'Error' }],
-    ['a cause that is no error', new Error('x', { cause: { password: CANARY } }), { type: 'Error' }],
+    ['a cause that is not an error', new Error('x', { cause: { password: CANARY } }), { type: 'Error' }],
     ['causes of causes', new Error(CANARY, { cause: new Error(CANARY, { cause: inner() }) }), { type: 'Error' }],
     ['AggregateError', new AggregateError([inner(), CANARY, { CANARY }], CANARY), { type: 'AggregateError' }],
     [
@@ -79,14 +79,14 @@ t.test('causes, inner errors and other properties stay out', async (t) => {
   }
 })
 
-t.test('what has no frames is told by its type', async (t) => {
+t.test('an error without frames is described by its type', async (t) => {
   for (const stack of [undefined, null, '', CANARY, `Error: ${CANARY}`, 5, `Error: ${CANARY}\nat ${CANARY}`]) {
     const told = describeError(Object.assign(new Error(CANARY), { stack }))
     t.strictSame(told, { type: 'Error' }, String(stack))
   }
 })
 
-t.test('a stack of any length is told in no time, and cut', async (t) => {
+t.test('a stack of any length is described quickly, and cut', async (t) => {
   const frames = Array(20_000).fill('    at f (a.ts:1:1)').join('\n')
   const start = cpuTime()
   const { stack } = describeError(Object.assign(new Error(CANARY), { stack: `Error: ${CANARY}\n${frames}` }))
@@ -95,7 +95,7 @@ t.test('a stack of any length is told in no time, and cut', async (t) => {
   t.ok(cpuTime() - start < 200)
 })
 
-t.test('what is thrown need not be an error', async (t) => {
+t.test('a thrown value need not be an error', async (t) => {
   const thrown: [unknown, string][] = [
     [`${CANARY}\n${FAKE_FRAME}`, 'string'], ['', 'string'], [undefined, 'undefined'], [null, 'null'], [5, 'number'],
     [NaN, 'number'], [5n, 'bigint'], [true, 'boolean'], [Symbol(CANARY), 'symbol'], [() => CANARY, 'function'],
@@ -105,7 +105,7 @@ t.test('what is thrown need not be an error', async (t) => {
   for (const [value, type] of thrown) t.strictSame(describeError(value), { type }, type)
 })
 
-t.test('the answers that are the same for everyone', async (t) => {
+t.test('errors with the same answer for everyone', async (t) => {
   const ERROR: Record<number, string> = {
     400: 'Bad Request',
     403: 'Forbidden',
@@ -161,7 +161,7 @@ t.test('the answers that are the same for everyone', async (t) => {
   t.equal(errors.errorBody(415, undefined, 'x'), '{"statusCode":415,"error":"Unsupported Media Type","message":"x"}')
 })
 
-t.test('errors carry a code of their own and a status', async (t) => {
+t.test('errors have their own code and a status', async (t) => {
   const cases: [Error, object][] = [
     [new errors.InvalidOption('aPlugin', 'an option', 'must be %s'), {
       code: 'FST_VERIFICATION_INVALID_OPTION', statusCode: 500, message: 'aPlugin: option "an option" must be %s'
@@ -232,7 +232,7 @@ t.test('a handler that is too slow is logged twice: when its time is up, and whe
 const fail = (): never => { throw new Error('canary') }
 const loggerOf = (logger: object) => logger as FastifyBaseLogger
 
-t.test('what is told is logged at its level, and a logger that throws stops nobody', async (t) => {
+t.test('a message is logged at its level, and a logger that throws is ignored', async (t) => {
   const lines: unknown[] = []
   const logger = loggerOf({ warn: (...line: unknown[]) => { lines.push(line) }, error: fail })
   safeLog(logger, 'warn', { a: 1 }, 'a message')
@@ -241,7 +241,7 @@ t.test('what is told is logged at its level, and a logger that throws stops nobo
   t.strictSame(lines, [[{ a: 1 }, 'a message']])
 })
 
-t.test('a logger that cannot say whether a level is on is asked to log', async (t) => {
+t.test('a logger that cannot tell if a level is enabled is called', async (t) => {
   const asked: string[] = []
   const logger = loggerOf({ isLevelEnabled: (level: string) => asked.push(level) > 1 })
   t.equal(isEnabled(logger, 'debug'), false)

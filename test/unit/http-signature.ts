@@ -23,7 +23,7 @@ const FIELDS: Fields = [
   ['Host', 'localhost:3000'], ['Date', DATE], ['Digest', DIGEST], ['X-Empty', ''], ['X-Colon', 'a: b']
 ]
 
-/** As much of a request as is looked at. */
+/** Builds the parts of a request that the check reads. */
 function request (fields: Fields): FastifyRequest {
   const headers: Record<string, string> = {}
   for (const [name, value] of fields) {
@@ -34,7 +34,7 @@ function request (fields: Fields): FastifyRequest {
   return seen as unknown as FastifyRequest
 }
 
-/** The signature over these lines, each as the draft has it. */
+/** Signs these lines, each written as in the draft. */
 const mac = (...lines: string[]) => createHmac('md5', SECRET).update(lines.join('\n')).digest('base64')
 const check = (signature: string | string[], fields = FIELDS, rules: Partial<HttpSignatureRules> = {}) => {
   const sent = [signature].flat().map((text): Fields[0] => ['Signature', text])
@@ -50,7 +50,7 @@ const OVER_ALL = mac(`(request-target): post ${TARGET}`, `date: ${DATE}`, `diges
 const GOOD = `keyId="k",algorithm="hmac-md5",signature="${OVER_DATE}"`
 const over = (headers: string, signature: string) => `keyId="k",headers="${headers}",signature="${signature}"`
 
-t.test('a signature that holds, in the forms it may have', async (t) => {
+t.test('a valid signature, in each form it may have', async (t) => {
   const reversed = mac('host: localhost:3000', `digest: ${DIGEST}`, `date: ${DATE}`, `(request-target): post ${TARGET}`)
   const signatures = [
     GOOD,
@@ -76,7 +76,7 @@ t.test('a signature that holds, in the forms it may have', async (t) => {
   t.equal(check(GOOD.replace('"k"', '"pinned"'), FIELDS, { keyId: 'pinned' }), undefined, 'the keyId that is ours')
 })
 
-t.test('how names and values of headers are written does not matter where the draft says so', async (t) => {
+t.test('the spelling of header names and values does not matter where the draft says so', async (t) => {
   const upper = FIELDS.map(([name, value]): Fields[0] => [name.toUpperCase(), value])
   t.equal(check(over(COVERED.join(' '), OVER_ALL), upper), undefined)
   const other = FIELDS.map(([name, value]): Fields[0] => [name, name === 'Host' ? value.toUpperCase() : value])
@@ -131,17 +131,17 @@ const MALFORMED: [what: string, signature: string][] = [
   ['an open quote', GOOD.slice(0, -1)], ['a name half quoted', `"keyId=${GOOD.slice(6)}`],
   ['single quotes', GOOD.replaceAll('"', "'")], ['an escape', GOOD.replace('"k"', '"\\"k"')],
   ['a name with a digit', `x1="1",${GOOD}`], ['a name with a dash', `key-id="1",${GOOD}`],
-  ['a name that is no name', `__proto__="1",${GOOD}`], ['text after a value', GOOD.replace('"k"', '"k"x')],
+  ['an invalid name', `__proto__="1",${GOOD}`], ['characters after a value', GOOD.replace('"k"', '"k"x')],
   ['joined by Node', `${GOOD}, ${GOOD}`], ['another encoding', `keyId="k",signature*=UTF-8''${OVER_DATE}`]
 ]
 
-t.test('a Signature that is malformed, weaker than asked for, or of another algorithm', quiet(async (t) => {
+t.test('a Signature that is malformed, weaker than required, or of another algorithm', quiet(async (t) => {
   for (const [what, signature] of MALFORMED) {
     t.strictSame(check(signature), { ok: false, reason: 'malformed_header', header: 'signature' }, what)
   }
 }))
 
-t.test('two Signature headers are none, even where they would go together', async (t) => {
+t.test('two Signature headers are refused, even where they could be joined', async (t) => {
   const twice = { ok: false, reason: 'duplicate_header', header: 'signature' }
   const cases = [
     [GOOD, GOOD], [GOOD, 'nonsense'], ['nonsense', GOOD], ['keyId="k"', `signature="${OVER_DATE}"`],
@@ -162,7 +162,7 @@ t.test('only the keyId that is ours', async (t) => {
   }
 })
 
-t.test('what is covered must be there, once', async (t) => {
+t.test('a covered header must be present, once', async (t) => {
   const missing = (header: string) => ({ ok: false, reason: 'missing_header', header })
   const repeated = (header: string) => ({ ok: false, reason: 'duplicate_header', header })
   for (const name of ['x-missing', 'constructor', '__proto__', 'tostring', 'cookie']) {
@@ -177,10 +177,10 @@ t.test('what is covered must be there, once', async (t) => {
     t.strictSame(check(signature, [...FIELDS, ['digest', DIGEST]]), repeated('digest'))
     t.strictSame(check(signature, [['DIGEST', DIGEST], ...FIELDS]), repeated('digest'))
   }
-  t.equal(check(GOOD, [...FIELDS, ['digest', DIGEST]]), undefined, 'what is not covered is not looked at')
+  t.equal(check(GOOD, [...FIELDS, ['digest', DIGEST]]), undefined, 'headers that are not covered are not checked')
 })
 
-t.test('the date must be one, and fresh', async (t) => {
+t.test('the date must be valid and fresh', async (t) => {
   const dated = (text: string, rules?: Partial<HttpSignatureRules>) =>
     check(`keyId="k",signature="${mac(`date: ${text}`)}"`, withDate(text), rules)
   const stale = (ageSeconds: number) => ({ ok: false, reason: ageSeconds < 0 ? 'future' : 'stale', ageSeconds })
@@ -197,7 +197,7 @@ t.test('the date must be one, and fresh', async (t) => {
   ]) t.strictSame(dated(text), { ok: false, reason: 'malformed_header', header: 'date' }, text)
 })
 
-t.test('a signature over anything else, or by another key, does not match', async (t) => {
+t.test('a signature over other data, or with another key, does not match', async (t) => {
   const mismatch = { ok: false, reason: 'mismatch' }
   const by = (secret: string, text: string) => createHmac('md5', secret).update(text).digest('base64')
   const cases: [what: string, signature: string, fields?: Fields][] = [
@@ -239,7 +239,7 @@ t.test('every single bit of a signature counts', async (t) => {
   t.equal(refused, 128)
 })
 
-t.test('the same with SHA-256', async (t) => {
+t.test('SHA-256 works as well', async (t) => {
   const signature = createHmac('sha256', SECRET).update(`date: ${DATE}`).digest('base64')
   const key = createMacKey('sha256', Buffer.from(SECRET))
   const rules: HttpSignatureRules = { ...RULES, algorithm: 'sha256' }
@@ -249,7 +249,7 @@ t.test('the same with SHA-256', async (t) => {
   t.match(check256(GOOD), { reason: 'malformed_header' })
 })
 
-t.test('parameters are read as written, by lower-case names', async (t) => {
+t.test('parameters are read as written, with lower-case names', async (t) => {
   const cases: [text: string, expected: [string, string][]][] = [
     ['a="1"', [['a', '1']]], ['a=1', [['a', '1']]], ['"a"="1"', [['a', '1']]], ['"a"=1', [['a', '1']]],
     ['a=""', [['a', '']]], ['a=b=c', [['a', 'b=c']]], ['a="b=c"', [['a', 'b=c']]], ['A="B"', [['a', 'B']]],
@@ -267,7 +267,7 @@ t.test('parameters are read as written, by lower-case names', async (t) => {
   ]) t.equal(parseParameters(text), undefined, JSON.stringify(text))
 })
 
-t.test('a hostile Signature of 16 KiB is read in no time', quiet(async (t) => {
+t.test('a hostile Signature of 16 KiB is read quickly', quiet(async (t) => {
   const fill = (part: string) => part.repeat(Math.ceil(16_384 / part.length)).slice(0, 16_384)
   for (const part of [
     'a', 'a=', '"', '"a', '"a"', ',', ' ', '\t', ', ', ' ,', 'a=1,', 'a="', 'a="",', 'a= ', '=', '\\', 'a="\\', '(', '-',
@@ -288,7 +288,7 @@ t.test('a hostile Signature of 16 KiB is read in no time', quiet(async (t) => {
   t.ok(cpuTime() - start < 200)
 }))
 
-t.test('over a socket the reason reaches the log, and nobody else', async (t) => {
+t.test('over a socket the reason appears in the log only', async (t) => {
   const { app, lines } = createHost(t)
   const calls: unknown[] = []
   const reasons: string[] = []
@@ -345,5 +345,5 @@ t.test('over a socket the reason reaches the log, and nobody else', async (t) =>
     [...fields, ['Signature', over(COVERED.join(' '), overAbsolute)], ...whole], absolute)
   t.strictSame(calls, [{ OP: 5 }, { OP: 5 }, { OP: 5 }])
   t.equal(reasons.length, cases.length - 2 + 6)
-  t.equal(answers.size, 1, 'one and the same answer for all of them')
+  t.equal(answers.size, 1, 'the same answer for all of them')
 })

@@ -17,7 +17,7 @@ const unknownToken = Type.Object({ code: Type.Literal('unknown') })
 const NOW = Date.parse('2026-11-22T12:00:00Z')
 const VERDICT: Verdict = { valid: true, identifier: 'ada', timestamp: '2026-11-22T12:00:00Z', checksum: 'a' }
 
-/** Asks a service that says of every token what `answer` says. */
+/** Creates an examiner whose service answers each token with the result of `answer`. */
 function createExam (answer: (token: string) => object, now: () => unknown = () => NOW) {
   const examine = createExaminer({
     provider: 'test',
@@ -36,12 +36,12 @@ function createExam (answer: (token: string) => object, now: () => unknown = () 
   return (token: string) => examine({ token, identify: () => 'ada' })
 }
 
-t.test('what the schema does not name is dropped', async (t) => {
+t.test('members that the schema does not name are removed', async (t) => {
   const exam = createExam(() => ({ ...VERDICT, more: 1 }))
   t.strictSame(await exam('token'), { verdict: VERDICT })
 })
 
-t.test('of two tokens with one checksum the second is refused', async (t) => {
+t.test('the second of two tokens with one checksum is refused', async (t) => {
   const exam = createExam(() => VERDICT)
   t.ok('verdict' in await exam('first'))
   t.strictSame(await exam('second'), { refusal: 'not_human', reason: 'used' })
@@ -55,7 +55,7 @@ t.test('a token that is refused for another reason is not used up', async (t) =>
   t.ok('verdict' in await exam('token'))
 })
 
-t.test('a used token stays used where the clock is set back', async (t) => {
+t.test('a used token stays used if the clock is set back', async (t) => {
   let wall = NOW
   let passed = 0
   t.intercept(performance, 'now', { value: () => passed })
@@ -68,7 +68,7 @@ t.test('a used token stays used where the clock is set back', async (t) => {
   }
 })
 
-t.test('a clock that is broken lets nobody in, and is told as what it is', async (t) => {
+t.test('a broken clock admits nobody, and is reported as such', async (t) => {
   const values = [Number.NaN, String(NOW), BigInt(NOW), undefined, new Date(NOW)]
   const fail = () => { throw new Error('canary') }
   for (const clock of [fail, ...values.map((value) => () => value)]) {
@@ -81,13 +81,13 @@ t.test('a clock that is broken lets nobody in, and is told as what it is', async
   }
 })
 
-t.test('with no room to remember more tokens nobody is let in', quiet(async (t) => {
+t.test('without room to remember more tokens nobody is admitted', quiet(async (t) => {
   const exam = createExam((token) => ({ ...VERDICT, checksum: token }))
   for (let index = 0; index < 1000; index++) t.ok('verdict' in await exam(`token ${index}`))
   t.match(await exam('one more'), {
     refusal: 'unavailable', reason: 'store_unavailable', details: { failure: { code: 'FST_VERIFICATION_STORE_FULL' } }
   })
-  t.strictSame(await exam('token 0'), { refusal: 'not_human', reason: 'used' }, 'what is used stays used')
+  t.strictSame(await exam('token 0'), { refusal: 'not_human', reason: 'used' }, 'a used token stays used')
 }))
 
 const SECRET = 'canary secret of the token service'
@@ -115,7 +115,7 @@ const VALUES: unknown[] = [
   '\ud800', 'y'.repeat(174), 'y'.repeat(175), 'y'.repeat(176), 'y'.repeat(177), 'y'.repeat(1000), ' '.repeat(400)
 ]
 
-t.test('what is sealed is unsealed with the same key and purpose, and with no other', quiet(async (t) => {
+t.test('a sealed value can be unsealed with the same key and purpose only', quiet(async (t) => {
   for (const value of VALUES) {
     const what = inspect(value).slice(0, 40)
     const sealed = seal(KEY, PURPOSE, value)
@@ -126,20 +126,20 @@ t.test('what is sealed is unsealed with the same key and purpose, and with no ot
     }
   }
   const empty = seal(KEY, '', 'x')
-  t.equal(unseal(KEY, '', empty), 'x', 'no purpose is one too')
+  t.equal(unseal(KEY, '', empty), 'x', 'an empty purpose is a purpose, too')
   t.equal(unseal(KEY, PURPOSE, empty), undefined)
 }))
 
 t.test('sealed values are blocks of 177 bytes in base64 without padding', async (t) => {
   for (const [characters, length] of [[0, 300], [1, 300], [175, 300], [176, 536], [352, 536], [353, 772]] as const) {
-    const sealed = seal(KEY, PURPOSE, 'y'.repeat(characters)) // and two quotes
+    const sealed = seal(KEY, PURPOSE, 'y'.repeat(characters)) // plus two quotes
     t.equal(sealed.length, length, `${characters} characters`)
     t.match(sealed, /^[A-Za-z0-9+/]+$/)
     t.equal(Buffer.from(sealed, 'base64').toString('base64'), sealed, 'canonical')
   }
 })
 
-t.test('it is AES-256-GCM under HKDF-SHA-256, as anyone can open who has the secret', async (t) => {
+t.test('it is AES-256-GCM with HKDF-SHA-256, and everyone who has the secret can open it', async (t) => {
   const bytes = Buffer.from(seal(KEY, PURPOSE, ['a', 1]), 'base64')
   const derived = Buffer.from(hkdfSync('sha256', SECRET, bytes.subarray(0, 32), PURPOSE, 44))
   const decipher = createDecipheriv('aes-256-gcm', derived.subarray(0, 32), derived.subarray(32))
@@ -148,7 +148,7 @@ t.test('it is AES-256-GCM under HKDF-SHA-256, as anyone can open who has the sec
   t.equal(text, '["a",1]'.padEnd(177))
 })
 
-t.test('what is too short to be sealed is not, whatever it holds', quiet(async (t) => {
+t.test('a string that is too short to be sealed is not opened, whatever it contains', quiet(async (t) => {
   for (let length = 0; length <= 60; length++) {
     t.equal(unseal(KEY, PURPOSE, Buffer.alloc(length).toString('base64')), undefined, `${length} bytes`)
   }
@@ -160,12 +160,12 @@ const IDENTIFIERS = [
   '\udc00\ud800', 'a\ud83d', '\ude00b', '__proto__', 'constructor', 'x'.repeat(5_000), '\u{1f600}'.repeat(1_200), '\ud800'.repeat(900)
 ]
 
-t.test('a token says what it was given, a human or a bot, to the last character', quiet(async (t) => {
+t.test('a token contains exactly its claims, for humans and bots', quiet(async (t) => {
   for (const identifier of IDENTIFIERS) {
     for (const human of [true, false]) {
       const token = issue({ identifier, human })
       const checksum = createHash('sha256').update(token).digest('hex')
-      const what = JSON.stringify(identifier.slice(0, 20)).replace(/[^ -~]/g, '?') // what TAP can carry
+      const what = JSON.stringify(identifier.slice(0, 20)).replace(/[^ -~]/g, '?') // characters that TAP can carry
       t.strictSame(open(token), { valid: human, identifier, timestamp: TIMESTAMP, checksum, version: 1 }, what)
       t.match(token, /^[A-Za-z0-9+/]+$/, `${what}: base64 without padding`)
       t.equal(token.length % 4, 0)
@@ -174,20 +174,20 @@ t.test('a token says what it was given, a human or a bot, to the last character'
   }
 }))
 
-t.test('a token of an earlier day is still one', async (t) => {
+t.test('a token of an earlier day is still valid', async (t) => {
   const token = '5kQ3OW5CK7bK+TqOhrVMAfG/1MTECjp+gVJT3ZtLAbj6/CUXprUVBwFosGGwayngTyVeZS/gVRRgTZMDPVNvNA32V4wadIypdDRMysnpUlgWxtYffbjV//rKkgBZNXHIweHLrMw+d5y/GV2YcEtWnPNX5sdCSYNBkjcDaTI69+9q8fXBytuxx7loSBaQBUw5tppxUGbos8U13G4u4AyjS3GsTmyCvmcohTj4djBteEadQNSDn326Kdb8IIFC2JvE7k/mpFCB4UJ4/I8aPz5ynw2Gk7014kuX17Sbah50aDua'
   const checksum = createHash('sha256').update(token).digest('hex')
   t.strictSame(open(token), { valid: true, identifier: 'canary-1', timestamp: TIMESTAMP, checksum, version: 1 })
 })
 
-t.test('tokens of short identifiers are 300 characters long and tell nothing by it', async (t) => {
+t.test('tokens of short identifiers are 300 characters long, so that the length reveals nothing', async (t) => {
   const most = 177 - JSON.stringify(['', TIMESTAMP, false]).length
   for (const length of [0, 1, 15, 36, 64, 100, most]) {
     for (const human of [true, false]) t.equal(issue({ identifier: 'x'.repeat(length), human }).length, 300, `${length}`)
   }
   t.equal(issue({ identifier: 'x'.repeat(most + 1), human: false }).length, 536, 'one character more')
   t.equal(issue({ identifier: 'x'.repeat(5_950) }).length, 8_088, 'the longest that can be sent')
-  t.equal(open('A'.repeat(8 << 20)), null, 'nothing that long is looked at')
+  t.equal(open('A'.repeat(8 << 20)), null, 'a longer one is not examined')
   for (const identifier of ['x'.repeat(6_000), '\u{1f600}'.repeat(2_500), '\ud800'.repeat(1_000)]) {
     t.throws(() => issue({ identifier }), {
       code: 'FST_VERIFICATION_INVALID_OPTION', message: 'issueToken: option "identifier" is too long'
@@ -195,7 +195,7 @@ t.test('tokens of short identifiers are 300 characters long and tell nothing by 
   }
 })
 
-t.test('no two tokens are alike, though they say the same', async (t) => {
+t.test('no two tokens are alike, even with the same claims', async (t) => {
   const tokens = Array.from({ length: 200 }, () => issue())
   const [first, second] = tokens as [string, string]
   const a = Buffer.from(first, 'base64')
@@ -210,7 +210,7 @@ t.test('no two tokens are alike, though they say the same', async (t) => {
   t.equal(new Set(tokens.map((token) => token.slice(0, 16))).size, 200)
 })
 
-t.test('a token has one checksum for all time, whichever secret of a rotation opens it', async (t) => {
+t.test('a token has the same checksum at all times, whichever secret of a rotation opens it', async (t) => {
   const token = issue()
   const { checksum } = open(token)!
   t.match(checksum, /^[0-9a-f]{64}$/)
@@ -219,7 +219,7 @@ t.test('a token has one checksum for all time, whichever secret of a rotation op
   t.equal(open(token, [SECRET])!.checksum, checksum)
 })
 
-t.test('nothing of what it says can be seen in a token', quiet(async (t) => {
+t.test('no claim is visible in a token', quiet(async (t) => {
   const seen = Array.from({ length: 20 }, () => issue({ identifier: 'canary-1' }))
   for (const token of seen) {
     const bytes = Buffer.from(token, 'base64')
@@ -231,7 +231,7 @@ t.test('nothing of what it says can be seen in a token', quiet(async (t) => {
   }
 }))
 
-t.test('a token with any one bit changed is none', async (t) => {
+t.test('a token with any one bit changed is refused', async (t) => {
   const token = issue()
   const bytes = Buffer.from(token, 'base64')
   t.equal(bytes.length, 225)
@@ -242,10 +242,10 @@ t.test('a token with any one bit changed is none', async (t) => {
     if (open(changed.toString('base64')) !== null) opened.push(`bit ${bit}`)
   }
   t.strictSame(opened, [])
-  t.not(open(bytes.toString('base64')), null, 'the one they were made from is')
+  t.not(open(bytes.toString('base64')), null, 'the original one is accepted')
 })
 
-t.test('a token with any one character changed, doubled or left out is none', async (t) => {
+t.test('a token with any one character changed, doubled or removed is refused', async (t) => {
   const token = issue()
   const opened: string[] = []
   for (let index = 0; index < token.length; index++) {
@@ -259,7 +259,7 @@ t.test('a token with any one character changed, doubled or left out is none', as
   t.strictSame(opened, [])
 })
 
-t.test('a token cut anywhere, from either end, is none', async (t) => {
+t.test('a token cut anywhere, from either end, is refused', async (t) => {
   const token = issue({ identifier: 'x'.repeat(200) })
   const opened: number[] = []
   for (let length = 0; length < token.length; length++) {
@@ -270,7 +270,7 @@ t.test('a token cut anywhere, from either end, is none', async (t) => {
   t.not(open(token), null)
 })
 
-t.test('a token in any other words is none', async (t) => {
+t.test('a token with other contents is refused', async (t) => {
   const token = issue()
   const bytes = Buffer.from(token, 'base64')
   const others: [what: string, text: string][] = [
@@ -300,7 +300,7 @@ t.test('parts of two tokens do not make a third', async (t) => {
   ]) t.equal(open(Buffer.concat(mixed).toString('base64')), null)
 })
 
-t.test('only its own secret opens a token, and every secret of a rotation is tried', async (t) => {
+t.test('a token can be opened with its own secret only, and every secret of a rotation is tried', async (t) => {
   const old = issue()
   const fresh = issue({ secret: OTHER_SECRET })
   const foreign = issue({ secret: 'a third secret, which nobody knows' })
@@ -316,14 +316,14 @@ t.test('only its own secret opens a token, and every secret of a rotation is tri
   for (const secret of four) t.not(open(issue({ secret }), four), null, secret)
 })
 
-t.test('what is sealed with the secret for another purpose is no token', async (t) => {
+t.test('a value that the secret sealed for another purpose is not a token', async (t) => {
   for (const purpose of ['', 'other', `${PURPOSE}s`]) {
     t.equal(open(seal(KEY, purpose, ['canary-1', TIMESTAMP, true])), null, purpose)
   }
-  t.not(open(seal(KEY, PURPOSE, ['canary-1', TIMESTAMP, true])), null, 'and for this purpose it is one')
+  t.not(open(seal(KEY, PURPOSE, ['canary-1', TIMESTAMP, true])), null, 'for this purpose it is one')
 })
 
-t.test('a token is made now unless told otherwise, in the form of the document', async (t) => {
+t.test('a token has the current time unless another is given, in the format of the document', async (t) => {
   for (const claims of [{}, { timestamp: undefined }]) {
     const before = Date.now()
     const { timestamp } = open(issueToken({ secret: SECRET, identifier: 'x', human: true, ...claims }))!
@@ -365,7 +365,7 @@ const REFUSED: [what: string, claims: object, option: string, expected: string][
   ])
 ]
 
-t.test('what no token can be made of is refused, and never shown', quiet(async (t) => {
+t.test('claims that cannot make a token are refused, and never shown', quiet(async (t) => {
   for (const [what, claims, option, expected] of REFUSED) {
     const error = thrownBy(() => issue(claims.constructor === Object && 'timestamp' in claims
       ? claims
@@ -379,7 +379,7 @@ t.test('what no token can be made of is refused, and never shown', quiet(async (
   t.equal(issue({ secret: 'x'.repeat(24) }).length, 300, 'a secret of 24 bytes is enough')
 }))
 
-t.test('secrets that can open nothing, and tokens that are no text, are refused', async (t) => {
+t.test('secrets that can open nothing, and tokens that are not strings, are refused', async (t) => {
   const token = issue()
   for (const [secret, expected] of [
     [undefined, 'must be a string'], [5, 'must be a string'], [[5], 'must be a string'], ['', 'must not be empty'],
@@ -401,7 +401,7 @@ t.test('secrets that can open nothing, and tokens that are no text, are refused'
   }
 })
 
-t.test('a megabyte of anything is no token, in no time', quiet(async (t) => {
+t.test('a megabyte of any characters is refused as a token, quickly', quiet(async (t) => {
   for (const part of ['A', '/', '=', 'A=', 'AAA=', ' ', '\n', '\u00e9', '-', 'AAAA\n', issue()]) {
     for (const end of ['', '=', '!']) {
       const token = part.repeat(1_048_576 / part.length) + end

@@ -22,10 +22,10 @@ t.test('keys are derived once', async (t) => {
     t.equal(keys.length, [secret].flat().length)
     t.equal(keysOf(structuredClone(secret)), keys)
   }
-  t.equal(keysOf(SECRET), first, 'beside others, too')
+  t.equal(keysOf(SECRET), first, 'together with others, too')
 })
 
-t.test('a text that looks like a list of secrets is a secret of its own', async (t) => {
+t.test('a string that looks like a list of secrets is a secret itself', async (t) => {
   const keysOf = cacheKeys(RULES)
   for (const text of [`list ${JSON.stringify([SECRET])}`, JSON.stringify([SECRET]), `text ${SECRET}`]) {
     const [[key], [listed], [plain]] = [keysOf(text), keysOf([SECRET]), keysOf(SECRET)]
@@ -34,16 +34,16 @@ t.test('a text that looks like a list of secrets is a secret of its own', async 
   }
 })
 
-t.test('the keys of a thousand secrets are kept, and the oldest go first', async (t) => {
+t.test('the keys of a thousand secrets are cached, and the oldest are removed first', async (t) => {
   const keysOf = cacheKeys(RULES)
   const all = Array.from({ length: 1001 }, (_, index) => keysOf(secretOf(index)))
   t.equal(all.findIndex((keys, index) => index > 0 && keysOf(secretOf(index)) !== keys), -1)
   t.not(keysOf(secretOf(0)), all[0])
-  t.not(keysOf(secretOf(1)), all[1], 'it made room for that')
+  t.not(keysOf(secretOf(1)), all[1], 'it made room for the other one')
   t.equal(keysOf(secretOf(3)), all[3])
 })
 
-t.test('what is no secret is never kept', async (t) => {
+t.test('an invalid secret is never cached', async (t) => {
   const keysOf = cacheKeys(RULES)
   for (const secret of [undefined, null, 5, {}, [], [5], [SECRET, 5], '', 'weak', [['a'.repeat(24)]]]) {
     for (let time = 0; time < 2; time++) t.throws(() => keysOf(secret), { code: 'FST_VERIFICATION_INVALID_OPTION' })
@@ -54,7 +54,7 @@ t.test('what is no secret is never kept', async (t) => {
   })
 })
 
-t.test('what is known of the secrets of an option is there to be asked', async (t) => {
+t.test('the known secrets of an option can be listed', async (t) => {
   t.strictSame([...createKeyLookup(SECRET, RULES, LOG).known!.keys()], [''])
   t.equal(createKeyLookup([SECRET, ANOTHER], RULES, LOG).known!.get('')!.length, 2)
   t.strictSame([...createKeyRingLookup({ a: SECRET, b: ANOTHER }, RULES, LOG).known!.keys()], ['a', 'b'])
@@ -62,7 +62,7 @@ t.test('what is known of the secrets of an option is there to be asked', async (
   t.equal(createKeyRingLookup(() => SECRET, RULES, LOG).known, undefined)
 })
 
-t.test('for undefined, null and nothing there is no secret, and no word in the log', async (t) => {
+t.test('undefined, null and an empty secret mean that there is none, and nothing is logged', async (t) => {
   const request = { host: 'h', originalUrl: '/' } as FastifyRequest
   for (const found of [undefined, null, '', []]) {
     for (const resolve of [() => found, async () => found]) {
@@ -72,7 +72,7 @@ t.test('for undefined, null and nothing there is no secret, and no word in the l
   }
 })
 
-t.test('the first weak secret of a resolver is warned of, and no other', async (t) => {
+t.test('the first weak secret of a resolver is logged as a warning, and no other', async (t) => {
   const warnings: unknown[] = []
   const log = { warn: (...line: unknown[]) => { warnings.push(line) } } as unknown as FastifyBaseLogger
   const rules = { ...RULES, allowWeakSecret: true }
@@ -95,7 +95,7 @@ t.test('the first weak secret of a resolver is warned of, and no other', async (
   }
 })
 
-t.test('what a resolver returns that is no secret is none, and the log says why at error', async (t) => {
+t.test("a resolver's invalid secret is treated as none, and the log names the problem at level error", async (t) => {
   const lines: unknown[] = []
   const log = { error: (...line: unknown[]) => { lines.push(line) } } as unknown as FastifyBaseLogger
   const request = { host: 'h', originalUrl: '/' } as FastifyRequest
@@ -116,7 +116,7 @@ t.test('what a resolver returns that is no secret is none, and the log says why 
   t.match(lines.at(-1), [{ problem: 'cannot get the secret' }])
 })
 
-t.test('no secret at all is no mistake: the log says nothing', async (t) => {
+t.test('a missing secret is not a mistake: nothing is logged', async (t) => {
   const request = { host: 'h', originalUrl: '/' } as FastifyRequest
   for (const nothing of [undefined, null, '', []]) {
     t.equal(await createKeyLookup(() => nothing as never, RULES, LOG)(request), undefined)
@@ -130,7 +130,7 @@ t.test('a secret may begin with zeros', async (t) => {
   t.throws(() => createKeyLookup('0'.repeat(30), RULES, LOG), { message: 'somePlugin: option "secret" must not be all zeros' })
 })
 
-t.test('a resolver of ids is asked once at a time for one id, and not again at once where there is none', async (t) => {
+t.test('a resolver is called once at a time for an id, and not again at once if it found nothing', async (t) => {
   const clock = fakeClock(t)
   const asked: string[] = []
   const waiting: (() => void)[] = []
@@ -151,33 +151,33 @@ t.test('a resolver of ids is asked once at a time for one id, and not again at o
   t.equal(first![0]!.name, second![0]!.name)
   t.strictSame(none, [undefined, undefined])
   byId(request(), 'a')
-  t.strictSame(asked.splice(0), ['a'], 'what was found is asked for again')
+  t.strictSame(asked.splice(0), ['a'], 'a found secret is looked up again')
   answer()
   for (let times = 0; times < 100; times++) t.equal(await byId(request(), 'b'), undefined)
-  t.strictSame(asked, [], 'what was not found is not')
+  t.strictSame(asked, [], 'a missing one is not')
   await clock.advance(999)
   t.equal(byId(request(), 'b'), undefined)
   await clock.advance(2)
   known.set('b', ANOTHER)
   const found = byId(request(), 'b')
   answer()
-  t.equal((await found)!.length, 1, 'until a second later')
+  t.equal((await found)!.length, 1, 'until a second has passed')
   const failing = [byId(request(), 'broken'), byId(request(), 'broken')]
   answer()
   for (const one of failing) await t.rejects(Promise.resolve(one), { message: 'no database' })
   t.strictSame(asked.splice(0), ['b', 'broken'], 'an error is shared')
   const last = byId(request(), 'broken')
-  t.strictSame(asked.splice(0), ['broken'], 'and not remembered')
+  t.strictSame(asked.splice(0), ['broken'], 'and not cached')
   answer()
   await t.rejects(Promise.resolve(last))
 
   const byRequest = createKeyRingLookup((id, _request) => resolve(id), RULES, LOG)
   for (const from of [request(), request('/other'), request('/', 'other'), request()]) byRequest(from, 'a')
-  t.strictSame(asked, ['a', 'a', 'a'], 'one that looks at the request is asked for each URL')
+  t.strictSame(asked, ['a', 'a', 'a'], 'a resolver that reads the request is called for each URL')
   answer()
 })
 
-t.test('of ids without a secret a thousand are remembered', async (t) => {
+t.test('a thousand ids without a secret are cached', async (t) => {
   let asked = 0
   const lookUp = createKeyRingLookup((_id) => { asked++; return undefined }, RULES, LOG)
   const none = { host: 'h', originalUrl: '/' } as FastifyRequest
@@ -187,10 +187,10 @@ t.test('of ids without a secret a thousand are remembered', async (t) => {
   await lookUp(none, 'id-1000')
   t.equal(asked, 1001)
   await lookUp(none, 'id-0')
-  t.equal(asked, 1002, 'the oldest was forgotten')
+  t.equal(asked, 1002, 'the oldest was removed')
 })
 
-t.test('the keys of a ring belong to their id, and no secret has two', async (t) => {
+t.test('the keys of a ring belong to their id, and no two ids share a secret', async (t) => {
   const { known } = createKeyRingLookup({ a: [SECRET, ANOTHER], b: secretOf(1) }, RULES, LOG)
   t.strictSame([...known!.values()].flat().map(({ tenant }) => tenant), ['a', 'a', 'b'])
   const [key] = createKeyLookup(SECRET, RULES, LOG).known!.get('')!
@@ -204,7 +204,7 @@ t.test('the keys of a ring belong to their id, and no secret has two', async (t)
   for (const id of ['', 'k'.repeat(257), 'a,b']) t.throws(() => createKeyRingLookup({ [id]: SECRET }, RULES, LOG), /256/)
 })
 
-t.test('the secret of an id is found in an object or a Map, and nowhere else', async (t) => {
+t.test('the secret of an id is looked up in own properties or in a Map, and nowhere else', async (t) => {
   for (const ring of [{ a: SECRET }, new Map([['a', SECRET]])]) {
     t.equal(findSecret(ring, 'a', 'verify', 'apiKeys'), SECRET)
     for (const id of ['b', '', 'toString', '__proto__', 'size', 'get']) t.equal(findSecret(ring, id, 'verify', 'apiKeys'), undefined)
@@ -220,7 +220,7 @@ const CANARY = 'canary-key'
 const HEADER = 'x-api-key'
 const INVALID = 'must be visible ASCII without spaces or commas'
 
-/** A request as Node reads it: repeated headers joined, all of them in `rawHeaders`. */
+/** Builds a request like Node does: repeated headers joined in `headers`, and separate in `rawHeaders`. */
 function requestWith (...values: string[]): FastifyRequest {
   return {
     headers: values.length === 0 ? {} : { [HEADER]: values.join(', ') },
@@ -240,7 +240,7 @@ function refusal (run: () => unknown): unknown {
   }
 }
 
-t.test('every key lets in, and tells which it was', async (t) => {
+t.test('every key is accepted, and its index returned', async (t) => {
   const keys = ['first-key', 'second-key', '!"#$%&\'()*+-./:;<=>?@[\\]^_`{|}~', 'zed', 'k'.repeat(5_000)]
   keys.forEach((key, secretIndex) => {
     t.strictSame(check(keys, key), { ok: true, secretIndex }, key.slice(0, 40))
@@ -249,7 +249,7 @@ t.test('every key lets in, and tells which it was', async (t) => {
   t.strictSame(check(['zed'], 'first-key'), { ok: false, reason: 'unknown_key', header: HEADER }, 'of another list')
 })
 
-t.test('nothing but a key as it is lets in', async (t) => {
+t.test('only an unchanged key is accepted', async (t) => {
   const wrong = [
     CANARY.slice(0, -1), CANARY.slice(1), `${CANARY}x`, `x${CANARY}`, CANARY.toUpperCase(), `${CANARY},${CANARY}`,
     `${CANARY}, other-key`, `other-key, ${CANARY}`, ` ${CANARY}`, `${CANARY} `, `${CANARY}\0`, `${CANARY}\u00e9`,
@@ -261,14 +261,14 @@ t.test('nothing but a key as it is lets in', async (t) => {
   }
 })
 
-t.test('none of 50,000 other keys lets in, as some would if only a part of a digest was compared', async (t) => {
+t.test('none of 50,000 other keys is accepted, as some would be if only a part of a digest was compared', async (t) => {
   const authenticate = createKeyCheck('somePlugin', 'apiKeys', HEADER, [CANARY])
   const letIn = Array.from({ length: 50_000 }, (_, index) => `${CANARY}-${index}`)
     .filter((key) => (authenticate(requestWith(key), undefined) as { ok: boolean }).ok)
   t.strictSame(letIn, [])
 })
 
-t.test('a key that is missing, empty or sent twice does not let in', async (t) => {
+t.test('a key that is missing, empty or repeated is not accepted', async (t) => {
   t.strictSame(check([CANARY]), { ok: false, reason: 'missing_header', header: HEADER })
   t.strictSame(check([CANARY], ''), { ok: false, reason: 'missing_header', header: HEADER })
   for (const values of [[CANARY, CANARY], [CANARY, 'x'], ['x', CANARY], ['', CANARY], [CANARY, ''], ['', '']]) {
@@ -276,7 +276,7 @@ t.test('a key that is missing, empty or sent twice does not let in', async (t) =
   }
 })
 
-t.test('a key sent twice does not let in where Node keeps only one of them or makes a list of them', async (t) => {
+t.test('a repeated key is not accepted where Node keeps only one of them or makes a list of them', async (t) => {
   const authenticate = createKeyCheck('somePlugin', 'apiKeys', HEADER, [CANARY])
   const rawHeaders = ['X-API-KEY', CANARY, 'x-api-key', 'x']
   for (const [value, reason] of [
@@ -287,7 +287,7 @@ t.test('a key sent twice does not let in where Node keeps only one of them or ma
   }
 })
 
-t.test('the keys are those of the list when it was read', async (t) => {
+t.test('later changes of the list have no effect', async (t) => {
   const keys = [CANARY]
   const authenticate = createKeyCheck('somePlugin', 'apiKeys', HEADER, keys)
   keys[0] = 'late-key'
@@ -314,7 +314,7 @@ const LISTS: [what: string, keys: unknown, expected: string][] = [
   ['zeros', ['0000'], 'must not be all zeros']
 ]
 
-t.test('a list that cannot be keys is refused, and never shown', async (t) => {
+t.test('an invalid list of keys is refused, and never shown', async (t) => {
   for (const [what, keys, expected] of LISTS) {
     const error = refusal(() => createKeyCheck('somePlugin', 'apiKeys', HEADER, keys))
     const { code, message } = Object(error)
@@ -325,7 +325,7 @@ t.test('a list that cannot be keys is refused, and never shown', async (t) => {
   }
 })
 
-t.test('one key is checked alike', async (t) => {
+t.test('a single key is checked the same way', async (t) => {
   t.equal(checkApiKey('somePlugin', 'apiKey', CANARY), CANARY)
   for (const key of [undefined, null, 5, '', 'a b', 'a,b', 'a\n', [CANARY]]) {
     t.match(refusal(() => checkApiKey('somePlugin', 'apiKey', key)), {

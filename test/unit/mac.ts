@@ -15,7 +15,7 @@ import { cpuTime } from '../support/waiting.js'
 const BODY = Buffer.from('{"a":1}')
 const keys = ['one', 'two', 'three', 'four'].map((text) => createMacKey('sha256', Buffer.from(text.padEnd(32))))
 
-/** Has all code call `replacement` for a function of node:crypto until the test ends. */
+/** Replaces a function of node:crypto in all modules until the test ends. */
 function replace<Name extends 'createHmac' | 'hash'> (test: Test, name: Name, replacement: typeof crypto[Name]): void {
   const put = (value: typeof crypto[Name]): void => {
     crypto[name] = value
@@ -26,7 +26,7 @@ function replace<Name extends 'createHmac' | 'hash'> (test: Test, name: Name, re
   put(replacement)
 }
 
-/** How many HMACs are made, from now on, be it by two hashes or at once. */
+/** Counts the HMACs made from now on, with `createHmac` or with two hashes. */
 function countHmacs (test: Test) {
   const counted = { made: 0 }
   const originals = { createHmac, hash }
@@ -41,7 +41,7 @@ function countHmacs (test: Test) {
   return counted
 }
 
-t.test('an HMAC is over the bytes of the characters of its prefix, and then the body', async (t) => {
+t.test('an HMAC covers one byte per character of its prefix, and then the body', async (t) => {
   for (const prefix of ['', '1790000000.', 'é\xff\x80', '\0']) {
     const message = Buffer.concat([Buffer.from(prefix, 'latin1'), BODY])
     for (const algorithm of ['md5', 'sha256'] as const) {
@@ -51,7 +51,7 @@ t.test('an HMAC is over the bytes of the characters of its prefix, and then the 
   }
 })
 
-t.test('an HMAC is what node:crypto makes of it, whatever the lengths of key, prefix and body', async (t) => {
+t.test('an HMAC equals that of node:crypto, for any length of key, prefix and body', async (t) => {
   const lengths = [0, 1, 31, 32, 55, 56, 63, 64, 65, 119, 120, 127, 128, 129, 1000, 8181, 8191, 8192, 8193, 70_000]
   for (const algorithm of ['md5', 'sha256'] as const) {
     for (const secret of [0, 1, 16, 32, 63, 64, 65, 128, 1000].map((length) => randomBytes(length))) {
@@ -66,7 +66,7 @@ t.test('an HMAC is what node:crypto makes of it, whatever the lengths of key, pr
   }
 })
 
-t.test('a MAC stays what it is while others are made', async (t) => {
+t.test('a MAC does not change while others are computed', async (t) => {
   const [one, two] = keys
   const mac = one!.sign('', BODY)
   const copy = Buffer.from(mac)
@@ -75,7 +75,7 @@ t.test('a MAC stays what it is while others are made', async (t) => {
   t.strictSame(mac, copy)
 })
 
-t.test('printing a key shows neither its secret nor what is made of it', async (t) => {
+t.test('a printed key shows neither its secret nor its MACs', async (t) => {
   const secret = Buffer.alloc(32, 'S')
   const shown = inspect(createMacKey('sha256', secret), { depth: 9, showHidden: true })
   for (const mask of [0, 0x36, 0x5c]) {
@@ -87,7 +87,7 @@ t.test('printing a key shows neither its secret nor what is made of it', async (
   }
 })
 
-t.test('a MAC of another length is none, and throws nothing', async (t) => {
+t.test('a MAC of another length does not match, and throws nothing', async (t) => {
   const [key] = keys
   const mac = key!.sign('x', BODY)
   t.equal(key!.verify([mac], 'x', BODY), true)
@@ -97,7 +97,7 @@ t.test('a MAC of another length is none, and throws nothing', async (t) => {
   t.equal(findKey(keys, [Buffer.alloc(0)], 'x', BODY), -1)
 })
 
-t.test('the key that made a MAC is found wherever it stands, at the cost of all of them', async (t) => {
+t.test('the key that made a MAC is found at any position, at the cost of all of them', async (t) => {
   const macs = keys.map((key) => key.sign('', BODY))
   const counted = countHmacs(t)
   for (const [index, mac] of [...macs, Buffer.alloc(32)].entries()) {
@@ -105,10 +105,10 @@ t.test('the key that made a MAC is found wherever it stands, at the cost of all 
     t.equal(findKey(keys, [mac], '', BODY), index === 4 ? -1 : index)
     t.equal(counted.made, 4)
   }
-  t.equal(findKey([keys[1]!, keys[0]!, keys[1]!], [macs[1]!], '', BODY), 2, 'the last, where two are the same')
+  t.equal(findKey([keys[1]!, keys[0]!, keys[1]!], [macs[1]!], '', BODY), 2, 'the last one, if two are the same')
 })
 
-t.test('of several MACs any may match, at the cost of one HMAC a key; of none, none does', async (t) => {
+t.test('any of several MACs may match, at the cost of one HMAC per key; an empty list matches nothing', async (t) => {
   const made = keys.map((key) => key.sign('', BODY))
   const wrong = Buffer.alloc(32)
   const counted = countHmacs(t)
@@ -122,7 +122,7 @@ t.test('of several MACs any may match, at the cost of one HMAC a key; of none, n
   }
 })
 
-t.test('an api-key nobody knows costs a MAC, as a wrong signature does', async (t) => {
+t.test('an unknown api-key costs a MAC, like a wrong signature', async (t) => {
   const { app } = createHost(t)
   const identity = PROVIDERS[2]!
   identity.register(app, [])
@@ -142,7 +142,7 @@ t.test('an api-key nobody knows costs a MAC, as a wrong signature does', async (
   }
 })
 
-t.test('a platform without MD5 is found out at the start', async (t) => {
+t.test('a platform without MD5 is detected at the start', async (t) => {
   const original = createHmac
   replace(t, 'createHmac', ((algorithm: string, key: crypto.BinaryLike) => {
     if (algorithm === 'md5') throw new Error('digital envelope routines::unsupported canary')
@@ -176,7 +176,7 @@ t.test('a platform without MD5 is found out at the start', async (t) => {
 const BYTES = Buffer.from(Array.from({ length: 32 }, (_, index) => 0xff - index * 7))
 const HEX = BYTES.toString('hex')
 
-t.test('hex is taken in either case', async (t) => {
+t.test('hex is accepted in either case', async (t) => {
   for (const text of [HEX, HEX.toUpperCase(), HEX.slice(0, 32) + HEX.slice(32).toUpperCase()]) {
     t.same(decodeHex(text, 32), BYTES, text)
   }
@@ -184,14 +184,14 @@ t.test('hex is taken in either case', async (t) => {
   t.same(decodeHex('fF', 1), Buffer.of(255))
 })
 
-t.test('hex of another length is none', quiet(async (t) => {
+t.test('hex of another length is refused', quiet(async (t) => {
   for (let length = 0; length <= HEX.length * 2; length++) {
     if (length !== 64) t.equal(decodeHex((HEX + HEX).slice(0, length), 32), undefined, `${length} digits`)
   }
-  t.equal(decodeHex('', 0), undefined, 'nothing is never a MAC')
+  t.equal(decodeHex('', 0), undefined, 'an empty string is never a MAC')
 }))
 
-t.test('hex with anything else in it is none, though Buffer.from would stop there or skip it', quiet(async (t) => {
+t.test('hex with any other character is refused, though Buffer.from would stop there or skip it', quiet(async (t) => {
   const malformed = [
     `${HEX}zz`, `${HEX}0`, `${HEX}\0`, `${HEX}\n`, `${HEX} `, ` ${HEX}`, `\n${HEX}`, `${HEX}${HEX}`, `${HEX}, ${HEX}`,
     `0x${HEX}`, `0x${HEX.slice(2)}`, `${HEX.slice(0, 62)}zz`, `${HEX.slice(0, 63)}g`, `${HEX.slice(0, 63)} `,
@@ -214,14 +214,14 @@ t.test('canonical base64 of every length', quiet(async (t) => {
   t.same(decodeBase64('+/+/'), Buffer.from('+/+/', 'base64'))
 }))
 
-t.test('base64 that is not canonical is none, though Buffer.from would decode it', quiet(async (t) => {
+t.test('base64 that is not canonical is refused, though Buffer.from would decode it', quiet(async (t) => {
   const malformed = [
-    'aGVsbG9=', 'aGVsbG+=', 'AB==', 'AAB=', // spare bits
+    'aGVsbG9=', 'aGVsbG+=', 'AB==', 'AAB=', // non-zero spare bits
     'aGVsbG8', 'aGVsbG8==', 'aGVsbG8===', 'AA=', 'AA', 'A===', 'A', '=', '==', '====', '=AAA', 'A=AA', 'AA=A', // padding
     'aGVsbG8 =', ' aGVsbG8=', 'aGVsbG8= ', 'aGVs bG8=', 'aGVs\nbG8=', 'aGVsbG8=\n', 'aGVs\r\nbG8=', 'aGVs\tbG8=',
-    'aGVs!bG8=', 'aGVsbG8!', 'aGVsb*8=', 'aGVsbG8=\0', 'aGVs\0bG8=', // what is skipped
-    'aGVsbG8=aGVsbG8=', 'aGVsbG8=AAAA', 'aGVsbG8=x', 'aGVsbG8=, aGVsbG8=', // what follows
-    '-_-_', '-/+/', '+_+/', 'aGVsb-8=', // the url-safe alphabet
+    'aGVs!bG8=', 'aGVsbG8!', 'aGVsb*8=', 'aGVsbG8=\0', 'aGVs\0bG8=', // characters that Buffer.from skips
+    'aGVsbG8=aGVsbG8=', 'aGVsbG8=AAAA', 'aGVsbG8=x', 'aGVsbG8=, aGVsbG8=', // data after the padding
+    '-_-_', '-/+/', '+_+/', 'aGVsb-8=', // URL-safe alphabet
     'aGVsbG８=', 'éééé', '😀😀', ' ', '\n', '"aGVsbG8="', 'data:;base64,aGVsbG8='
   ]
   for (const text of malformed) {
@@ -232,7 +232,7 @@ t.test('base64 that is not canonical is none, though Buffer.from would decode it
   t.ok(malformed.filter((text) => Buffer.from(text, 'base64').equals(lenient)).length > 15, 'Buffer.from is lenient')
 }))
 
-t.test('every other last character of a padded text is refused', quiet(async (t) => {
+t.test('every other last character of a padded string is refused', quiet(async (t) => {
   const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
   const taken = (before: string, after: string) =>
     [...alphabet].filter((last) => decodeBase64(before + last + after) !== undefined).join('')
@@ -241,7 +241,7 @@ t.test('every other last character of a padded text is refused', quiet(async (t)
   t.equal(taken('AAA', ''), alphabet)
 }))
 
-t.test('16 KiB of anything is decoded or refused in no time', async (t) => {
+t.test('16 KiB of any characters are decoded or refused quickly', async (t) => {
   const hostile = ['A', '=', 'a0', '+/', 'AAA=', 'AA==', ' ', '\n', 'é', '0', 'f']
     .flatMap((part) => ['', '!', '='].map((end) => part.repeat(16_384 / part.length) + end))
   for (const text of hostile) {

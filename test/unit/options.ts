@@ -16,7 +16,7 @@ const NUMBERS: [what: string, rule: Rule, least: number, most: number][] = [
   ['a time to keep', retention, 1, YEAR], ['a whole number', integer(5), 1, 5]
 ]
 
-t.test('numbers are taken from the least to the most', quiet(async (t) => {
+t.test('numbers are accepted from the minimum to the maximum', quiet(async (t) => {
   for (const [what, { accepts }, least, most] of NUMBERS) {
     for (const value of [least, most]) t.ok(accepts(value), `${what}: ${value}`)
     for (const value of [least - 1, most + 1, Number.NaN, Infinity, String(least), BigInt(most), null, [most]]) {
@@ -33,7 +33,7 @@ t.test('what is expected is said with its bounds', async (t) => {
   t.equal(oneOf('a', 'b').expects, 'must be one of "a", "b"')
 })
 
-t.test('texts, paths and choices', async (t) => {
+t.test('strings, paths and choices', async (t) => {
   for (const value of ['/', '/a', '/a/:id', '/a/*', '/~!"$%']) t.ok(path.accepts(value), value)
   for (const value of ['', 'a', '/a?b', '/a#b', '/a b', '/é', '/a\n', ['/a'], 5]) t.notOk(path.accepts(value), String(value))
   t.ok(nonEmptyString.accepts(' '))
@@ -54,7 +54,7 @@ const NOT_NORMAL = 'must be a normalized absolute URL'
 const TOO_MUCH = 'must not have credentials, a query or a fragment'
 const NOT_SAFE = 'must use https, or http on loopback with "allowHttp"'
 
-/** What `readBaseUrl` throws, if it does. */
+/** Returns the error that `readBaseUrl` throws, or undefined. */
 function refusal (text: unknown, allowHttp: boolean): unknown {
   try {
     readBaseUrl(PLUGIN, text, allowHttp)
@@ -81,7 +81,7 @@ const HTTPS: [text: string, origin: string, prefix: string][] = [
   ['https://127.0.0.1:3000/', 'https://127.0.0.1:3000', '']
 ]
 
-t.test('https is taken everywhere, with and without a path, and its last slash is dropped', async (t) => {
+t.test('https is accepted for every host, with and without a path, and a trailing slash is removed', async (t) => {
   for (const [text, origin, prefix] of HTTPS) {
     for (const allowHttp of [false, true]) t.strictSame(readBaseUrl(PLUGIN, text, allowHttp), { origin, prefix }, text)
   }
@@ -99,7 +99,7 @@ const LOOPBACK: [text: string, origin: string, prefix: string][] = [
   ['http://[::1]:3000/', 'http://[::1]:3000', '']
 ]
 
-t.test('http is taken on this machine, where allowed', async (t) => {
+t.test('http is accepted for this machine, where allowed', async (t) => {
   for (const [text, origin, prefix] of LOOPBACK) {
     t.strictSame(readBaseUrl(PLUGIN, text, true), { origin, prefix }, text)
     t.match(refusal(text, false), { message: `${PLUGIN}: option "baseUrl" ${NOT_SAFE}` }, `${text}, not allowed`)
@@ -111,7 +111,7 @@ const REFUSED: [expected: string, texts: unknown[]][] = [
     undefined, null, 5, true, {}, [], ['https://canary.example'], new URL('https://canary.example'),
     { toString: () => 'https://canary.example' }, '', ' ', '/', '/canary', 'canary', 'canary.example',
     '//canary.example', '?canary', 'https', 'https:', 'https:/', 'https://', 'https:///',
-    // another spelling of what a parser makes of it
+    // spellings that a parser normalizes
     'https:/canary', 'https:canary', 'https:///canary', 'https:////canary', 'https:\\\\canary', 'https:/\\canary',
     'https://api.unify.id\\@canary', 'https://api.unify.id\\canary', 'https://api.unify.id\\', 'https://canary\\.example',
     'https://@canary', 'https://:@canary', 'https://canary@', 'https://canary:443', 'https://canary:443/',
@@ -122,7 +122,7 @@ const REFUSED: [expected: string, texts: unknown[]][] = [
     'http://0x7f.1', 'http://0x7f.0.0.1', 'http://2130706433', 'http://0177.0.0.1', 'http://127.1', 'http://127.0.1',
     'http://127.0.0.01', 'http://127.0.0.1.', 'http://127.0.0.256', 'http://[0:0:0:0:0:0:0:1]', 'http://[::0.0.0.1]',
     'http://[::1', 'http://::1', 'http://[::1%25lo]',
-    // white space, which a parser trims or drops
+    // white space, which a parser trims or removes
     ' https://canary', 'https://canary ', '\thttps://canary', 'https://canary\n', '\nhttps://canary', 'https://canary\r\n',
     'ht\ttps://canary', 'https:/\n/canary', 'https://can\tary', 'https://can\nary', 'https://can\rary', 'https://can ary',
     'https://canary/a\tb', 'https://canary/a\nb', 'https://canary/a b', '\0https://canary', 'https://canary\0',
@@ -158,7 +158,7 @@ for (const [expected, texts] of REFUSED) {
   t.test(`a base URL ${expected}`, quiet(async (t) => {
     for (const text of texts) {
       for (const allowHttp of [false, true]) {
-        const what = inspect(text).replace(/[^ -~]/g, '?') // what TAP can carry
+        const what = inspect(text).replace(/[^ -~]/g, '?') // characters that TAP can carry
         const error = refusal(text, allowHttp)
         const { code, message } = Object(error)
         t.strictSame({ code, message }, {
@@ -170,7 +170,7 @@ for (const [expected, texts] of REFUSED) {
   }))
 }
 
-t.test('whatever is taken is one host to every reader', async (t) => {
+t.test('an accepted URL has the same host for every parser', async (t) => {
   const parts = ['https:', 'http:', '/', '//', '\\', '@', ':', 'localhost', '127.0.0.1', 'h.example', '.', '..', '?', '#', '\t', ' ', '%2e', '80']
   let seed = 42
   const random = (below: number) => {
@@ -188,5 +188,5 @@ t.test('whatever is taken is one host to every reader', async (t) => {
     if (host === undefined || origin !== scheme + host || prefix !== (path ?? '').replace(/\/$/, '')) t.fail(text)
     if (scheme === 'http://' && !/^(?:localhost|127\.0\.0\.\d+)(?::\d+)?$/.test(host!)) t.fail(text)
   }
-  t.ok(taken > 100, `${taken} were taken`)
+  t.ok(taken > 100, `${taken} were accepted`)
 })

@@ -16,14 +16,14 @@ const REPLY = Type.Object({
 })
 const written = (body: string) => ({ statusCode: 200, body, outcome: 'accepted', reason: 'handled' })
 
-/** Writes its number as a string, as the decimals of database drivers do. */
+/** Serializes its number as a string, like decimals of database drivers. */
 class Decimal {
   readonly #text: string
   constructor (text: string) { this.#text = text }
   toJSON (): string { return this.#text }
 }
 
-t.test('a reply is written as JSON, without properties its schema does not have', async (t) => {
+t.test('a reply is written as JSON, without properties that its schema does not have', async (t) => {
   const write = compileReply(REPLY)
   const replies: [reply: unknown, body: string][] = [
     [{ name: 'a', level: 1.5, note: null }, '{"name":"a","level":1.5,"note":null}'],
@@ -38,7 +38,7 @@ t.test('a reply is written as JSON, without properties its schema does not have'
   for (const [reply, body] of replies) t.strictSame(write(reply, {}), written(body), body)
 })
 
-t.test('optional members that are null are left out at every level, unless the schema accepts null', async (t) => {
+t.test('optional members that are null are removed at every level, unless the schema accepts null', async (t) => {
   const write = compileReply(REPLY)
   const replies: [reply: unknown, body: string][] = [
     [{ name: 'a', level: null, note: null, money: null, lines: null }, '{"name":"a","note":null}'],
@@ -48,10 +48,10 @@ t.test('optional members that are null are left out at every level, unless the s
     [{ name: 'a', contact: { mail: 'm', phone: null } }, '{"name":"a","contact":{"mail":"m"}}']
   ]
   for (const [reply, body] of replies) t.strictSame(write(reply, {}), written(body), body)
-  t.strictSame(write({ name: null, level: null }, {}), { problems: ['/name: Expected string'] }, 'what is required stays')
+  t.strictSame(write({ name: null, level: null }, {}), { problems: ['/name: Expected string'] }, 'required members stay')
   t.strictSame(write({ name: 'a', contact: { mail: null, phone: null } }, {}), { problems: ['/contact: Expected union value'] })
   const anything = compileReply(Type.Object({ any: Type.Optional(Type.Unknown()) }))
-  t.strictSame(anything({ any: null }, {}), written('{"any":null}'), 'where anything is accepted, null is')
+  t.strictSame(anything({ any: null }, {}), written('{"any":null}'), 'where any value is accepted, null is')
   const escaped = compileReply(Type.Object({ 'a/b~c': Type.Optional(Type.String()) }))
   t.strictSame(escaped({ 'a/b~c': null }, {}), written('{}'))
 })
@@ -80,17 +80,17 @@ t.test('all problems of a reply are listed, each by a path and a rule, ten at mo
   t.equal('problems' in many && many.problems.length, 10)
 })
 
-t.test('what JSON cannot express is a problem where the schema accepts it', async (t) => {
+t.test('a value that JSON cannot express is a problem if the schema accepts it', async (t) => {
   const write = compileReply(Type.Object({ any: Type.Unknown() }))
   const circular: Record<string, unknown> = {}
   circular['self'] = [circular]
   t.strictSame(write({ any: { id: 5n } }, {}), { problems: ['/any/id: cannot be serialized as JSON'] })
   t.strictSame(write({ any: [circular] }, {}), { problems: ['/any/0/self/0: cannot be serialized as JSON'] })
   const twice = { a: 1 }
-  t.strictSame(write({ any: [twice, twice] }, {}), written('{"any":[{"a":1},{"a":1}]}'), 'the same object twice is no circle')
+  t.strictSame(write({ any: [twice, twice] }, {}), written('{"any":[{"a":1},{"a":1}]}'), 'the same object twice is not circular')
 })
 
-t.test('toJSON is called once, before the members are picked: what it hides stays hidden', async (t) => {
+t.test('toJSON is called once, before the members are picked: hidden members stay hidden', async (t) => {
   let calls = 0
   const row = { name: 'secret', level: 5, toJSON () { calls++; return { name: 'shown', note: { toJSON: () => 'n' } } } }
   t.strictSame(compileReply(REPLY)(row, {}), written('{"name":"shown","note":"n"}'))
@@ -100,7 +100,7 @@ t.test('toJSON is called once, before the members are picked: what it hides stay
   t.strictSame(compileReply(REPLY)({ name: key }, {}), written('{"name":"name"}'))
 })
 
-t.test('a plain object is told from instances, lists and primitives', async (t) => {
+t.test('plain objects are distinguished from instances, lists and primitives', async (t) => {
   t.equal(plainObjectJson({ a: 1, b: new Date(0) }), '{"a":1,"b":"1970-01-01T00:00:00.000Z"}')
   t.equal(plainObjectJson(Object.assign(Object.create(null), { a: 1 })), '{"a":1}')
   const hostile = new Proxy({}, { getPrototypeOf () { throw new Error('x') } })
@@ -109,10 +109,10 @@ t.test('a plain object is told from instances, lists and primitives', async (t) 
   for (const [index, value] of others.entries()) t.equal(plainObjectJson(value), undefined, `value ${index}`)
   const circular = { a: {} as object }
   circular.a = { circular }
-  t.equal(plainObjectJson(circular), undefined, 'nothing is sent of what cannot be sent as a whole')
+  t.equal(plainObjectJson(circular), undefined, 'an object that cannot be sent whole is not sent in part')
 })
 
-t.test('a schema without properties takes values as they are; nothing is no value', async (t) => {
+t.test('a schema without properties accepts any value unchanged; undefined is not a value', async (t) => {
   const write = compileReply(Type.Unknown())
   for (const value of [null, false, true, 0, '', 'text', [], [1, { a: null }], { a: { b: [] } }]) {
     t.strictSame(write(value, {}), written(JSON.stringify(value)))
@@ -122,14 +122,14 @@ t.test('a schema without properties takes values as they are; nothing is no valu
   }
 })
 
-t.test('a getter is asked once: what is checked is what is sent', async (t) => {
+t.test('a getter is called once: the value that is checked is the value that is sent', async (t) => {
   let asked = 0
   const reply = { get name () { return asked++ === 0 ? 'first' : 5 } }
   t.strictSame(compileReply(REPLY)(reply, {}), written('{"name":"first"}'))
   t.equal(asked, 1)
 })
 
-t.test('whether a reply fits its event is asked of what is sent, once it is valid', async (t) => {
+t.test('the check of a reply against its event sees the value that is sent, once it is valid', async (t) => {
   const asked: unknown[] = []
   const write = compileReply(REPLY, (reply, event: { name: string }) => {
     asked.push(reply)
@@ -141,7 +141,7 @@ t.test('whether a reply fits its event is asked of what is sent, once it is vali
   t.strictSame(asked, [{ name: 'a' }, { name: 'a' }])
 })
 
-t.test('what is wrong is told by a path and a rule, never by the value', async (t) => {
+t.test('a problem is described by a path and a rule, never by the value', async (t) => {
   const check = compileCheck(Type.Object({
     id: Type.String(),
     tags: Type.Array(Type.Integer()),
@@ -159,26 +159,26 @@ t.test('what is wrong is told by a path and a rule, never by the value', async (
   for (const [value, problem] of wrong) t.equal(check(value), problem)
 })
 
-t.test('of something nullable within something nullable the inmost is told; a choice of one is one', async (t) => {
+t.test('a nullable schema within a nullable one reports the innermost; a union of one schema is a union', async (t) => {
   const nullable = (schema: TSchema) => Type.Union([schema, Type.Null()])
   t.equal(compileCheck(nullable(nullable(Type.Boolean())))(1), '/: Expected boolean')
   t.equal(compileCheck({ [Kind]: 'Union', anyOf: [Type.String()] } as unknown as TSchema)(1), '/: Expected union value')
 })
 
-t.test('what is told has 300 characters at most, however long the names of a sender are', async (t) => {
+t.test('a problem has 300 characters at most, however long the names of a sender are', async (t) => {
   const check = compileCheck(Type.Record(Type.String(), Type.Number()))
   const problem = check({ ['x'.repeat(1000)]: 'canary' })
   t.equal(problem, `/${'x'.repeat(299)}`)
 })
 
-t.test('a schema of an option is one of TypeBox, with formats it knows', async (t) => {
+t.test("a schema of an option must be TypeBox's, with known formats", async (t) => {
   const compile = (schema: unknown) => compileOptionCheck('aPlugin', 'reply', schema as TSchema)
   FormatRegistry.Set('lib-schema-check', (text) => text === 'known')
   t.teardown(() => { FormatRegistry.Delete('lib-schema-check') })
   const check = compile(Type.Object({ a: Type.String({ format: 'lib-schema-check' }) }, { default: null }))
   t.equal(check({ a: 'known' }), undefined)
   t.match(check({ a: 'canary' }), /^\/a: Expected string to match 'lib-schema-check' format$/)
-  t.equal(compile(Type.Number({ format: 'unknown' }))(5), undefined, 'formats are of texts')
+  t.equal(compile(Type.Number({ format: 'unknown' }))(5), undefined, 'formats apply to strings')
   t.equal(compile(Type.Object({ format: Type.Literal('text') }))({ format: 'text' }), undefined, 'a name like any other')
 
   const code = 'FST_VERIFICATION_INVALID_OPTION'
@@ -195,7 +195,7 @@ t.test('a schema of an option is one of TypeBox, with formats it knows', async (
   }
 })
 
-t.test('a schema that something else has made is refused with its origin, and with where to find Type', async (t) => {
+t.test('a schema of another library is refused with its origin, and with the package of Type', async (t) => {
   const ofTypebox1 = Object.defineProperty({ type: 'string' }, '~kind', { value: 'String' })
   const cyclic: Record<string, unknown> = { default: null }
   cyclic['default'] = cyclic

@@ -13,7 +13,7 @@ interface Sender {
   headers: (hex: string, base64: string) => Record<string, string>
 }
 
-/** The schemes of companies whose documents are public, the message each signs and the headers it sends. */
+/** Schemes of companies whose documentation is public: the message each signs and the headers it sends. */
 const SENDERS: Record<string, Sender> = {
   GitHub: {
     scheme: { algorithm: 'hmac-sha256', headers: { 'x-hub-signature-256': 'sha256={hex}' }, signed: '{body}' },
@@ -107,7 +107,7 @@ for (const [name, { scheme, message, headers }] of Object.entries(SENDERS)) {
     }
   }))
 
-  t.test(`${name}: whatever is not written like that is refused, with the header at fault`, quiet(async (t) => {
+  t.test(`${name}: any other header is refused, and named`, quiet(async (t) => {
     for (const [header, text] of Object.entries(sent)) {
       t.match(read({ [header]: undefined }), { ok: false, reason: 'missing_header', header })
       t.match(read({ [header]: '' }), { ok: false, reason: 'missing_header', header })
@@ -117,7 +117,7 @@ for (const [name, { scheme, message, headers }] of Object.entries(SENDERS)) {
         `${text}=`, text.repeat(2), text.replace(/[\w+/](?==?$)/, '!'), `"${text}"`, `${text}\u0000`, `${text}\u00e9`
       ]) {
         const result = read({ [header]: changed })
-        // An id is any visible text, and what differs from what was signed has another MAC.
+        // An id is any visible string; a message other than the signed one has another MAC.
         const isOther = result.ok && result.prefix + (result.suffix ?? '') !== message.replace(BODY, '')
         const isUnsigned = result.ok && compiled.headerOf.get('keyId') === header
         if (!isOther && !isUnsigned) {
@@ -170,7 +170,7 @@ t.test('the endpoint is the configured one', async (t) => {
   t.match(read({ ...headers, 'x-endpoint': 'hooks' }, 'hooks'), { reason: 'malformed_header', header: 'x-endpoint' })
 })
 
-t.test('a scheme that is ambiguous or incomplete is refused where it is defined', quiet(async (t) => {
+t.test('an ambiguous or incomplete scheme is refused when it is defined', quiet(async (t) => {
   const hmac = { algorithm: 'hmac-sha256' } as const
   const mac = '{hex}'
   for (const [scheme, option, message] of [

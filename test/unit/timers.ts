@@ -8,7 +8,7 @@ import { gateOf, watchRejections } from '../support/waiting.js'
 
 interface Timer { at: number, run: () => void, ref: () => void, unref: () => void, kept: boolean }
 
-/** A clock that moves only when told. The first timer fires `early` ms before it should, as Node's may. */
+/** Creates a clock that advances only on request. Its first timer fires `early` ms too early, as Node's may. */
 function fakeClock (test: Pick<typeof t, 'intercept'>, early = 0) {
   const timers: Timer[] = []
   const clock = {
@@ -46,7 +46,7 @@ function fakeClock (test: Pick<typeof t, 'intercept'>, early = 0) {
   return clock
 }
 
-/** Runs `work` on a fake clock, which is gone before the test goes on. */
+/** Runs `work` on a fake clock, which is removed before the test goes on. */
 function onFakeClock<Result> (
   test: Pick<typeof t, 'intercept'>, work: (clock: ReturnType<typeof fakeClock>) => Result, early = 0
 ): Result {
@@ -58,7 +58,7 @@ function onFakeClock<Result> (
   }
 }
 
-t.test('deadlines expire when they are due, in the order they started', async (t) => {
+t.test('deadlines expire when they are due, in the order in which they started', async (t) => {
   const seen = onFakeClock(t, (clock) => {
     const expired: string[] = []
     const deadlines = createDeadlines<string>(100, (item) => { expired.push(`${item} at ${clock.now}`) })
@@ -85,7 +85,7 @@ t.test('deadlines expire when they are due, in the order they started', async (t
   })
 })
 
-t.test('a deadline that is stopped does not expire, and those around it do', async (t) => {
+t.test('a stopped deadline does not expire, and its neighbours do', async (t) => {
   for (const stopped of ['a', 'b', 'c']) {
     const expired = onFakeClock(t, (clock) => {
       const expired: string[] = []
@@ -102,7 +102,7 @@ t.test('a deadline that is stopped does not expire, and those around it do', asy
   }
 })
 
-t.test('the same item may have several deadlines, each of its own', async (t) => {
+t.test('the same item may have several independent deadlines', async (t) => {
   const expired = onFakeClock(t, (clock) => {
     const expired: number[] = []
     const deadlines = createDeadlines<string>(100, () => { expired.push(clock.now) })
@@ -117,7 +117,7 @@ t.test('the same item may have several deadlines, each of its own', async (t) =>
   t.strictSame(expired, [110])
 })
 
-t.test('stopping what has expired already changes nothing', async (t) => {
+t.test('stopping an expired deadline has no effect', async (t) => {
   const expired = onFakeClock(t, (clock) => {
     const expired: string[] = []
     const deadlines = createDeadlines<string>(100, (item) => { expired.push(item) })
@@ -147,7 +147,7 @@ t.test('one deadline may stop another that is due as well', async (t) => {
   t.strictSame(expired, ['a', 'c'])
 })
 
-t.test('one that is started while another expires is timed by the same timer', async (t) => {
+t.test('a deadline started while another expires uses the same timer', async (t) => {
   const seen = onFakeClock(t, (clock) => {
     const expired: number[] = []
     const deadlines = createDeadlines<number>(100, (left) => {
@@ -161,7 +161,7 @@ t.test('one that is started while another expires is timed by the same timer', a
   t.strictSame(seen, { expired: [100, 200, 300, 400], started: 4 })
 })
 
-t.test('one that fails to expire takes no other with it', async (t) => {
+t.test('a deadline whose callback throws does not affect the others', async (t) => {
   const expired = onFakeClock(t, (clock) => {
     const expired: string[] = []
     const deadlines = createDeadlines<string>(100, (item) => {
@@ -177,7 +177,7 @@ t.test('one that fails to expire takes no other with it', async (t) => {
   t.strictSame(expired, ['b'])
 })
 
-t.test('after all are done, the next one is timed again', async (t) => {
+t.test('after all deadlines have ended, the next one is timed again', async (t) => {
   const seen = onFakeClock(t, (clock) => {
     const expired: number[] = []
     const deadlines = createDeadlines<string>(100, () => { expired.push(clock.now) })
@@ -198,7 +198,7 @@ t.test('after all are done, the next one is timed again', async (t) => {
   t.strictSame(seen, { expired: [100, 5200, 5301, 5472], before: 3, timers: 0 })
 })
 
-t.test('a timer that fires early expires nothing early', async (t) => {
+t.test('a timer that fires early expires no deadline early', async (t) => {
   for (const [early, expected] of [[0.4, 100.6], [1, 100], [7, 100]] as const) {
     const seen = onFakeClock(t, (clock) => {
       const expired: number[] = []
@@ -268,13 +268,13 @@ t.test('real timers: in order, and not before their time', async (t) => {
 })
 
 const rejections = watchRejections()
-/** For work that is not meant to run out of time. */
+/** Time limit in milliseconds, for work that must not reach it. */
 const LONG = 100_000
 const allSettled = () => new Promise((resolve) => setImmediate(resolve))
 const neverLate = () => t.fail('is not late')
 const TIMED_OUT = { code: 'FST_VERIFICATION_CALL_TIMEOUT' }
 
-t.test('work in time is as without a limit, whether it succeeds or fails', async (t) => {
+t.test('work in time is returned as without a limit, both successes and failures', async (t) => {
   const inTime = createTimeLimit(LONG)
   for (const value of [1, undefined, null, { a: 1 }]) {
     t.equal(await inTime(Promise.resolve(value), neverLate), value)
@@ -298,7 +298,7 @@ t.test('thenables are work like any other', async (t) => {
   await t.rejects(createTimeLimit(1)(thenable(() => {})), TIMED_OUT)
 })
 
-t.test('work over its time is rejected, and says after how long', async (t) => {
+t.test('work over its time is rejected, with the limit in the message', async (t) => {
   const inTime = createTimeLimit(2)
   const error = await inTime(new Promise(() => {})).catch((error: unknown) => error) as Error
   t.type(error, TimedOut)
@@ -306,10 +306,10 @@ t.test('work over its time is rejected, and says after how long', async (t) => {
   t.match(error, { ...TIMED_OUT, message: 'No result within 2 ms' })
 })
 
-t.test('what is there once a busy process looks is in time', async (t) => {
+t.test('work that is done when a busy process checks is in time', async (t) => {
   const inTime = createTimeLimit(2)
   const busy = () => { for (const since = performance.now(); performance.now() - since < 100;); }
-  await new Promise((resolve) => setImmediate(resolve)) // after which timers come first
+  await new Promise((resolve) => setImmediate(resolve)) // timers run first after this
   const results = [stat('.').then(() => 'read'), stat('.').then(() => { throw new Error('read') })]
     .map((work) => inTime(work, neverLate))
   busy()
@@ -318,7 +318,7 @@ t.test('what is there once a busy process looks is in time', async (t) => {
   ])
 })
 
-t.test('what comes too late is given to whoever asked for it, once', async (t) => {
+t.test("a late result is passed to the caller's callback, once", async (t) => {
   const inTime = createTimeLimit(2)
   const gate = gateOf<string>()
   const late: string[] = []
@@ -336,7 +336,7 @@ t.test('what comes too late is given to whoever asked for it, once', async (t) =
   t.strictSame(rejections.splice(0), [])
 })
 
-t.test('a failure that comes too late is nobody\'s, and not unhandled', async (t) => {
+t.test('a late failure is ignored, and not unhandled', async (t) => {
   const inTime = createTimeLimit(2)
   const gate = gateOf<string>()
   await t.rejects(inTime(gate.promise, neverLate), TIMED_OUT)
@@ -345,7 +345,7 @@ t.test('a failure that comes too late is nobody\'s, and not unhandled', async (t
   t.strictSame(rejections.splice(0), [])
 })
 
-t.test('each piece of work has its own time and its own late answer', async (t) => {
+t.test('each piece of work has its own time and its own late result', async (t) => {
   const inTime = createTimeLimit(5)
   const late: string[] = []
   const gates = ['a', 'b', 'c', 'd'].map((name) => ({ name, ...gateOf<string>() }))
@@ -362,7 +362,7 @@ t.test('each piece of work has its own time and its own late answer', async (t) 
   t.strictSame(late, ['c: late', 'a: late'])
 })
 
-t.test('work that ended in time is not timed any more', async (t) => {
+t.test('finished work is no longer timed', async (t) => {
   let timers = 0
   const clock = t.intercept(globalThis, 'setTimeout', {
     value () {
@@ -385,24 +385,24 @@ t.test('work that ended in time is not timed any more', async (t) => {
   t.strictSame([during, between, after], [1, 1, 0])
 })
 
-t.test('what has a method "then" can be waited for', async (t) => {
+t.test('a value with a method "then" is thenable', async (t) => {
   const own = Object.assign(() => {}, { then () {} })
   class Later { then () {} }
   const values = [Promise.resolve(), { then () {} }, own, new Later(), Object.create(new Later())]
   for (const value of values) t.equal(isThenable(value), true)
 })
 
-t.test('nothing else can', async (t) => {
+t.test('no other value is', async (t) => {
   const values = [undefined, null, 0, 1n, '', 'then', true, Symbol('x'), {}, [], () => {}, { then: 1 }, { then: {} }, { catch () {} }]
   for (const value of values) t.equal(isThenable(value), false)
 })
 
-t.test('what cannot be looked at throws', async (t) => {
+t.test('a value that cannot be inspected throws', async (t) => {
   const failure = new Error('x')
   t.throws(() => isThenable({ get then () { throw failure } }), failure)
 })
 
-t.test('the outcome is that of the thenable, as a promise of our own', async (t) => {
+t.test('a thenable becomes a new promise with the same outcome', async (t) => {
   const resolved = Promise.resolve(1)
   t.not(toPromise(resolved), resolved)
   t.type(toPromise(thenable(() => {})), Promise)
@@ -426,7 +426,7 @@ t.test('a thenable that breaks the rules of promises gives one outcome', async (
   t.equal(await toPromise(thenable((resolve) => { setImmediate(resolve, 3) })), 3)
 })
 
-t.test('a thenable is asked once, and not before its caller has gone on', async (t) => {
+t.test('a thenable is called once, and not before its caller has continued', async (t) => {
   let asked = 0
   const outcome = toPromise(thenable((resolve) => {
     asked++
@@ -441,7 +441,7 @@ const patient = () => new AbortController().signal
 const settled = async (promise: Promise<unknown>) =>
   Promise.race([promise.then(() => 'entered', (error) => error), new Promise((resolve) => setImmediate(resolve, 'waiting'))])
 
-t.test('so many enter at once, and the others in turn', async (t) => {
+t.test('a semaphore admits its number at once, and the others in turn', async (t) => {
   const take = createSemaphore(2)
   const [first, second] = await Promise.all([take(patient()), take(patient())])
   const [third, fourth] = [take(patient()), take(patient())]
@@ -452,18 +452,18 @@ t.test('so many enter at once, and the others in turn', async (t) => {
   first()
   t.equal(await settled(fourth), 'entered')
   const fifth = take(patient())
-  t.equal(await settled(fifth), 'waiting', 'there are never more slots than there were')
+  t.equal(await settled(fifth), 'waiting', 'there are never more slots than at the start')
   ;(await third)()
   t.equal(await settled(fifth), 'entered')
 })
 
-t.test('what is freed while nobody waits is there for the next', async (t) => {
+t.test('a slot released while nobody waits is free for the next caller', async (t) => {
   const take = createSemaphore(1)
   for (let count = 0; count < 3; count++) (await take(patient()))()
   t.pass('entered')
 })
 
-t.test('whoever waits too long leaves the queue, with the reason of the signal', async (t) => {
+t.test('a caller that waits too long leaves the queue, with the reason of the signal', async (t) => {
   const take = createSemaphore(1)
   const release = await take(patient())
   const impatient = new AbortController()
@@ -472,12 +472,12 @@ t.test('whoever waits too long leaves the queue, with the reason of the signal',
   impatient.abort(reason)
   t.equal(await settled(leaving), reason)
   release()
-  t.equal(await settled(staying), 'entered', 'the slot goes to the one behind')
+  t.equal(await settled(staying), 'entered', 'the slot goes to the next caller')
   ;(await staying)()
   t.equal(await settled(take(patient())), 'entered', 'and is not lost')
 })
 
-t.test('a signal that comes once the slot is taken changes nothing', async (t) => {
+t.test('a signal that aborts after the slot was granted has no effect', async (t) => {
   const take = createSemaphore(1)
   const release = await take(patient())
   const controller = new AbortController()
@@ -491,7 +491,7 @@ t.test('a signal that comes once the slot is taken changes nothing', async (t) =
   t.equal(await settled(last), 'entered')
 })
 
-t.test('whose time is up already does not enter, and takes no slot', async (t) => {
+t.test('a caller whose signal is already aborted does not enter, and takes no slot', async (t) => {
   const take = createSemaphore(1)
   t.match(await settled(take(AbortSignal.abort())), { name: 'AbortError' })
   t.equal(await settled(take(patient())), 'entered')

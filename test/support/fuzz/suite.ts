@@ -7,28 +7,28 @@ import { readSeed, reportOf } from './seed.js'
 import { createDistinct, createTally, isSuccess, serverErrors } from './tally.js'
 import { openTargets } from './target.js'
 
-/** How many deliveries there have to be of each kind. */
+/** Minimum number of deliveries of each kind. */
 export interface Counts {
-  /** By nobody who has the secret. */
+  /** Deliveries that no owner of the secret signed. */
   readonly forged: number
-  /** Signed bodies that are no event as its provider writes it, no two alike, for each provider. */
+  /** Distinct signed bodies per provider that are not an event as the provider writes it. */
   readonly hostile: number
-  /** Requests over raw sockets with changed bytes, no two alike. */
+  /** Distinct requests over raw sockets with changed bytes. */
   readonly changed: number
 }
 
-/** More are drawn than have to be there, as some changes change nothing, and some are drawn twice. */
+/** Factor of cases to draw: some changes have no effect, and some cases are drawn twice. */
 const DRAWN = 1.25
 const DRAWN_OVER_SOCKETS = 1.12
 
-/** Tests with deliveries made by chance: the same ones each time, unless `FUZZ_SEED` is set. */
+/** Tests with random deliveries: the same ones each time, unless `FUZZ_SEED` is set. */
 export function testByChance (t: Test, { forged, hostile, changed }: Counts): void {
   const seed = readSeed()
   t.comment(`FUZZ_SEED=${seed}`)
   const rejections = watchRejections()
   const targets = openTargets(t)
 
-  t.test(`of ${forged} forged deliveries none is accepted, and none reaches handler or store`, async (t) => {
+  t.test(`none of ${forged} forged deliveries is accepted, or reaches handler or store`, async (t) => {
     const tally = createTally()
     const numRuns = forged * DRAWN
     const details = await fc.check(forgeryProperty(targets, tally), { seed, numRuns })
@@ -42,7 +42,7 @@ export function testByChance (t: Test, { forged, hostile, changed }: Counts): vo
   })
 
   for (const [{ provider }, target] of targets) {
-    t.test(`${provider.name}: of ${hostile} signed bodies, no two alike, what is valid is handled and all else refused`, async (t) => {
+    t.test(`${provider.name}: of ${hostile} signed bodies, no two alike, valid ones are handled and all others refused`, async (t) => {
       const tally = createTally()
       const distinct = createDistinct()
       const numRuns = hostile * DRAWN
@@ -60,7 +60,7 @@ export function testByChance (t: Test, { forged, hostile, changed }: Counts): vo
     })
   }
 
-  t.test(`of ${changed} requests with changed bytes, those are accepted in which nothing signed was changed`, async (t) => {
+  t.test(`of ${changed} requests with changed bytes, only those without a changed signed byte are accepted`, async (t) => {
     const targets = openTargets(t, IMPATIENT)
     const tally = createTally()
     const distinct = createDistinct()
@@ -76,5 +76,5 @@ export function testByChance (t: Test, { forged, hostile, changed }: Counts): vo
     for (const target of targets.values()) await acceptsHonest(t, target)
   })
 
-  t.test('no promise was left to itself', async (t) => t.strictSame(rejections, []))
+  t.test('no promise was rejected without being handled', async (t) => t.strictSame(rejections, []))
 }

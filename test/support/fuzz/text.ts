@@ -2,7 +2,7 @@ import fc from 'fast-check'
 
 const [FIRST_SURROGATE, SURROGATES] = [0xd800, 0x800]
 
-/** Any character but half a surrogate pair: fast-check's unit `binary` without the second it takes to list them all. */
+/** Any character except lone surrogates: fast-check's unit `binary` without the second it takes to list them all. */
 const character = fc.nat(0x10ffff - SURROGATES).map(
   (index) => String.fromCodePoint(index < FIRST_SURROGATE ? index : index + SURROGATES),
   (text) => {
@@ -11,5 +11,5 @@ const character = fc.nat(0x10ffff - SURROGATES).map(
     return code < FIRST_SURROGATE ? code : code - SURROGATES
   })
 
-/** Any text in Unicode. */
+/** Any Unicode string. */
 export const anyText = (maxLength: number): fc.Arbitrary<string> => fc.string({ unit: character, maxLength })

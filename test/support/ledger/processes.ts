@@ -5,12 +5,12 @@ import type { Test } from '../host.js'
 import { bundle, PLAIN_NODE } from '../programs.js'
 import type { LedgerProgram } from './program.js'
 
-/** Makes one file of the program, in a folder, so that plain node starts it at once. Returns what starts it. */
+/** Bundles the program into one file in a folder, so that it starts fast. Returns a function that starts it. */
 export async function buildProgram (test: Test, folder: string) {
   const outfile = join(folder, 'program.mjs')
   await bundle('test/support/ledger/program.ts', outfile, ['bullmq'])
 
-  /** Resolves once it is at work. It is gone after the test. */
+  /** Starts the program; resolves once it is ready. It is killed after the test. */
   return async (settings: LedgerProgram): Promise<ChildProcess> => {
     const env = { ...process.env, LEDGER: JSON.stringify(settings) }
     const child = fork(outfile, { execPath: 'env', execArgv: PLAIN_NODE, env })
@@ -21,7 +21,7 @@ export async function buildProgram (test: Test, folder: string) {
   }
 }
 
-/** Ends it: SIGTERM as whoever restarts it does, SIGKILL as a crash. */
+/** Ends the process: SIGTERM like a restart, SIGKILL like a crash. */
 export async function endProgram (child: ChildProcess, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
   const exited = once(child, 'exit')
   child.kill(signal)
