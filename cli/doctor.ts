@@ -3,8 +3,8 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { describeScheme } from '../plugins/lib/doctor/describe.js'
 import { diagnose } from '../plugins/lib/doctor/diagnose.js'
 import { NO_KNOWN_MISTAKE, say } from '../plugins/lib/doctor/mistakes.js'
-import { parseUnixSeconds, PUBLIC_ENDPOINT, type VerifyResult } from '../plugins/lib/signature/fields.js'
-import type { CompiledScheme } from '../plugins/lib/signature/scheme.js'
+import { parseUnixSeconds, type VerifyResult } from '../plugins/lib/signature/fields.js'
+import { endpointRule, type CompiledScheme } from '../plugins/lib/signature/scheme.js'
 import { createVerifier, type SchemeVerifyInput } from '../plugins/lib/signature/standalone.js'
 import { secretBytes } from '../plugins/lib/signature/secrets.js'
 import { oneOf, readArguments } from './arguments.js'
@@ -134,7 +134,7 @@ function readOurs (
   }
   if (!options.includes('endpoint')) return { ...ours, endpoint: undefined }
   const path = (endpoint as string | undefined) ?? target
-  if (path === undefined || !PUBLIC_ENDPOINT.test(path)) {
+  if (path === undefined || !endpointRule(scheme).accepts(path)) {
     throw new UsageError('--endpoint is required: the public path and query')
   }
   return { ...ours, endpoint: path }

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { PUBLIC_ENDPOINT } from '../plugins/lib/signature/fields.js'
 import { parseJsonObject } from '../plugins/lib/body.js'
 import { KEY_ID } from '../plugins/lib/signature/keys.js'
+import { endpointRule } from '../plugins/lib/signature/scheme.js'
 import { oneOf, readArguments, readCount } from './arguments.js'
 import { UsageError, type Env } from './io.js'
 import {
@@ -104,7 +104,7 @@ interface Wish extends Pick<Order, 'event' | 'sample' | 'variant' | 'url'> {
 function prepare (
   { provider, event, sample, variant, url, values, env }: Wish
 ): Pick<Order, 'make' | 'secretFrom'> {
-  const { secretName, apiKeyName, demoSecret, demoApiKey, options, make: assemble } = provider
+  const { scheme, secretName, apiKeyName, demoSecret, demoApiKey, options, make: assemble } = provider
   const { alter = (signed) => signed, shift = 0, otherSecret, otherEndpoint } = changeOf(variant)
   const given = values.secret ?? (env[secretName] || undefined)
   const secret = given ?? demoSecret
@@ -115,8 +115,8 @@ function prepare (
     throw new UsageError('the api-key must be visible ASCII without commas, up to 256 characters')
   }
   const endpoint = values.endpoint ?? url.pathname + url.search
-  if (options.includes('endpoint') && !PUBLIC_ENDPOINT.test(endpoint)) {
-    throw new UsageError('--endpoint must be a path, with an optional query')
+  if (scheme !== undefined && options.includes('endpoint') && !endpointRule(scheme).accepts(endpoint)) {
+    throw new UsageError(`--endpoint ${endpointRule(scheme).expects}`)
   }
   const body = values.body === undefined ? undefined : readBody(values.body)
   const identifier = options.includes('identifier') ? readIdentifier(values.identifier, body) : undefined

@@ -143,7 +143,7 @@ const readDenial = /* @__PURE__ */ createDenialReader({ code: 'not_found', messa
 
 export const aghanimPlugin: WebhookPlugin<AghanimOptions> = /* @__PURE__ */ defineWebhook<
   AghanimOptions, AghanimEvent | PlayerVerifyEvent, ReplyContext
->({
+>(() => ({
   name: 'aghanim',
   plugin: 'aghanimPlugin',
   signature: scheme,
@@ -186,7 +186,7 @@ export const aghanimPlugin: WebhookPlugin<AghanimOptions> = /* @__PURE__ */ defi
       }
     }]
   }
-})
+}))
 
 export { deny }
 export default aghanimPlugin

@@ -89,7 +89,7 @@ function documentRoute (isSigned: boolean): RouteSchema {
 
 export const altdentifierPlugin: WebhookPlugin<AltDentifierOptions> = /* @__PURE__ */ defineWebhook<
   AltDentifierOptions, AltDentifierEvent, number
->({
+>(() => ({
   name: 'altdentifier',
   plugin: 'altdentifierPlugin',
   signature: scheme,
@@ -137,7 +137,7 @@ export const altdentifierPlugin: WebhookPlugin<AltDentifierOptions> = /* @__PURE
         : { ...NO_CONTENT, reason: 'acknowledged', level: 'warn', details: { OP } }
     }]
   }
-})
+}))
 
 export default altdentifierPlugin
 export type * from '../schemas/altdentifier.js'

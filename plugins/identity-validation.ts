@@ -94,7 +94,6 @@ export function signIdentityValidation (
 }
 
 const PLUGIN = 'identityValidationPlugin'
-const { sessions: { verified }, requiredFiles: { notification } } = IdentityValidationExamples
 const ROUTES = [
   {
     kind: 'sessions',
@@ -146,10 +145,15 @@ function identify ({ idempotency_key: key, ...content }: SessionNotification, ma
   return key ? { id: ['idempotency_key', key], content } : { id: ['mac', mac.toString('hex')] }
 }
 
+function sampleSession (id: string): SessionNotification {
+  const { verified } = IdentityValidationExamples.sessions
+  return { ...verified, session: { ...verified.session, id: `iss-${id}` }, idempotency_key: `key-${id}` }
+}
+
 const perRoute = (rule: Rule): Rule => group({ sessions: rule, requiredFiles: rule })
 
 export const identityValidationPlugin: WebhookPlugin<IdentityValidationOptions> =
-  /* @__PURE__ */ defineWebhook<IdentityValidationOptions, SessionNotification>({
+  /* @__PURE__ */ defineWebhook<IdentityValidationOptions, SessionNotification>(() => ({
     name: 'identity-validation',
     plugin: PLUGIN,
     signature: scheme,
@@ -166,13 +170,13 @@ export const identityValidationPlugin: WebhookPlugin<IdentityValidationOptions> 
       session: {
         about: 'a session is being processed or completed',
         path: ROUTES[0].path,
-        body: (id) => ({ ...verified, session: { ...verified.session, id: `iss-${id}` }, idempotency_key: `key-${id}` }),
+        body: sampleSession,
         once: true
       },
       'required-files': {
         about: 'files are required (the provider publishes no sample)',
         path: ROUTES[1].path,
-        body: (id) => ({ ...notification, idempotency_key: `key-${id}` }),
+        body: (id) => ({ ...IdentityValidationExamples.requiredFiles.notification, idempotency_key: `key-${id}` }),
         once: true
       }
     },
@@ -211,7 +215,7 @@ export const identityValidationPlugin: WebhookPlugin<IdentityValidationOptions> 
         }
       })
     }
-  })
+  }))
 
 export default identityValidationPlugin
 export type * from '../schemas/identity-validation.js'

@@ -11,12 +11,12 @@ import { compileReply, type Reply as ReplyOf } from './lib/reply.js'
 import { callback, path, required, type Awaitable } from './lib/rules.js'
 import type { SignatureReader } from './lib/signature/authenticate.js'
 import {
-  decodeBase64, decodeHex, parseUnixSeconds, publicEndpoint, type Texts, type VerifyResult
+  decodeBase64, decodeHex, parseUnixSeconds, type Texts, type VerifyResult
 } from './lib/signature/fields.js'
 import type { MacAlgorithm } from './lib/signature/hmac.js'
 import type { KeyRing, SecretResolver } from './lib/signature/keys.js'
 import { createReader, type Reading } from './lib/signature/reading.js'
-import { list, type CompiledScheme, type ListTemplate, type SignatureScheme } from './lib/signature/scheme.js'
+import { endpointRule, list, type CompiledScheme, type ListTemplate, type SignatureScheme } from './lib/signature/scheme.js'
 import type { Secret, SecretEncoding } from './lib/signature/secrets.js'
 import { createSigner, createVerifier, type SchemeVerifyInput, type SignedInput } from './lib/signature/standalone.js'
 import { compileOptionCheck, typesOf } from './lib/validation.js'
@@ -105,7 +105,10 @@ interface RingOptions {
   secrets: KeyRing
 }
 interface EndpointOptions {
-  /** The public path and query that the sender signs. Default: prefix and path. */
+  /**
+   * The public path and query that the sender signs, or the whole URL if it signs that. Default: prefix and path. A
+   * URL is possible only if no header carries it.
+   */
   endpoint?: string | undefined
 }
 
@@ -175,11 +178,11 @@ export function createProvider (definition: AnyDefinition): VerificationPlugin<n
     refusal
   })
 
-  const plugin = defineWebhook<AnyOptions, unknown>({
+  const plugin = defineWebhook<AnyOptions, unknown>(() => ({
     name,
     signature,
     secretOption: compiled?.parts.has('keyId') ? 'secrets' : 'secret',
-    options: { handleEvent: required(callback), path, ...(hasEndpoint && { endpoint: publicEndpoint }) },
+    options: { handleEvent: required(callback), path, ...(hasEndpoint && { endpoint: endpointRule(compiled) }) },
     handlers: ['handleEvent'],
     contentTypes,
     rephrase: refusal && rephraseOf(refusal),
@@ -201,7 +204,7 @@ export function createProvider (definition: AnyDefinition): VerificationPlugin<n
         answer: (result) => writeReply === undefined ? NO_CONTENT : writeReply(result, undefined)
       }]
     }
-  })
+  }))
   if (compiled === undefined) return plugin
   return Object.assign(plugin, {
     sign: createSigner(`${name}.sign`, compiled), verify: createVerifier(`${name}.verify`, compiled)

@@ -81,10 +81,14 @@ export interface ProviderInfo {
 /** A plugin that carries the description of its provider, for the command line, the deliveries page and tests. */
 export type WebhookPlugin<Options> = VerificationPlugin<Options> & { readonly definition: ProviderInfo }
 
-/** Makes the plugin of a provider: option checks, keys, the path of a delivery, and one or more routes. */
+/**
+ * Makes the plugin of a provider: option checks, keys, the path of a delivery, and one or more routes. The definition
+ * is made by a function, so that a bundler can leave a plugin out that is not used.
+ */
 export function defineWebhook<Options extends WebhookOptions, Event, Context = unknown> (
-  definition: WebhookDefinition<Options, Event, Context>
+  define: () => WebhookDefinition<Options, Event, Context>
 ): WebhookPlugin<Options> {
+  const definition = define()
   const { name, plugin = name, signature, secretOption, bodyLimit, contentTypes, rephrase } = definition
   const { algorithm, key: encoding } = signature
   const isRing = 'parts' in signature && signature.parts.has('keyId')

@@ -185,7 +185,7 @@ t.test('incorrect usage is one clear line, and exit status 2', async (t) => {
     [['send', 'humandetect', '--body', '{}'], 'fastify-verification send: --identifier is required, since the body has none'],
     [['send', 'humandetect', '--body', '[]'], 'fastify-verification send: --body must be a JSON object, to which the token is added'],
     [['send', 'identity-validation', '--api-key', 'a b'], 'fastify-verification send: the api-key must be visible ASCII without commas, up to 256 characters'],
-    [['send', 'identity-validation', '--endpoint', 'https://x/'], 'fastify-verification send: --endpoint must be a path, with an optional query'],
+    [['send', 'identity-validation', '--endpoint', 'https://x/'], 'fastify-verification send: --endpoint must be a path with an optional query'],
     [['send', '--provider', '/no/such/file.js'], 'fastify-verification send: --provider: cannot load "/no/such/file.js": ERR_MODULE_NOT_FOUND'],
     [['send', 'aghanim', '--provider', GITHUB], 'fastify-verification send: expected exactly one provider'],
     [['send', '--provider', NO_PROVIDER], 'fastify-verification send: --provider: the file exports no plugin of createProvider with a scheme'],

@@ -341,6 +341,13 @@ t.test('the picture has the steps of the README in their order, each with its st
   }
 })
 
+t.test('the picture of the path has the steps of the pipeline in their order', async (t) => {
+  const steps = [...read('plugins/lib/pipeline.ts').matchAll(/(?:\/\/|and) (\d+ [a-zA-Z]+)/g)].map(([, step]) => step)
+  t.equal(steps.length, 15)
+  const drawn = [...read('docs/path.svg').matchAll(/<text class="text"[^>]*>([^<]*)</g)].map(([, text]) => text)
+  t.strictSame(drawn, steps)
+})
+
 t.test('test/README.md has every room, and suites for every promise of SECURITY.md', async (t) => {
   const page = read('test/README.md')
   const rooms = readdirSync(new URL('test/', root), { withFileTypes: true }).filter((entry) => entry.isDirectory())

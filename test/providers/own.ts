@@ -467,6 +467,37 @@ t.test('a scheme with key ids and an endpoint accepts a ring of secrets, and has
   }
 }))
 
+t.test('a URL is signed only if no header carries it', quiet(async (t) => {
+  const square = createProvider({
+    name: 'square',
+    summary: 'Events',
+    scheme: {
+      algorithm: 'hmac-sha256', headers: { 'x-square-hmacsha256-signature': '{base64}' }, signed: '{endpoint}{body}'
+    },
+    body: Type.Object({})
+  })
+  const secret = SECRET
+  const endpoint = 'https://shop.example:8443/square?a=1'
+  const headers = square.sign({ secret, body: '{}', endpoint })
+  t.equal(headers['x-square-hmacsha256-signature'], createHmac('sha256', SECRET).update(`${endpoint}{}`).digest('base64'))
+  t.strictSame(square.verify({ secret, headers, body: Buffer.from('{}'), endpoint }), { ok: true, secretIndex: 0 })
+  t.strictSame(square.verify({ secret, headers, body: Buffer.from('{}'), endpoint: '/square?a=1' }), {
+    ok: false, reason: 'mismatch'
+  })
+  const { app } = createHost(t)
+  app.register(square, { secret, endpoint, handleEvent () {} })
+  const send = async (payload: string) =>
+    (await app.inject({ method: 'POST', url: '/square', headers, payload })).statusCode
+  t.equal(await send('{}'), 204)
+  t.equal(await send('{} '), 403)
+  for (const wrong of ['shop.example/square', 'ftp://shop.example/square', 'https://shop.example', 'https:///square', 'https://a b/c', '']) {
+    const host = createHost(t).app.register(square, { secret, endpoint: wrong, handleEvent () {} })
+    await t.rejects(async () => { await host.ready() }, {
+      message: 'square: option "endpoint" must be a path or a URL, with an optional query'
+    }, wrong)
+  }
+}))
+
 t.test('a plugin signs and verifies without a server', quiet(async (t) => {
   const [secret, other] = STRIPE_SECRETS
   const body = '{"id":"1"}'

@@ -51,6 +51,32 @@ const SENDERS: Record<string, Sender> = {
     message: `v0:1790000000:${BODY}`,
     headers: (hex) => ({ 'x-slack-request-timestamp': '1790000000', 'x-slack-signature': `v0=${hex}` })
   },
+  Zoom: {
+    scheme: {
+      algorithm: 'hmac-sha256',
+      headers: { 'x-zm-request-timestamp': '{timestamp}', 'x-zm-signature': 'v0={hex}' },
+      signed: 'v0:{timestamp}:{body}'
+    },
+    message: `v0:1790000000:${BODY}`,
+    headers: (hex) => ({ 'x-zm-request-timestamp': '1790000000', 'x-zm-signature': `v0=${hex}` })
+  },
+  Shopify: {
+    scheme: { algorithm: 'hmac-sha256', headers: { 'x-shopify-hmac-sha256': '{base64}' }, signed: '{body}' },
+    message: BODY,
+    headers: (_hex, base64) => ({ 'x-shopify-hmac-sha256': base64 })
+  },
+  LINE: {
+    scheme: { algorithm: 'hmac-sha256', headers: { 'x-line-signature': '{base64}' }, signed: '{body}' },
+    message: BODY,
+    headers: (_hex, base64) => ({ 'x-line-signature': base64 })
+  },
+  Square: {
+    scheme: {
+      algorithm: 'hmac-sha256', headers: { 'x-square-hmacsha256-signature': '{base64}' }, signed: '{endpoint}{body}'
+    },
+    message: `/hooks?a=1${BODY}`,
+    headers: (_hex, base64) => ({ 'x-square-hmacsha256-signature': base64 })
+  },
   'identity validation': {
     scheme: {
       algorithm: 'hmac-sha256',

@@ -180,6 +180,12 @@ export function checkFreshness (
 // RFC 3986 path and query. Excludes braces and spaces, which could also be the beginning of a body.
 export const PUBLIC_ENDPOINT = /^\/[\w.~!$&'()*+,;=:@%/?-]*$/
 
+/** Rule for the public URL that a sender signs, or the path and query of it. */
+export const publicUrl: Rule = {
+  accepts: (value) => typeof value === 'string' && PUBLIC_ENDPOINT.test(value.replace(/^https?:\/\/[\w.:[\]-]+(?=\/)/, '')),
+  expects: 'must be a path or a URL, with an optional query'
+}
+
 /** Rule for the public path and query that a sender signs. */
 export const publicEndpoint: Rule = {
   accepts: (value) => typeof value === 'string' && PUBLIC_ENDPOINT.test(value),

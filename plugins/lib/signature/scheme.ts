@@ -1,7 +1,10 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { ParsedSignature } from './authenticate.js'
-import { decodeBase64, decodeHex, PUBLIC_ENDPOINT, readHeaders, reject, type Rejection } from './fields.js'
+import {
+  decodeBase64, decodeHex, PUBLIC_ENDPOINT, publicEndpoint, publicUrl, readHeaders, reject, type Rejection
+} from './fields.js'
 import { MAC_BYTES, type MacAlgorithm } from './hmac.js'
+import type { Rule } from '../rules.js'
 import type { SecretEncoding } from './secrets.js'
 
 /** The way a sender signs. Reader, verifier, signer, doctor and API pages are derived from this one value. */
@@ -297,6 +300,10 @@ export function compileScheme (scheme: SignatureScheme): CompiledScheme {
     }
   }
 }
+
+/** Returns the rule of the endpoint that a scheme signs: a URL is possible only if no header carries it. */
+export const endpointRule = ({ headerOf }: CompiledScheme): Rule =>
+  headerOf.has('endpoint') ? publicEndpoint : publicUrl
 
 type Values = { readonly [Name in Part]?: string | undefined }
 

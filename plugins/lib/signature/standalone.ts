@@ -2,13 +2,13 @@ import { randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { matchKeys, withSuffix, type ParsedSignature } from './authenticate.js'
 import {
-  freshnessOf, publicEndpoint, type Freshness, type FreshnessInput, type Rejection, type VerifyResult
+  freshnessOf, type Freshness, type FreshnessInput, type Rejection, type VerifyResult
 } from './fields.js'
 import { InvalidOption } from '../errors.js'
 import { createMacKey, type MacKey } from './hmac.js'
 import { cacheKeys, findSecret, type KeyRing } from './keys.js'
 import { checkOption, FRESHNESS_RULES, nonEmptyString, string } from '../rules.js'
-import type { CompiledScheme } from './scheme.js'
+import { endpointRule, type CompiledScheme } from './scheme.js'
 import { secretBytes, type Secret, type SecretRules } from './secrets.js'
 
 /** Common input of the pure `verify...` functions, besides their secrets. */
@@ -109,8 +109,9 @@ export function createVerifier (
 ): (input: SchemeVerifyInput) => VerifyResult {
   const { algorithm, key: encoding, parts, read } = scheme
   const keysOf = cacheKeys({ plugin: caller, option, algorithm, encoding })
+  const rule = endpointRule(scheme)
   const checkEndpoint = (endpoint: string | undefined): void => {
-    if (parts.has('endpoint')) checkOption(caller, 'endpoint', endpoint ?? '', publicEndpoint)
+    if (parts.has('endpoint')) checkOption(caller, 'endpoint', endpoint ?? '', rule)
   }
   if (!parts.has('keyId')) {
     return (input) => {
