@@ -33,7 +33,8 @@ export interface Order {
   readonly provider: string
   readonly event: string
   readonly variant: Variant
-  readonly sample: Sample
+  /** Expected results of the event. */
+  readonly sample: Pick<Sample, 'again' | 'refused'>
   readonly url: URL
   readonly times: number
   /** Maximum number of deliveries per second; undefined for no limit. */
@@ -76,12 +77,12 @@ export function readOrder (
     throw new UsageError(`${provider.name} has no variant "${variant}", since ${reason}: expected one of ${others}`)
   }
   const url = readUrl(values.url ?? ORIGIN + provider.path(event))
-  const sample = events[event] ?? UNKNOWN_EVENT
+  const sample = events[event]
   return {
     provider: provider.name,
     event,
     variant,
-    sample,
+    sample: sample ?? UNKNOWN_EVENT,
     url,
     times: readCount('--times', values.times) ?? 1,
     rate: readCount('--rate', values.rate),
@@ -91,10 +92,12 @@ export function readOrder (
   }
 }
 
-/** The event of a provider without samples. Its body is always given. */
-const UNKNOWN_EVENT: Sample = { about: 'an event', body: () => ({}), again: 'replayed' }
+/** The event of a provider without samples. */
+const UNKNOWN_EVENT = { again: 'replayed' } as const
 
-interface Wish extends Pick<Order, 'event' | 'sample' | 'variant' | 'url'> {
+interface Wish extends Pick<Order, 'event' | 'variant' | 'url'> {
+  /** Undefined if the body is given. */
+  readonly sample: Sample | undefined
   readonly provider: Provider
   readonly values: { readonly [K in 'secret' | 'api-key' | 'endpoint' | 'identifier' | 'body']?: string | undefined }
   readonly env: Env
@@ -125,7 +128,7 @@ function prepare (
     const now = Math.floor(Date.now() / 1000)
     const id = randomBytes(8).readBigUInt64BE().toString()
     return assemble({
-      body: body ?? Buffer.from(JSON.stringify({ ...sample.body(id, now), identifier })),
+      body: body ?? Buffer.from(JSON.stringify({ ...sample!.body(id, now), identifier })),
       secret: key,
       timestamp: now + shift,
       id: `msg_${id}`,

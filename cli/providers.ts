@@ -161,8 +161,8 @@ export async function loadProvider (file: string): Promise<Provider> {
   try {
     module = await import(pathToFileURL(resolve(path!)).href) as object
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    throw new UsageError(`--provider: cannot load ${JSON.stringify(path)}: ${code ?? message.split('\n')[0]}`)
+    const { code, name } = error as NodeJS.ErrnoException
+    throw new UsageError(`--provider: cannot load ${JSON.stringify(path)} (${code ?? name})`)
   }
   const all = providersIn(module, '')
   const found = name === undefined ? all : all.filter((provider) => provider.name === name)

@@ -30,6 +30,7 @@ const OWN_SECRET = 'canary of a provider of one\'s own'
 const fileOf = (name: string) => fileURLToPath(new URL(`../support/own-providers/${name}.js`, import.meta.url))
 const [GITHUB, STANDARD, SEVERAL, NO_PROVIDER] = ['github', 'standard-webhooks', 'several', 'mine'].map(fileOf) as
   [string, string, string, string]
+const BROKEN = join(t.testdir({ 'broken.js': 'export const = 1' }), 'broken.js')
 const scan = createScan(Object.values(hidden))
 const NAMES = Object.keys(PROVIDERS)
 
@@ -186,7 +187,8 @@ t.test('incorrect usage is one clear line, and exit status 2', async (t) => {
     [['send', 'humandetect', '--body', '[]'], 'fastify-verification send: --body must be a JSON object, to which the token is added'],
     [['send', 'identity-validation', '--api-key', 'a b'], 'fastify-verification send: the api-key must be visible ASCII without commas, up to 256 characters'],
     [['send', 'identity-validation', '--endpoint', 'https://x/'], 'fastify-verification send: --endpoint must be a path with an optional query'],
-    [['send', '--provider', '/no/such/file.js'], 'fastify-verification send: --provider: cannot load "/no/such/file.js": ERR_MODULE_NOT_FOUND'],
+    [['send', '--provider', '/no/such/file.js'], 'fastify-verification send: --provider: cannot load "/no/such/file.js" (ERR_MODULE_NOT_FOUND)'],
+    [['send', '--provider', BROKEN], `fastify-verification send: --provider: cannot load ${JSON.stringify(BROKEN)} (SyntaxError)`],
     [['send', 'aghanim', '--provider', GITHUB], 'fastify-verification send: expected exactly one provider'],
     [['send', '--provider', NO_PROVIDER], 'fastify-verification send: --provider: the file exports no plugin of createProvider with a scheme'],
     [['send', '--provider', SEVERAL], 'fastify-verification send: --provider: expected "#" and one of github, keyed after the file name'],

@@ -143,7 +143,7 @@ export function startLoad (origin: string, rate: number, secrets: Secrets = {}) 
 }
 
 /** Log lines of the example server's handlers: one for each run. */
-const HANDLED = /"msg":"(?:Aghanim: (?:item\.add|\S+ asks)|Identity validation: session|AltDentifier: \S+ \(\d+\) passed)/
+const HANDLED = /"msg":"(?:Aghanim: (?:item\.add|player \S+ requested)|Identity validation: session|AltDentifier: \S+ \(\d+\) passed)/
 
 export const runsIn = (lines: readonly string[]): number => lines.filter((line) => HANDLED.test(line)).length
 
