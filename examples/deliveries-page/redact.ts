@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import { PROVIDERS } from '../../cli/providers.js'
 
 /** The parts of a request that may be shown: known names, and the form of values. */
 export interface RedactedRequest {
@@ -14,23 +15,18 @@ const HEADERS = new Map<string, RegExp | undefined>([
   ['content-length', /^\d{1,9}$/],
   ['content-encoding', /^(?:identity|gzip|br|deflate)$/i],
   ['transfer-encoding', /^chunked$/i],
-  ['digest', undefined],
   ['signature', undefined],
-  ['x-aghanim-signature', undefined],
-  ['x-aghanim-signature-timestamp', /^\d{1,13}$/],
-  ['x-api-key', undefined],
-  ['x-endpoint', undefined],
-  ['x-signature', undefined],
-  ['x-timestamp', /^\d{1,13}$/]
+  ...Object.values(PROVIDERS).flatMap(({ scheme }) => scheme?.headers.map((name): [string, RegExp | undefined] =>
+    [name, scheme.source.headers[name] === '{timestamp}' ? /^\d{1,13}$/ : undefined]) ?? [])
 ])
 
 const FORMS: readonly [form: string, pattern: RegExp][] = [
   ['digits', /^\d+$/],
   ['hex', /^[0-9a-f]+$/i],
-  ['MD5= with hex', /^md5=[0-9a-f]+$/i],
+  ['a prefix with hex', /^[\w-]+=[0-9a-f]+$/i],
   ['a path', /^\/[\w/.-]*$/],
   ['base64', /^[\w+/-]{16,}=*$/],
-  ['hmac-sha256 with base64', /^hmac-sha256 [\w+/-]{16,}=*$/]
+  ['a prefix with base64', /^[\w-]+ [\w+/-]{16,}=*$/]
 ]
 
 /** Describes the form of a hidden value, which is enough to see, for example, hex where base64 is expected. */
