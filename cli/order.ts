@@ -42,6 +42,8 @@ export interface Order {
   readonly json: boolean
   /** Status of the response to a delivery that is not authentic. */
   readonly refusalStatus: number
+  /** Name of a header that holds a secret, which is never printed. */
+  readonly secretHeader: string | undefined
   /** Description of the source of the secret. */
   readonly secretFrom: string
   /** Creates a new delivery, signed now. */
@@ -59,7 +61,7 @@ export function readOrder (
     throw new UsageError('expected exactly one provider')
   }
   const provider = own ?? PROVIDERS[oneOf('provider', Object.keys(PROVIDERS), name!)]!
-  const { events, options, without, refusalStatus } = provider
+  const { events, options, without, refusalStatus, secretHeader } = provider
   const foreign = OWN.find((option) => values[option] !== undefined && !options.includes(option))
   if (foreign !== undefined) {
     const owners = Object.values(PROVIDERS).filter(({ options }) => options.includes(foreign)).map(({ name }) => name)
@@ -88,6 +90,7 @@ export function readOrder (
     rate: readCount('--rate', values.rate),
     json: values.json,
     refusalStatus,
+    secretHeader,
     ...prepare({ provider, event, sample, variant, url, values, env })
   }
 }

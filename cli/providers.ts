@@ -67,6 +67,8 @@ export interface Provider {
   readonly without: Readonly<Partial<Record<Variant, string>>>
   /** Status of the response to a delivery that is not authentic. */
   readonly refusalStatus: number
+  /** Name of a header that holds a secret, which is never printed. */
+  readonly secretHeader?: string
   readonly scheme?: CompiledScheme
   readonly make: (ingredients: Ingredients) => Delivery
 }
@@ -76,6 +78,7 @@ const DEMO_SECRETS: Readonly<Record<string, string>> = DEMO
 const SECRET_NAMES: Readonly<Record<string, string>> = { 'identity-validation': 'IDENTITY_API_SECRET' }
 const NO_ENDPOINT = { 'wrong-endpoint': 'it signs no endpoint' }
 const OWN_FORMAT = { 'wrong-key': 'its secrets have a format of their own' }
+const NO_AGE = 'the backend checks the age'
 const NO_TIME = { expired: 'it signs no time', future: 'it signs no time' }
 
 type SchemeInfo = ProviderInfo & { readonly scheme: CompiledScheme }
@@ -138,6 +141,27 @@ const humandetect: Provider = {
   }
 }
 
+/** HumanDetect's Token Verification API, which a backend asks with its API key. */
+const humandetectApi: Provider = {
+  ...humandetect,
+  name: 'humandetect-api',
+  apiKeyName: 'HUMANDETECT_API_KEY',
+  demoApiKey: DEMO.HUMANDETECT_API_KEY,
+  options: ['api-key', 'identifier'],
+  events: {
+    human: { about: 'a valid token of a human', body: () => ({}), again: 'accepted' },
+    bot: { about: 'a genuine token of a bot', body: () => ({}), again: 'accepted' }
+  },
+  path: () => '/v1/humandetect/verify',
+  without: { ...NO_ENDPOINT, expired: NO_AGE, future: NO_AGE },
+  refusalStatus: 400,
+  secretHeader: 'x-api-key',
+  make ({ apiKey, ...ingredients }) {
+    const { headers, body } = humandetect.make({ ...ingredients, apiKey })
+    return { headers: { ...headers, 'x-api-key': apiKey }, body }
+  }
+}
+
 /** Lists the providers of the plugins that a module exports, each once. */
 function providersIn (module: object, prefix: string): Provider[] {
   const definitions = new Set(Object.values(module).flatMap((value) => {
@@ -149,7 +173,7 @@ function providersIn (module: object, prefix: string): Provider[] {
 
 /** The providers of this package, by name. */
 export const PROVIDERS: Readonly<Record<string, Provider>> = Object.fromEntries(
-  [...providersIn(plugins, '/webhooks'), humandetect].map((provider) => [provider.name, provider]))
+  [...providersIn(plugins, '/webhooks'), humandetect, humandetectApi].map((provider) => [provider.name, provider]))
 
 /**
  * Loads the provider that a module exports. `file` is the name of its file, followed by `#` and the name of a provider

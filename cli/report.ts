@@ -3,7 +3,7 @@ import { paintFor, type Io } from './io.js'
 import type { Order } from './order.js'
 import { createProgress } from './progress.js'
 import type { Summary } from './tally.js'
-import { replyText, requestText, summaryText, verdictText } from './text.js'
+import { replyText, requestText, shownHeaders, summaryText, verdictText } from './text.js'
 import { changeOf } from './variants.js'
 import { wordsFor, type Result } from './verdict.js'
 
@@ -18,7 +18,9 @@ export function jsonReport (order: Order, { stdout }: Io): Report {
   const { provider, event, variant, url } = order
   const print = (line: object): void => { stdout.write(`${jsonLine(line)}\n`) }
   return {
-    sent ({ number, attempt, delivery: { headers, body }, outcome, expectation, expected }) {
+    sent (result) {
+      const { number, attempt, delivery: { body }, outcome, expectation, expected } = result
+      const headers = Object.fromEntries(shownHeaders(order, result))
       const request = { method: 'POST', url: url.href, headers, body: body.toString() }
       const about = { type: 'delivery', number, attempt, provider, event, variant }
       print({ ...about, request, ...outcome, expectation: wordsFor(order, expectation), expected })

@@ -23,7 +23,8 @@ or was missing, 2 for invalid usage. "fastify-verification list" shows the provi
   --secret <text>     the secret of the provider. Visible in the process list and the shell history: prefer
                       ALTDENTIFIER_SECRET, AGHANIM_SECRET, IDENTITY_API_SECRET or HUMANDETECT_TOKEN_SECRET.
                       Default: the demo secret of the example server
-  --api-key <text>    identity validation: the api-key of the secret; default: IDENTITY_API_KEY, or the demo api-key
+  --api-key <text>    api-key or id of the secret, for providers with ids; default: IDENTITY_API_KEY or
+                      HUMANDETECT_API_KEY, or the demo api-key
   --endpoint <path>   identity validation: the public path and query; default: those of the URL
   --identifier <text> HumanDetect: the identifier in the token
   --times <n>         number of deliveries, each signed separately and sent ${AT_A_TIME} at a time; prints a summary

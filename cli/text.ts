@@ -21,9 +21,15 @@ function message (paint: Paint, first: string, headers: [string, string][], body
   return [...lines, ...(body === '' ? [] : ['', indent(body)])].join('\n')
 }
 
+/** Returns the headers of a delivery as they may be printed. */
+export function shownHeaders ({ secretHeader }: Order, { delivery: { headers } }: Result): [string, string][] {
+  return Object.entries(headers).map(([name, value]) => [name, name === secretHeader ? '(hidden)' : value])
+}
+
 /** Formats a request as it was sent. */
-export function requestText (paint: Paint, { url }: Order, { delivery: { headers, body } }: Result): string {
-  return message(paint, paint('bold', `POST ${url}`), Object.entries(headers), body.toString())
+export function requestText (paint: Paint, order: Order, result: Result): string {
+  const { delivery: { body } } = result
+  return message(paint, paint('bold', `POST ${order.url}`), shownHeaders(order, result), body.toString())
 }
 
 const duration = (milliseconds: number): string => `${milliseconds.toFixed(1)} ms`

@@ -1,5 +1,4 @@
 import type { InjectOptions } from 'fastify'
-import { DEMO } from '../../cli/demo.js'
 import type { Env } from '../../cli/io.js'
 import { readOrder, readSendArguments } from '../../cli/order.js'
 import { PROVIDERS, variantsOf, type Provider } from '../../cli/providers.js'
@@ -25,7 +24,8 @@ const MORE: readonly Kind[] = [
   ]],
   ['aghanim', 'invalid payload', ['--body', '{"event_type":"player.verify"}']],
   ['altdentifier', 'not JSON', ['--body', 'OP=1']],
-  ['humandetect', 'bot', ['--event', 'bot']]
+  ['humandetect', 'bot', ['--event', 'bot']],
+  ['humandetect-api', 'wrong API key', ['--api-key', 'another-key']]
 ]
 
 /** Returns the options for an event whose copies the plugin recognises, if the provider has such an event. */
@@ -43,7 +43,7 @@ function order (env: Env, provider: string, options: readonly string[]): InjectO
 
 /** Creates one sample of each kind, for a server with the secrets of this environment. */
 export function createSamples (env: Env): Sample[] {
-  const webhooks = Object.values(PROVIDERS).flatMap((one) => {
+  return Object.values(PROVIDERS).flatMap((one) => {
     const provider = one.name
     const variants = variantsOf(one).map((variant): Sample => {
       const twice = changeOf(variant).twice === true
@@ -54,15 +54,4 @@ export function createSamples (env: Env): Sample[] {
       ({ provider, kind, requests: () => [{ ...order(env, provider, options), ...change }] }))
     return [...variants, ...more]
   })
-
-  // Requests to the token service itself: the same tokens, with the API key of a backend.
-  const ask = (kind: string, variant: string, key = env['HUMANDETECT_API_KEY'] || DEMO.HUMANDETECT_API_KEY): Sample => ({
-    provider: 'humandetect-api',
-    kind,
-    requests () {
-      const { token } = JSON.parse(order(env, 'humandetect', ['--variant', variant]).payload.toString())
-      return [{ method: 'POST', url: '/v1/humandetect/verify', headers: { 'x-api-key': key }, payload: { token } }]
-    }
-  })
-  return [...webhooks, ask('valid', 'valid'), ask('malformed token', 'tampered'), ask('wrong-key', 'valid', 'another-key')]
 }

@@ -311,8 +311,11 @@ const COMES_TO: Record<string, Record<string, string>> = {
   },
   'humandetect-api': {
     valid: 'accepted handled 200',
-    'malformed token': 'rejected malformed_token 400',
-    'wrong-key': 'rejected unknown_key 401'
+    tampered: 'rejected malformed_token 400',
+    duplicate: 'accepted handled 200, accepted handled 200',
+    'wrong-key': 'rejected malformed_token 400',
+    truncated: 'rejected malformed_token 400',
+    'wrong API key': 'rejected unknown_key 401'
   }
 }
 

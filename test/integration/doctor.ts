@@ -218,7 +218,7 @@ t.test('incorrect usage is a one-line error, with exit status 2', async (t) => {
     [['aghanim', '--headers', `${dir}/junk`], '--headers: invalid header line: expected "Name: value"'],
     [['aghanim', '--curl', `${dir}/nothing`], '--curl: found no line like "> POST /path HTTP/1.1"'],
     [['aghanim', ...all, '--endpoint', '/x'], '--endpoint is for identity-validation only'],
-    [['aghanim', ...all, '--api-key', 'x'], '--api-key is for identity-validation only'],
+    [['aghanim', ...all, '--api-key', 'x'], '--api-key is for identity-validation, humandetect-api only'],
     [['identity-validation', ...all], '--endpoint is required: the public path and query'],
     [['identity-validation', ...all, '--endpoint', 'https://x.example/'],
       '--endpoint is required: the public path and query'],

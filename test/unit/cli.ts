@@ -102,7 +102,7 @@ t.test('samples differ by their id, and nothing else is random', async (t) => {
   for (const provider of Object.keys(PROVIDERS)) {
     for (const { body } of Object.values(PROVIDERS[provider]!.events)) {
       t.strictSame(body('1', 1_790_000_000), body('1', 1_790_000_000))
-      if (provider !== 'humandetect') t.strictNotSame(body('1', 1_790_000_000), body('2', 1_790_000_000))
+      if (!provider.startsWith('humandetect')) t.strictNotSame(body('1', 1_790_000_000), body('2', 1_790_000_000))
     }
     t.match(PROVIDERS[provider]!.path('session'), /^\/\w/)
   }
