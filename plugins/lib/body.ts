@@ -120,7 +120,7 @@ export function refuseFraming (
 
 // Errors with the codes of Fastify's own parsers.
 const BodyTooLarge = createError<[]>('FST_ERR_CTP_BODY_TOO_LARGE', 'Request body is too large', 413, RangeError)
-export const InvalidContentLength = createError<[]>(
+const InvalidContentLength = createError<[]>(
   'FST_ERR_CTP_INVALID_CONTENT_LENGTH', 'Request body size did not match Content-Length', 400, RangeError)
 
 // Each chunk of a body costs Node a few microseconds, however short it is.

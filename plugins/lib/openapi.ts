@@ -105,7 +105,7 @@ export function anyDenial (denials: Readonly<Record<string, unknown>> = { refuse
 }
 
 /** Creates the schemas of a webhook's error responses: these errors, denials with any 4xx, and any other error. */
-export function webhookResponses (
+function webhookResponses (
   messages: Readonly<Record<number, Messages>>, denials?: Readonly<Record<string, unknown>>
 ): Record<string, TSchema> {
   const { 500: failed, 503: unavailable, ...refusals } = messages

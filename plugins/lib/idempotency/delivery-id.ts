@@ -69,7 +69,7 @@ let length = 0
  *
  * @throws {TypeError} if JSON cannot express the value, for example a BigInt
  */
-export function canonicalBytes (value: unknown): Buffer {
+function canonicalBytes (value: unknown): Buffer {
   if (bytes.length > MAX_KEPT_BYTES) bytes = Buffer.allocUnsafe(INITIAL_BYTES)
   length = 0
   if (typeof value !== 'object' || value === null) {

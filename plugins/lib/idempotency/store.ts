@@ -130,7 +130,7 @@ export interface StoreReport {
 const calls = channel('fastify-verification:store')
 
 /** Wraps a store so that each call, its result and its duration are published while the channel has subscribers. */
-export function reportCalls (provider: string, store: DeliveryStore): DeliveryStore {
+function reportCalls (provider: string, store: DeliveryStore): DeliveryStore {
   function timed<T> (
     verb: StoreReport['verb'], ask: () => Awaitable<T>, resultOf: (value: T) => StoreResult
   ): Awaitable<T> {

@@ -32,14 +32,14 @@ export interface SignInput {
  *
  * @throws {FST_VERIFICATION_INVALID_OPTION} if a tolerance is not a valid time span, or `now` is not a function
  */
-export function readFreshness (caller: string, input: FreshnessInput): Freshness {
+function readFreshness (caller: string, input: FreshnessInput): Freshness {
   for (const name of ['tolerance', 'futureTolerance', 'now'] as const) {
     checkOption(caller, name, input[name], FRESHNESS_RULES[name]!)
   }
   return freshnessOf(input)
 }
 
-export function verifyPresented (
+function verifyPresented (
   caller: string, presented: ParsedSignature | Rejection, keys: readonly MacKey[], body: Uint8Array | undefined,
   freshness: Freshness
 ): VerifyResult {
@@ -49,14 +49,8 @@ export function verifyPresented (
   return outcome.ok ? outcome : { ok: false, reason: outcome.reason }
 }
 
-/** Computes the MAC that a sender would make. Accepts weak secrets, which are the sender's responsibility. */
-export function signMac (rules: SecretRules, { secret, body }: SignInput, prefix = ''): Buffer {
-  const key = createMacKey(rules.algorithm, secretBytes(secret, rules))
-  return key.sign(prefix, typeof body === 'string' ? Buffer.from(body) : body)
-}
-
 /** Formats seconds since 1970 as the headers carry them. Default: the current time. */
-export function timestampText (timestamp: number | string = Math.floor(Date.now() / 1000)): string {
+function timestampText (timestamp: number | string = Math.floor(Date.now() / 1000)): string {
   return String(timestamp)
 }
 
@@ -72,7 +66,10 @@ export interface SignedInput extends SignInput {
   endpoint?: string | undefined
 }
 
-/** Makes the pure function that signs as a scheme says. It returns the headers that the sender would send. */
+/**
+ * Makes the pure function that signs as a scheme says. It returns the headers that the sender would send. It accepts
+ * weak secrets, which are the responsibility of the sender.
+ */
 export function createSigner (caller: string, scheme: CompiledScheme): (input: SignedInput) => Record<string, string> {
   const { algorithm, key: encoding } = scheme
   const rules: SecretRules = { plugin: caller, option: 'secret', algorithm, encoding }
