@@ -11,7 +11,7 @@ import { oneOf, readArguments } from './arguments.js'
 import { readBytes, readCurl, readMessage, type Captured } from './captured.js'
 import { harmless, jsonLine } from './harmless.js'
 import { UsageError, type Command, type Env } from './io.js'
-import { loadProvider, PROVIDERS, type Provider } from './providers.js'
+import { checkProviderOptions, loadProvider, PROVIDERS, type Provider } from './providers.js'
 
 const NAMES = Object.values(PROVIDERS).filter(({ scheme }) => scheme !== undefined).map(({ name }) => name)
 
@@ -118,12 +118,7 @@ function readOurs (
     ? [secret, '--secret']
     : [own, env[secretName] ? secretName : 'the demo secret']
   if (given === undefined) throw new UsageError(`--secret or ${secretName} is required`)
-  for (const option of ['endpoint', 'api-key'] as const) {
-    if (!options.includes(option) && { endpoint, 'api-key': apiKey }[option] !== undefined) {
-      const owners = Object.values(PROVIDERS).filter(({ options }) => options.includes(option)).map(({ name }) => name)
-      throw new UsageError(`--${option} is for ${owners.join(', ')} only`)
-    }
-  }
+  checkProviderOptions(provider, { endpoint, 'api-key': apiKey })
   const keyIdHeader = scheme.headerOf.get('keyId')
   const ours = {
     secret: given,

@@ -6,7 +6,7 @@ import { endpointRule } from '../plugins/lib/signature/scheme.js'
 import { oneOf, readArguments, readCount } from './arguments.js'
 import { UsageError, type Env } from './io.js'
 import {
-  IDENTIFIER, PROVIDERS, variantsOf, type Delivery, type Provider, type ProviderOption, type Sample
+  checkProviderOptions, IDENTIFIER, PROVIDERS, variantsOf, type Delivery, type Provider, type Sample
 } from './providers.js'
 import { changeOf, VARIANTS, type Variant } from './variants.js'
 
@@ -26,7 +26,6 @@ const OPTIONS = {
   json: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false }
 } as const
-const OWN = ['api-key', 'endpoint', 'identifier'] as const satisfies readonly ProviderOption[]
 
 /** Instructions for `send`: what to send, how often, and how to report it. */
 export interface Order {
@@ -61,12 +60,8 @@ export function readOrder (
     throw new UsageError('expected exactly one provider')
   }
   const provider = own ?? PROVIDERS[oneOf('provider', Object.keys(PROVIDERS), name!)]!
-  const { events, options, without, refusalStatus, secretHeader } = provider
-  const foreign = OWN.find((option) => values[option] !== undefined && !options.includes(option))
-  if (foreign !== undefined) {
-    const owners = Object.values(PROVIDERS).filter(({ options }) => options.includes(foreign)).map(({ name }) => name)
-    throw new UsageError(`--${foreign} is for ${owners.join(', ')} only`)
-  }
+  const { events, without, refusalStatus, secretHeader } = provider
+  checkProviderOptions(provider, values)
   const names = Object.keys(events)
   if (names.length === 0 && values.body === undefined) {
     throw new UsageError('--body is required, since the provider has no sample events')

@@ -35,8 +35,9 @@ export interface Delivery {
   readonly body: Buffer
 }
 
+const PROVIDER_OPTIONS = ['api-key', 'endpoint', 'identifier'] as const
 /** A command line option that only some providers support. */
-export type ProviderOption = 'api-key' | 'endpoint' | 'identifier'
+export type ProviderOption = typeof PROVIDER_OPTIONS[number]
 
 /** An event as a provider sends it. */
 export interface Sample extends Pick<SampleEvent, 'about' | 'body'> {
@@ -194,6 +195,16 @@ export async function loadProvider (file: string): Promise<Provider> {
   if (found.length === 1) return found[0]!
   if (all.length === 0) throw new UsageError('--provider: the file exports no plugin of createProvider with a scheme')
   throw new UsageError(`--provider: expected "#" and one of ${names} after the file name`)
+}
+
+/** Throws a `UsageError` if an option is given that the provider does not support. */
+export function checkProviderOptions (
+  { options }: Provider, values: Readonly<Partial<Record<ProviderOption, unknown>>>
+): void {
+  const foreign = PROVIDER_OPTIONS.find((option) => values[option] !== undefined && !options.includes(option))
+  if (foreign === undefined) return
+  const owners = Object.values(PROVIDERS).filter(({ options }) => options.includes(foreign)).map(({ name }) => name)
+  throw new UsageError(`--${foreign} is for ${owners.join(', ')} only`)
 }
 
 /** Returns the variants that a provider supports. */

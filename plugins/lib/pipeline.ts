@@ -133,7 +133,8 @@ export function createPipeline (
   scope.addContentTypeParser(contentType, receive)
 
   return <Event, Context>(route: WebhookRoute<Event, Context>): void => {
-    const { kindOf = () => 'event', subjectOf = () => undefined, parse = parseJsonObject, unreadable = INVALID_JSON, copiesFor } = route
+    const { parse = parseJsonObject, unreadable = INVALID_JSON, copiesFor } = route
+    const { kindOf = () => 'event', subjectOf = () => undefined } = route
     const path = scope.prefix + route.url
     const about: Route = {
       provider,

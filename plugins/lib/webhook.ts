@@ -68,8 +68,6 @@ export interface SampleEvent {
 /** The description of a provider. */
 export interface ProviderInfo {
   readonly name: string
-  /** Name of the option that holds the secrets. */
-  readonly secretOption: string
   /** Undefined for a provider whose signature no scheme describes. */
   readonly scheme?: CompiledScheme
   /** Status of the response to a delivery that is not authentic. */
@@ -126,7 +124,6 @@ export function defineWebhook<Options extends WebhookOptions, Event, Context = u
   return Object.assign(createPlugin(webhook, name), {
     definition: {
       name,
-      secretOption,
       ...('parts' in signature && { scheme: signature }),
       refusalStatus: definition.refusalStatus ?? 403,
       events: definition.events ?? {}
